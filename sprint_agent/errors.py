@@ -1,0 +1,66 @@
+"""The exception tree. Everything that this library raises on purpose is in it.
+
+    SprintError
+    ├── QuestionError            the question cannot be asked (empty, unreadable)
+    ├── EngineError              the engine could not do its part
+    │   ├── EngineUnavailable    unreachable, not loadable, or closed
+    │   ├── RequestRefused       refused before it was queued: bad ids, bad sampling
+    │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
+    │   └── TruncatedStream      a stream ended without a finish reason
+    ├── PlanError                the planner wrote what cannot be run, also after its repair turn
+    └── LimitReached             a limit ended the run; carries the partial Result
+
+An exception of an executor is not in the tree: it becomes a failed Execution, which the planner
+reads. Cancellation is never turned into an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sprint_agent.result import Result
+
+
+class SprintError(Exception):
+    """Base of all errors of this library. The message says what is wrong and what to do."""
+
+
+class QuestionError(SprintError):
+    """The question cannot be asked: it is empty, or a task cannot read it."""
+
+
+class EngineError(SprintError):
+    """The engine could not do its part."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be reached, its model cannot be loaded, or it is closed."""
+
+
+class RequestRefused(EngineError):
+    """The engine refuses a request before it is queued: bad ids or bad sampling."""
+
+
+class ContextTooLong(RequestRefused):
+    """The prompt, with the room that an answer needs, exceeds the model's context length."""
+
+
+class TruncatedStream(EngineError):
+    """A stream ended without a finish reason: what it said is not an answer."""
+
+
+class PlanError(SprintError):
+    """The planner wrote what cannot be run, and its repair turn did not mend it."""
+
+
+class LimitReached(SprintError):
+    """A limit ended the run.
+
+    `limit` names it (`"deadline"`, `"tokens"`, `"stages"`); `result` holds all that was finished.
+    """
+
+    def __init__(self, message: str, *, limit: str, result: Result) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.result = result
