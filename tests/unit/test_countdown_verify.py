@@ -181,6 +181,7 @@ def test_ways_to_be_right(answer: str) -> None:
         (f"{RIGHT} = 24 = 24", "not '='"),
         (f"24 = {RIGHT}", "not '='"),
         (f"{RIGHT} = ", "not '='"),
+        (f"{RIGHT} = )", "not '='"),
         (f"{RIGHT} = 12 * 2", "not '='"),
         (f"{RIGHT} = 24.0", "'.' does not belong"),
         ("7 ** 3 + 5 - 11", "not '*'"),
@@ -240,6 +241,11 @@ def test_operators_of_one_rank_associate_to_the_left() -> None:
     assert evaluate("10 - 5 - 3") == 2
     assert evaluate("12 / 2 * 3") == 18
     assert evaluate("2 + 3 * 4") == 14
+
+
+def test_depth_counts_nesting_and_not_parentheses() -> None:
+    assert evaluate("+".join(["(1)"] * 80)) == 80
+    assert evaluate("(" * 50 + "1" + ")" * 50) == 1
 
 
 def test_numbers_that_stand_twice_are_used_twice() -> None:
