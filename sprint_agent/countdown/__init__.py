@@ -1,5 +1,6 @@
 """The Countdown task: puzzles, their splits, and the verifier."""
 
+from sprint_agent.countdown.claim import claim
 from sprint_agent.countdown.puzzle import Puzzle, PuzzleSpace, Split, generate, reachable, split
 from sprint_agent.countdown.verify import ExpressionError, evaluate, explain, verify
 
@@ -8,6 +9,7 @@ __all__ = [
     "Puzzle",
     "PuzzleSpace",
     "Split",
+    "claim",
     "evaluate",
     "explain",
     "generate",

@@ -1,0 +1,88 @@
+"""The Countdown data: puzzles, the searcher's trajectories on them, and what is learned from each.
+
+Of every trajectory the planner learns one rendering, of a run that ends at the first success or, for
+a share of them, of one that waits for all; and executors learn from the openings that the trajectory
+itself worked through: the hit, and some of the misses.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from curate import symbolic
+from curate.pack import Packed, pack, select
+from curate.render import first_success, sequential, waiting
+from curate.samples import Sample
+from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
+
+
+@dataclass(frozen=True, slots=True)
+class CountdownData:
+    """How much data, and of what mixture.
+
+    `trajectories` in all; one in `three_every` has three numbers, the others four. One in
+    `planner_every` teaches the planner, and of these one in `waiting_every` by a run that waits for
+    all executions. All teach executors: by the hit, and by up to `misses` openings that missed.
+    """
+
+    trajectories: int = 30_000
+    seed: int = 0
+    three_every: int = 10
+    planner_every: int = 2
+    waiting_every: int = 4
+    misses: int = 3
+
+
+def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
+    """The puzzles of one split: three numbers and four, mixed."""
+    three = generate(PuzzleSpace(count=3), wanted, data.seed)
+    four = generate(PuzzleSpace(count=4), wanted, data.seed)
+    number = 0
+    while True:
+        source = three if number % data.three_every == 0 else four
+        puzzle = next(source, None)
+        yield puzzle if puzzle is not None else next(four)
+        number += 1
+
+
+def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
+    """Packed trajectories on those of the puzzles that the searcher solves."""
+    written = (symbolic.trajectory(puzzle) for puzzle in puzzles(data, wanted))
+    # Its executions are short by nature: one line for each thing that two numbers can make.
+    packed = (pack(symbolic.annotate(t), shortest_execution=1) for t in written if t is not None)
+    kept = (p for p in packed if select([p]))
+    return islice(kept, data.trajectories)
+
+
+def sprint_samples(
+    packed: Packed, data: CountdownData, length: Callable[[str], int], number: int
+) -> Iterator[Sample]:
+    """What the SPRINT model learns from the `number`-th trajectory."""
+    rng = random.Random(f"{data.seed}/{number}")
+    whole = waiting(packed, claim)
+    executors = _executors(packed, data, rng)
+    teaches_planner = number % data.planner_every == 0
+    waits = number // data.planner_every % data.waiting_every == 0
+    yield Sample(whole, ("planner", *executors) if teaches_planner and waits else executors)
+    if teaches_planner and not waits:
+        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12))
+        yield Sample(ended, ("planner",))
+
+
+def rft_sample(packed: Packed) -> Sample:
+    """What the RFT model learns from a trajectory: the same text, left sequential."""
+    return Sample(sequential(packed), ("planner",))
+
+
+def _executors(packed: Packed, data: CountdownData, rng: random.Random) -> tuple[str, ...]:
+    hits: list[str] = []
+    misses: list[str] = []
+    for stage_number, stage in enumerate(packed.stages, 1):
+        for number, task in enumerate((c for c in stage if c.prompt), 1):
+            if task.visited:
+                kind = misses if claim(task.execution) is None else hits
+                kind.append(f"{stage_number}.{number}")
+    return (*hits, *rng.sample(misses, min(data.misses, len(misses))))

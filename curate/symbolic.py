@@ -1,0 +1,51 @@
+"""The symbolic annotator: steps and dependencies of the searcher's trajectories, by construction.
+
+An opening needs the outcome of no other opening of its group, so the openings of a group can be
+worked on at the same time; the second group is only begun because the whole first one failed, so it
+needs all of that. The trajectory announces a group and ends at its first hit; the openings of the
+group that it did not reach are annotated too, as not visited.
+"""
+
+from __future__ import annotations
+
+from curate.searcher import GROUPS, openings, search, write
+from curate.trajectory import Annotated, Component, Trajectory
+from sprint_agent.countdown import Puzzle
+
+
+def trajectory(puzzle: Puzzle) -> Trajectory | None:
+    """The searcher's trajectory on `puzzle`; None where it finds no answer."""
+    written = write(puzzle)
+    if written is None:
+        return None
+    text, answer = written
+    return Trajectory(puzzle.question, text, answer)
+
+
+def annotate(given: Trajectory) -> Annotated:
+    """The components of one of the searcher's trajectories."""
+    puzzle = Puzzle.parse(given.question)
+    components: list[Component] = []
+    needed: frozenset[int] = frozenset()
+    reached = True
+    for (announcement, _), group in zip(GROUPS, openings(puzzle), strict=True):
+        head = Component(len(components) + 1, plan=announcement, parents=needed)
+        components.append(head)
+        hit = False
+        for opening in group:
+            found = search(opening.remaining, puzzle.target)
+            components.append(
+                Component(
+                    number=len(components) + 1,
+                    prompt=opening.line,
+                    execution=found.text,
+                    parents=frozenset({head.number}),
+                    visited=reached,
+                )
+            )
+            hit = hit or found.expression is not None
+            reached = not hit
+        if hit:
+            break
+        needed = frozenset(component.number for component in components[head.number :])
+    return Annotated(given, tuple(components))

@@ -1,0 +1,1 @@
+"""Training: fine-tuning on rendered trajectories, in contexts that are those of inference."""

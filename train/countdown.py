@@ -1,0 +1,137 @@
+"""The Countdown recipe: data, tokenizer, model and training of SPRINT and RFT, from nothing.
+
+Both models come from the same trajectories, start from the same weights and have the same budget of
+tokens; they differ in how the trajectories are rendered.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from curate import samples
+from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
+from curate.pack import Packed
+from sprint_agent import grammar
+from sprint_agent.tokenizer import FileTokenizer
+from train import model as models
+from train import sft, tokenizer
+from train.rows import Row, RowBuilder
+
+Method = Literal["sprint", "rft"]
+METHODS: tuple[Method, ...] = ("sprint", "rft")
+VALIDATION = 100
+VALIDATION_SUFFIX = "-validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what comes out.
+
+    `emphasis` weights the ids of decisions: " yes" is said once in some hundred ids, and a search
+    that misses its own hit is lost.
+    """
+
+    data: CountdownData = CountdownData()
+    shape: models.ModelShape = models.ModelShape()
+    schedule: sft.Schedule = sft.Schedule(tokens=28_000_000)
+    vocabulary: int = 2048
+    emphasis: dict[str, float] = field(default_factory=lambda: {" yes": 8.0})
+
+
+def prepare(recipe: Recipe, folder: Path) -> None:
+    """Writes the tokenizer and both methods' samples to `folder`, where they are missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / f"rft{VALIDATION_SUFFIX}.jsonl").exists():
+        return
+    packed = list(trajectories(recipe.data, "train"))
+    trained = tokenizer.train(_texts(packed[:3000], recipe.data), recipe.vocabulary)
+    tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)
+    held_out = replace(recipe.data, trajectories=VALIDATION)
+    _write(packed, recipe.data, FileTokenizer(trained), folder, "")
+    _write(list(trajectories(held_out, "validation")), held_out, FileTokenizer(trained), folder, VALIDATION_SUFFIX)
+
+
+def _write(
+    packed: Sequence[Packed], data: CountdownData, reader: FileTokenizer, folder: Path, suffix: str
+) -> None:
+    def length(text: str) -> int:
+        return len(reader.encode(text))
+
+    def sprint() -> Iterator[samples.Sample]:
+        for number, trajectory in enumerate(packed):
+            yield from sprint_samples(trajectory, data, length, number)
+
+    samples.write(sprint(), folder / f"sprint{suffix}.jsonl")
+    samples.write(map(rft_sample, packed), folder / f"rft{suffix}.jsonl")
+
+
+def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:
+    for number, trajectory in enumerate(packed):
+        for sample in (*sprint_samples(trajectory, data, len, number), rft_sample(trajectory)):
+            for piece in grammar.render(sample.transcript):
+                yield piece.text
+
+
+def rows(path: Path, builder: RowBuilder, longest: int) -> tuple[list[Row], int]:
+    """The rows of a file of samples, and how many were dropped for being longer than `longest`."""
+    kept: list[Row] = []
+    dropped = 0
+    for sample in samples.read(path):
+        for learner in sample.learned:
+            if learner == "planner":
+                row = builder.planner(sample.transcript)
+            else:
+                stage, number = map(int, learner.split("."))
+                row = builder.executor(sample.transcript, stage, number)
+            if len(row.ids) <= longest:
+                kept.append(row)
+            else:
+                dropped += 1
+    return kept, dropped
+
+
+def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], None]) -> Path:
+    """Trains one method's model on prepared data; returns its Hugging Face folder."""
+    reader = FileTokenizer.load(folder / "tokenizer")
+    builder = RowBuilder(reader, recipe.emphasis)
+    longest = min(recipe.shape.context_length, recipe.schedule.batch_tokens)
+    kept, dropped = rows(folder / f"{method}.jsonl", builder, longest)
+    say(f"{method}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")
+    held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest)
+    end = reader.encode(tokenizer.END)
+    model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
+
+    def report(step: dict[str, float]) -> None:
+        say(f"{method}: {json.dumps(step)}")
+
+    checkpoints = folder / f"{method}.checkpoints"
+    sft.train(model, kept, held_out, recipe.schedule, checkpoints, report)
+    out = folder / method
+    model.to(torch.float32).save_pretrained(out)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (out / name).write_bytes((folder / "tokenizer" / name).read_bytes())
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    return out
+
+
+def side_by_side(arguments: Sequence[str]) -> None:
+    """Trains both methods at once, each in a process of its own on half of the cores."""
+    processes = [
+        subprocess.Popen([sys.executable, "-m", "train", "countdown", "--method", m, *arguments])
+        for m in METHODS
+    ]
+    try:
+        failed = [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+    if any(failed):
+        raise SystemExit(f"a training failed: exit statuses {failed} of {METHODS}")

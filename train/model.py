@@ -1,0 +1,38 @@
+"""A small Qwen2, randomly initialised: the model that the Countdown recipe starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Width, depth and context length (in ids) of a model that is trained from nothing."""
+
+    hidden: int = 160
+    layers: int = 4
+    heads: int = 5
+    feed_forward: int = 480
+    context_length: int = 4096
+
+
+def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen2ForCausalLM:
+    """The model with its initial weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end_id,
+        pad_token_id=end_id,
+    )
+    return Qwen2ForCausalLM(config)

@@ -1,0 +1,182 @@
+"""Supervised fine-tuning of a causal LM on rows, with DeepSpeed driving the steps."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import nn
+from torch.nn import functional
+
+from train.batches import Batch, batches
+from train.rows import Row
+
+REPORT_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The budget of a training and how the learning rate moves over it.
+
+    `tokens` is the whole budget, padding included; the rate rises over the first `warmup` share of it
+    and then falls linearly to 0.
+    """
+
+    tokens: int
+    batch_tokens: int = 4096
+    learning_rate: float = 1.5e-3
+    warmup: float = 0.02
+    seed: int = 0
+
+
+class WeightedLM(nn.Module):
+    """A causal LM whose forward pass is its weighted loss, divided by `weight_per_batch`.
+
+    The divisor is the same for all batches, so an id has the same influence in whichever it is.
+    """
+
+    def __init__(self, model: nn.Module, weight_per_batch: float) -> None:
+        super().__init__()
+        self.model = model
+        self.weight_per_batch = weight_per_batch
+
+    def forward(self, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        logits, targets, weight = self.predict(ids, weights)
+        loss = functional.cross_entropy(logits, targets, reduction="none")
+        return (loss * weight).sum() / self.weight_per_batch
+
+    def predict(
+        self, ids: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, targets and weights of the ids that are learned, all rows in one."""
+        hidden = self.model.model(input_ids=ids).last_hidden_state[:, :-1]
+        learned = weights[:, 1:] > 0
+        logits = self.model.lm_head(hidden[learned]).float()
+        return logits, ids[:, 1:][learned], weights[:, 1:][learned]
+
+
+@torch.no_grad()
+def evaluate(model: WeightedLM, rows: Sequence[Row], batch_tokens: int) -> dict[str, float]:
+    """Loss and accuracy over the learned ids of `rows`; apart, over those with more weight than 1."""
+    totals = dict.fromkeys(("loss", "right", "count", "decisions_right", "decisions"), 0.0)
+    for batch in batches(rows, batch_tokens, seed=0):
+        logits, targets, weights = model.predict(batch.ids, batch.weights)
+        right = logits.argmax(-1) == targets
+        decisive = weights > 1
+        totals["loss"] += functional.cross_entropy(logits, targets, reduction="sum").item()
+        totals["right"] += right.sum().item()
+        totals["count"] += targets.numel()
+        totals["decisions_right"] += (right & decisive).sum().item()
+        totals["decisions"] += decisive.sum().item()
+    return {
+        "validation_loss": totals["loss"] / totals["count"],
+        "accuracy": totals["right"] / totals["count"],
+        "decisions": totals["decisions_right"] / max(1.0, totals["decisions"]),
+    }
+
+
+def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
+    """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, torch's own AdamW."""
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 1.0,
+        "zero_optimization": {"stage": 0},
+        "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": schedule.learning_rate,
+                "betas": [0.9, 0.95],
+                "weight_decay": 0.01,
+                "torch_adam": True,
+            },
+        },
+        "steps_per_print": 10**9,
+    }
+
+
+def rate(schedule: Schedule, done: int) -> float:
+    """The learning rate after `done` tokens of the budget."""
+    share = done / schedule.tokens
+    rising = min(1.0, share / schedule.warmup) if schedule.warmup else 1.0
+    return schedule.learning_rate * min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
+
+
+def start_deepspeed() -> None:
+    """Starts DeepSpeed's process group; a process of its own where no launcher has set one up."""
+    if "RANK" not in os.environ:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+        os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    if not torch.cuda.is_available():
+        # Its shared-memory op would be compiled at first use, for minutes, and one process needs none.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
+
+
+def train(
+    model: nn.Module,
+    rows: Sequence[Row],
+    validation: Sequence[Row],
+    schedule: Schedule,
+    folder: Path,
+    report: Callable[[dict[str, float]], None],
+) -> None:
+    """Trains `model` in place on `rows`, over and over until the budget is used up.
+
+    Every `REPORT_EVERY` steps `report` gets the progress, and a checkpoint goes to `folder`; a
+    training that finds one there goes on from it.
+    """
+    start_deepspeed()
+    wrapped = WeightedLM(model, _weight_per_batch(rows, schedule))
+    engine, *_ = deepspeed.initialize(
+        model=wrapped, model_parameters=wrapped.parameters(), config=deepspeed_config(schedule)
+    )
+    done = steps = 0
+    if (folder / "latest").exists():
+        _, state = engine.load_checkpoint(str(folder))
+        done, steps = state["done"], state["steps"]
+    began, began_at = time.monotonic(), done
+    for batch in _skip(_forever(rows, schedule), steps):
+        if done >= schedule.tokens:
+            break
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate(schedule, done)
+        loss = engine(batch.ids.to(engine.device), batch.weights.to(engine.device))
+        engine.backward(loss)
+        engine.step()
+        done += batch.tokens
+        steps += 1
+        if steps % REPORT_EVERY == 0:
+            speed = (done - began_at) / (time.monotonic() - began)
+            measured = evaluate(wrapped, validation, schedule.batch_tokens)
+            report({"tokens": done, "tokens_per_second": speed, **measured})
+            engine.save_checkpoint(str(folder), client_state={"done": done, "steps": steps})
+
+
+def _weight_per_batch(rows: Sequence[Row], schedule: Schedule) -> float:
+    ids = sum(len(row.ids) for row in rows)
+    return sum(sum(row.weights) for row in rows) / ids * schedule.batch_tokens
+
+
+def _forever(rows: Sequence[Row], schedule: Schedule) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        yield from batches(rows, schedule.batch_tokens, schedule.seed + epoch)
+        epoch += 1
+
+
+def _skip(stream: Iterator[Batch], count: int) -> Iterator[Batch]:
+    for _ in range(count):
+        next(stream)
+    return stream

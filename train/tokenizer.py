@@ -1,0 +1,56 @@
+"""A tokenizer trained on the data: byte-level BPE whose words are tags, integers and phrases.
+
+A tag is cut off from the text around it, so that its closing mark ends a token; an integer is a word
+of its own; and what stands between integers on a line (" = ", ", leaving ", ": + ") is one word.
+What is frequent becomes a single token, and any other text still has one: its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+END = "<|end|>"
+_WORDS = (
+    r"(?:\n-----)?\n?<prompt_\d+\.\d+[^<>\n]*> ?"  # a task opens, with the dashes before it
+    r"| ?</prompt_\d+\.\d+>"
+    r"|\n?<(?:Plan|Execution|execution|Question|think|Final_answer)[\d_.]*>\n?"
+    r"|</[A-Za-z_]+[\d.]*>"
+    r"|\d+"
+    r"|[()]"
+    r"|[^\d\n<>()]*\n+"
+    r"|[^\d\n<>()]+"
+)
+
+
+def train(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
+    """Trains a tokenizer of at most `size` entries on `texts`."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def save(tokenizer: tokenizers.Tokenizer, folder: Path, context_length: int) -> None:
+    """Saves it in the Hugging Face layout."""
+    from transformers import PreTrainedTokenizerFast
+
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=context_length
+    )
+    fast.save_pretrained(folder)
