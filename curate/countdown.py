@@ -32,7 +32,7 @@ class CountdownData:
     seed: int = 0
     three_every: int = 10
     planner_every: int = 2
-    waiting_every: int = 4
+    waiting_every: int = 6
     misses: int = 3
 
 

@@ -143,6 +143,11 @@ def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
     return pieces
 
 
+def failed(reason: str) -> str:
+    """What stands for an execution that failed: it tells the planner why."""
+    return f"Failed: {reason}\n"
+
+
 def _line_end(text: str) -> str:
     return "" if text.endswith("\n") else "\n"
 

@@ -41,7 +41,7 @@ class Recipe:
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: sft.Schedule = sft.Schedule(tokens=28_000_000)
+    schedule: sft.Schedule = sft.Schedule(tokens=20_000_000)
     vocabulary: int = 2048
     emphasis: dict[str, float] = field(default_factory=lambda: {" yes": 8.0})
 
@@ -108,6 +108,7 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest)
     end = reader.encode(tokenizer.END)
     model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
+
 
     def report(step: dict[str, float]) -> None:
         say(f"{method}: {json.dumps(step)}")

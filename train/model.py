@@ -14,7 +14,7 @@ class ModelShape:
 
     hidden: int = 160
     layers: int = 4
-    heads: int = 5
+    heads: int = 4
     feed_forward: int = 480
     context_length: int = 4096
 

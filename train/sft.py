@@ -31,7 +31,7 @@ class Schedule:
 
     tokens: int
     batch_tokens: int = 4096
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: float = 0.02
     seed: int = 0
 

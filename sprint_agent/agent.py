@@ -1,0 +1,162 @@
+"""Sprint: what an application embeds. It owns an engine and its executors."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from sprint_agent import events
+from sprint_agent.engines import open_engine
+from sprint_agent.engines.base import Engine, Sampling
+from sprint_agent.executors import Executor, Routing
+from sprint_agent.join import Join
+from sprint_agent.limits import Limits
+from sprint_agent.loop import Loop
+from sprint_agent.result import Result
+from sprint_agent.turn import Dispatch
+
+
+_Emit = Callable[[events.Event], None]
+
+
+def _ignore(event: events.Event) -> None:
+    """Nobody watches."""
+
+
+class Run:
+    """A run that is under way: iterate over it for its events."""
+
+    def __init__(self, received: MemoryObjectReceiveStream[events.Event]) -> None:
+        self._received = received
+        self._result: Result | None = None
+        self._error: Exception | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> events.Event:
+        try:
+            event = await self._received.receive()
+        except anyio.EndOfStream:
+            if self._error is not None:
+                raise self._error from None
+            raise StopAsyncIteration from None
+        if isinstance(event, events.RunEnded):
+            self._result = event.result
+        return event
+
+    async def result(self) -> Result:
+        """The result, once the run has ended; the events before it are passed over.
+
+        Raises QuestionError, EngineError and PlanError.
+        """
+        async for _ in self:
+            pass
+        assert self._result is not None
+        return self._result
+
+    def failed(self, error: Exception) -> None:
+        """The run ended in `error`, which the iteration raises after its last event."""
+        self._error = error
+
+
+class Sprint:
+    """An agent: an engine, executors, and how runs are made with them.
+
+        async with Sprint("http://127.0.0.1:30000", executors=[search]) as agent:
+            result = await agent.solve("…")
+
+    `engine` is an Engine, the URL of an SGLang server, or the folder of a Hugging Face model, which is
+    then run in this process. `dispatch` says when an executor starts: at the closing tag of its prompt
+    ("tag") or when the plan is whole ("stage"). `join` says when a stage ends: when all executions
+    are done ("all") or by `first_success(check)`. Any number of runs may go on at once.
+
+    Outside of `async with`, `solve` and `run` open the engine for themselves.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | str | os.PathLike[str],
+        *,
+        executors: Sequence[Executor] = (),
+        limits: Limits = Limits(),
+        dispatch: Dispatch = "tag",
+        join: Join = "all",
+        sampling: Sampling = Sampling(),
+    ) -> None:
+        self.engine = open_engine(engine)
+        self._routing = Routing(executors)
+        self._limits = limits
+        self._dispatch: Dispatch = dispatch
+        self._join: Join = join
+        self._sampling = sampling
+        self._users = 0
+
+    async def __aenter__(self) -> Self:
+        if self._users == 0:
+            await self.engine.__aenter__()
+        self._users += 1
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._users -= 1
+        if self._users == 0:
+            await self.engine.__aexit__(exc_type, exc, traceback)
+
+    async def solve(self, question: str, *, join: Join | None = None) -> Result:
+        """Runs `question` to its end. `join` stands in for the agent's, for this question.
+
+        Where a limit ended the run, the result says which, and holds what was finished.
+        Raises QuestionError, EngineError and PlanError.
+        """
+        async with self:
+            return await self._loop(join, _ignore).run(question)
+
+    @asynccontextmanager
+    async def run(self, question: str, *, join: Join | None = None) -> AsyncIterator[Run]:
+        """Starts a run whose events can be watched. Leaving the block ends it, wherever it is."""
+        sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
+        run = Run(received)
+        failure: Exception | None = None
+
+        async def drive() -> None:
+            with sent:
+                try:
+                    await self._loop(join, sent.send_nowait).run(question)
+                except Exception as error:
+                    run.failed(error)
+
+        async with self, anyio.create_task_group() as group:
+            with received:
+                group.start_soon(drive)
+                try:
+                    yield run
+                except Exception as error:
+                    # Raised behind the group, which would wrap it into an exception group.
+                    failure = error
+                group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    def _loop(self, join: Join | None, emit: _Emit) -> Loop:
+        return Loop(
+            engine=self.engine,
+            routing=self._routing,
+            limits=self._limits,
+            dispatch=self._dispatch,
+            join=join or self._join,
+            sampling=self._sampling,
+            emit=emit,
+        )

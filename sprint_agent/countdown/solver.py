@@ -1,0 +1,48 @@
+"""Countdown by the model that ships with the library, in this process: no server, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sprint_agent.agent import Sprint
+from sprint_agent.countdown.claim import claim
+from sprint_agent.countdown.puzzle import Puzzle
+from sprint_agent.countdown.verify import verify
+from sprint_agent.engines.base import Engine, Sampling
+from sprint_agent.join import FirstSuccess, first_success
+from sprint_agent.limits import Limits
+from sprint_agent.result import Execution, Result
+from sprint_agent.turn import Dispatch
+
+MODEL = Path(__file__).parent / "model"
+
+
+def agent(
+    engine: Engine | str | os.PathLike[str] = MODEL,
+    *,
+    limits: Limits = Limits(),
+    dispatch: Dispatch = "tag",
+) -> Sprint:
+    """An agent for Countdown questions, greedy; the shipped model drives it by default."""
+    return Sprint(engine, limits=limits, dispatch=dispatch, sampling=Sampling(temperature=0.0))
+
+
+def solved(puzzle: Puzzle) -> FirstSuccess:
+    """The join policy that ends a stage when an execution claims an answer that is right."""
+
+    def check(execution: Execution) -> bool:
+        claimed = claim(execution.text)
+        return claimed is not None and verify(claimed, puzzle)
+
+    return first_success(check)
+
+
+async def solve(question: str) -> Result:
+    """Solves a Countdown question such as `Use 3, 5, 7 and 11 to make 24.` with the shipped model.
+
+    The model is loaded for this call; keep an `agent()` open for more than one. Raises QuestionError
+    for any other question.
+    """
+    puzzle = Puzzle.parse(question)
+    return await agent().solve(puzzle.question, join=solved(puzzle))

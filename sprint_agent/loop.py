@@ -1,0 +1,150 @@
+"""The planning loop: plan → execute → sync, stage after stage, until the planner answers.
+
+    context = opening(question)
+    until the answer:
+        turn: the planner writes on; its prompts are executed          turn.py
+        sync: the turn and its executions, in prompt order, join the context
+
+The last turn that the limit on stages allows is made to answer, and so is the one after a turn that
+held neither a plan nor an answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import anyio
+
+from sprint_agent import events, grammar
+from sprint_agent.calls import Caller, OutOfTokens
+from sprint_agent.context import Context
+from sprint_agent.engines.base import Engine, Sampling, TokenUsage
+from sprint_agent.errors import QuestionError
+from sprint_agent.execution import Slots
+from sprint_agent.executors import Routing
+from sprint_agent.join import Join
+from sprint_agent.limits import Limits, TokenLedger
+from sprint_agent.result import LimitName, Result, Stage, add
+from sprint_agent.turn import Dispatch, Setting, TurnRun
+
+
+class Loop:
+    """One run of one question. What happens goes to `emit`, which must not block."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        routing: Routing,
+        limits: Limits,
+        dispatch: Dispatch,
+        join: Join,
+        sampling: Sampling,
+        emit: Callable[[events.Event], None],
+    ) -> None:
+        self._limits = limits
+        self._emit = emit
+        self._began = anyio.current_time()
+        self._setting = Setting(
+            engine=engine,
+            routing=routing,
+            dispatch=dispatch,
+            join=join,
+            sampling=sampling,
+            caller=Caller(engine, TokenLedger(limits.tokens)),
+            slots=Slots(limits.concurrency),
+            emit=emit,
+            now=self._now,
+        )
+        self._context = Context(engine.tokenizer)
+        self._turn: TurnRun | None = None
+        self._stages: list[Stage] = []
+        self._rest: list[TokenUsage] = []
+
+    async def run(self, question: str) -> Result:
+        """Runs to the answer or to a limit; what was finished by then is in the result.
+
+        Raises QuestionError, EngineError and PlanError.
+        """
+        if not question.strip():
+            raise QuestionError("the question is empty: say what is to be solved")
+        self._emit(events.RunStarted(0.0, question))
+        self._context.append(grammar.opening(question))
+        answer: str | None = None
+        limit: LimitName | None = None
+        deadline = math.inf if self._limits.deadline is None else self._limits.deadline
+        with anyio.move_on_after(deadline) as scope:
+            try:
+                answer = await self._turns()
+            except OutOfTokens:
+                limit = "tokens"
+        if scope.cancelled_caught:
+            limit = "deadline"
+        if limit is not None:
+            self._keep_unfinished()
+        result = Result(
+            question=question,
+            answer=answer,
+            text=self._context.snapshot().text,
+            stages=tuple(self._stages),
+            final=add(self._rest),
+            seconds=self._now(),
+            limit=limit,
+        )
+        self._emit(events.RunEnded(self._now(), result))
+        return result
+
+    async def _turns(self) -> str:
+        turns = 0
+        forced = False
+        while True:
+            turns += 1
+            turn = await self._one(forced=forced or turns >= self._limits.stages)
+            if turn.answer is not None:
+                return turn.answer
+            forced = not turn.planned
+
+    async def _one(self, *, forced: bool) -> TurnRun:
+        number = len(self._stages) + 1
+        self._emit(events.StageStarted(self._now(), number))
+        if forced:
+            self._context.append(grammar.force_answer())
+        turn = TurnRun(self._setting, self._context, number, forced=forced)
+        self._turn = turn
+        await turn.run()
+        if turn.planned:
+            self._sync(number, turn)
+        else:
+            self._context.append_generated(*turn.text())
+            self._rest.append(turn.tally.usage)
+        self._turn = None
+        return turn
+
+    def _sync(self, number: int, turn: TurnRun) -> None:
+        """Joins a turn and its executions to the context, in prompt order."""
+        stage = turn.stage()
+        self._stages.append(stage)
+        text, ids = turn.text()
+        self._context.append_generated(text, ids)
+        executions = iter(stage.executions)
+        for piece in grammar.sync(number, text, [e.text for e in stage.executions]):
+            execution = next(executions) if piece.role == "execution" else None
+            if execution and execution.ids is not None and execution.text == piece.text:
+                self._context.append_generated(piece.text, execution.ids)
+            else:
+                self._context.append(piece.text)
+        self._emit(events.StageEnded(self._now(), stage))
+
+    def _keep_unfinished(self) -> None:
+        """Keeps what a limit interrupted: the prompts and executions of the turn under way."""
+        turn = self._turn
+        if turn is None:
+            return
+        stage = turn.stage()
+        if stage.prompts:
+            self._stages.append(stage)
+        else:
+            self._rest.append(turn.tally.usage)
+
+    def _now(self) -> float:
+        return anyio.current_time() - self._began

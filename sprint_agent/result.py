@@ -1,0 +1,163 @@
+"""What a run came to, and its metrics, which are computed here and nowhere else.
+
+Tokens are counted as the engine samples them: tags, stop strings, discarded attempts and stopped
+executions included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sprint_agent.engines.base import TokenUsage
+
+ExecutionStatus = Literal["done", "failed", "stopped"]
+LimitName = Literal["deadline", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A task that the planner handed on: its number in the stage, from 1, and who it is for.
+
+    `tokens` are those that the planner had written in the stage when the executor could start.
+    """
+
+    number: int
+    text: str
+    executor: str | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What became of a prompt.
+
+    `text` stands in the context: what the executor returned, or what tells the planner that it
+    failed or was stopped. `error` says why it failed. `started` and `ended` are seconds since the
+    run began (`started` is None for one that was stopped before it began). `after` is the number
+    of the execution for whose place it had to wait, under a concurrency limit.
+    """
+
+    stage: int
+    number: int
+    executor: str
+    status: ExecutionStatus
+    text: str
+    usage: TokenUsage
+    started: float | None
+    ended: float
+    error: str | None = None
+    after: int | None = None
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A plan, its prompts and, in their order, its executions.
+
+    `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early.
+    """
+
+    number: int
+    plan: str
+    prompts: tuple[Prompt, ...]
+    executions: tuple[Execution, ...]
+    usage: TokenUsage
+    ended_by: int | None = None
+
+    @property
+    def sequential_tokens(self) -> int:
+        """Tokens on the stage's critical path: max over k of P_k + E_k (the paper, section 5).
+
+        P_k are the planner's tokens up to the end of prompt k, E_k those of execution k. An execution
+        that waited for another's place starts behind that one. A stage that waits for all of its
+        executions lasts at least as long as its plan; one that ended early, as long as what ended it.
+        """
+        ends: dict[int, int] = {}
+        for execution, prompt in zip(self.executions, self.prompts, strict=True):
+            start = max(prompt.tokens, ends.get(execution.after or 0, 0))
+            ends[execution.number] = start + execution.usage.completion_tokens
+        if self.ended_by is not None:
+            return ends[self.ended_by]
+        return max(self.usage.completion_tokens, *ends.values(), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run cost, in tokens.
+
+    `total_tokens` were generated in all, `sequential_tokens` of them one after another on the
+    critical path. Of the `prompt_tokens` that were sent, `cached_tokens` were not computed again.
+    """
+
+    total_tokens: int
+    sequential_tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of a run.
+
+    `answer` is what stood in `\\boxed{…}` (all of the final answer, where nothing did); None where a
+    limit ended the run before, and then `limit` names it. `text` is the whole context at the end.
+    `final` is what the last turn cost. `seconds` are those from the question to the answer.
+    """
+
+    question: str
+    answer: str | None
+    text: str
+    stages: tuple[Stage, ...]
+    final: TokenUsage
+    seconds: float
+    limit: LimitName | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the run cost."""
+        calls = [self.final]
+        for stage in self.stages:
+            calls += [stage.usage, *(execution.usage for execution in stage.executions)]
+        sequential = sum(stage.sequential_tokens for stage in self.stages)
+        return Usage(
+            total_tokens=sum(call.completion_tokens for call in calls),
+            sequential_tokens=sequential + self.final.completion_tokens,
+            prompt_tokens=sum(call.prompt_tokens for call in calls),
+            cached_tokens=sum(call.cached_tokens for call in calls),
+        )
+
+    @property
+    def parallelization_ratio(self) -> float:
+        """Executions by stages, as the authors' code counts it; 0 without stages."""
+        executions = sum(len(stage.executions) for stage in self.stages)
+        return executions / len(self.stages) if self.stages else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON object."""
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "limit": self.limit,
+            "stages": [_stage_json(stage) for stage in self.stages],
+            "usage": asdict(self.usage),
+            "parallelization_ratio": self.parallelization_ratio,
+            "seconds": self.seconds,
+        }
+
+
+def _stage_json(stage: Stage) -> dict[str, Any]:
+    value = asdict(stage)
+    for execution in value["executions"]:
+        del execution["ids"]
+    return value
+
+
+def add(usages: Sequence[TokenUsage]) -> TokenUsage:
+    """The sum of what several calls cost."""
+    return TokenUsage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+    )

@@ -1,0 +1,5 @@
+"""Testing kit: for this library's tests, and for those of applications and engines built on it."""
+
+from sprint_agent.testing.scripted import CharTokenizer, Say, ScriptedEngine
+
+__all__ = ["CharTokenizer", "Say", "ScriptedEngine"]

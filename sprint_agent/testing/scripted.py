@@ -1,0 +1,142 @@
+"""ScriptedEngine: an engine that says what a test tells it to, for tests without a model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from sprint_agent.engines.base import (
+    Delta,
+    Finish,
+    FinishReason,
+    Request,
+    Tokenizer,
+    TokenUsage,
+)
+from sprint_agent.errors import ContextTooLong, RequestRefused
+
+
+class CharTokenizer:
+    """One id for each character: its code point."""
+
+    vocab_size = 0x110000
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """What the engine answers to a request.
+
+    `text` is said `pace` seconds a token; then it ends for `reason`, or as the request's stops and
+    `max_tokens` will have it. With `error`, it is raised after the text. With `hang`, nothing more
+    ever comes after the text.
+    """
+
+    text: str
+    pace: float = 0.0
+    reason: FinishReason = "end"
+    error: Exception | None = None
+    hang: bool = False
+
+
+Script = Callable[[str], Say | str]
+"""Answers a prompt's text."""
+
+
+@dataclass
+class ScriptedEngine:
+    """An engine whose answers come from `script`, token by token.
+
+    `requests` are all that it was sent; `in_flight` are those that have not ended. The answer is cut
+    into the tokenizer's ids. Each token is one step of the event loop, so runs interleave as they
+    would; time only passes where the script gives a pace.
+    """
+
+    script: Script
+    tokenizer: Tokenizer | None = field(default_factory=CharTokenizer)
+    context_length: int | None = None
+    requests: list[Request] = field(default_factory=list[Request])
+    in_flight: int = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    @asynccontextmanager
+    async def generate(self, request: Request) -> AsyncIterator[AsyncIterator[Delta | Finish]]:
+        self._check(request)
+        self.requests.append(request)
+        self.in_flight += 1
+        try:
+            yield self._stream(request)
+        finally:
+            self.in_flight -= 1
+
+    def prompt_text(self, request: Request) -> str:
+        """The text of a request's prompt."""
+        if isinstance(request.prompt, str):
+            return request.prompt
+        assert self.tokenizer is not None
+        return self.tokenizer.decode(request.prompt)
+
+    def _check(self, request: Request) -> None:
+        length = len(request.prompt)
+        if self.context_length is not None and length >= self.context_length:
+            raise ContextTooLong(
+                f"the prompt has {length} tokens, the context {self.context_length}: shorten it"
+            )
+        if self.tokenizer is not None and not isinstance(request.prompt, str):
+            size = self.tokenizer.vocab_size
+            if any(not 0 <= token < size for token in request.prompt):
+                raise RequestRefused("the prompt holds ids outside the vocabulary")
+
+    async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
+        said = self.script(self.prompt_text(request))
+        say = Say(said) if isinstance(said, str) else said
+        text, reason, stop = _cut(say, request.stop)
+        deltas = self._deltas(text)
+        room = request.sampling.max_tokens
+        if self.context_length is not None:
+            room = min(room, self.context_length - len(request.prompt))
+        if len(deltas) > room:
+            deltas, reason, stop = deltas[:room], "length", None
+        for delta in deltas:
+            await anyio.sleep(say.pace)
+            yield delta
+        if say.error is not None:
+            raise say.error
+        if say.hang:
+            await anyio.sleep_forever()
+        ending = len(self._deltas(stop)) if stop else int(reason == "end")
+        usage = TokenUsage(len(request.prompt), min(room, len(deltas) + ending))
+        yield Finish(reason, usage, stop)
+
+    def _deltas(self, text: str) -> list[Delta]:
+        if self.tokenizer is None:
+            return [Delta(character) for character in text]
+        return [Delta(self.tokenizer.decode([i]), (i,)) for i in self.tokenizer.encode(text)]
+
+
+def _cut(say: Say, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
+    found = [(at, stop) for stop in stops if (at := say.text.find(stop)) >= 0]
+    if not found:
+        return say.text, say.reason, None
+    at, stop = min(found)
+    return say.text[:at], "stop", stop

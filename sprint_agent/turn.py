@@ -1,0 +1,251 @@
+"""One turn of the planner, and the executions that it starts.
+
+The planner writes in the body of a task group; each prompt starts its executor in that group, at its
+closing tag (`dispatch="tag"`) or when the plan is whole (`dispatch="stage"`). The group ends when all
+are done, or is cancelled by the first success. The turn ends in a plan, in the answer, or in neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import anyio
+from anyio.abc import TaskGroup
+
+from sprint_agent import events, grammar
+from sprint_agent.calls import Caller, Tally
+from sprint_agent.context import Context, Snapshot, Turn
+from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
+from sprint_agent.errors import PlanError
+from sprint_agent.execution import Slots, execute, stopped
+from sprint_agent.executors import Routing
+from sprint_agent.grammar import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
+from sprint_agent.join import FirstSuccess, Join
+from sprint_agent.result import Execution, Prompt, Stage
+
+Dispatch = Literal["tag", "stage"]
+_ATTEMPTS = 2
+_REPAIR_TEMPERATURE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all turns of a run share. `now` is in seconds since the run began."""
+
+    engine: Engine
+    routing: Routing
+    dispatch: Dispatch
+    join: Join
+    sampling: Sampling
+    caller: Caller
+    slots: Slots
+    emit: Callable[[events.Event], None]
+    now: Callable[[], float]
+
+    def seeded(self, stage: int, call: int) -> Sampling:
+        """The run's sampling, with a seed of its own for each call where the run has one."""
+        if self.sampling.seed is None:
+            return self.sampling
+        mixed = (self.sampling.seed * 1_000_003 + stage * 10_007 + call) % 2**31
+        return replace(self.sampling, seed=mixed)
+
+
+class TurnRun:
+    """Runs one turn. `number` is the stage that it becomes if it holds a plan.
+
+    Afterwards either `answer` is set, or `plan_closed` says that it was a plan.
+    """
+
+    def __init__(self, setting: Setting, context: Context, number: int, *, forced: bool) -> None:
+        self._setting = setting
+        self._base = context.snapshot()
+        self._number = number
+        self._forced = forced
+        self._turn = Turn(setting.engine.tokenizer)
+        self._parser = grammar.TurnParser(forced=forced)
+        self._group: TaskGroup | None = None
+        self._failure: Exception | None = None
+        self._pending: list[PromptClosed] = []
+        self._good = 0
+        self._end: int | None = None
+        self._ended_by: int | None = None
+        self._prompts: list[Prompt] = []
+        self._executions: dict[int, Execution] = {}
+        self.tally = Tally()
+        self.answer: str | None = None
+
+    async def run(self) -> None:
+        """Runs the turn and its executions to their end.
+
+        Raises PlanError, EngineError and OutOfTokens as the planner's own calls do; executions
+        raise nothing.
+        """
+        async with anyio.create_task_group() as group:
+            self._group = group
+            try:
+                await self._write()
+                self._dispatch_pending()
+            except Exception as error:
+                self._fail(error)
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def planned(self) -> bool:
+        """Whether the turn was a plan: closed, or cut off by the success of one of its prompts."""
+        return self.answer is None and (self._end is not None or self._ended_by is not None)
+
+    def text(self) -> tuple[str, tuple[int, ...]]:
+        """What the turn adds to the context: text and ids, cut behind the last good prompt where
+        the plan was left unfinished."""
+        if self._end is not None:
+            return self._turn.upto(self._end)
+        return self._turn.upto(self._good if self._prompts else len(self._turn))
+
+    def stage(self) -> Stage:
+        """The stage as it is now; executions that have not ended stand in it as stopped."""
+        executions = [
+            self._executions.get(p.number)
+            or stopped(self._number, p, self._executor_name(p), self._setting.now())
+            for p in self._prompts
+        ]
+        return Stage(
+            number=self._number,
+            plan=self.text()[0],
+            prompts=tuple(self._prompts),
+            executions=tuple(executions),
+            usage=self.tally.usage,
+            ended_by=self._ended_by,
+        )
+
+    # --- the planner ------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        for attempt in range(_ATTEMPTS):
+            malformed = await self._attempt(attempt)
+            if malformed is None:
+                return
+            reason = malformed.reason
+            self._emit(events.PlanRepaired(self._now(), self._number, reason))
+            self._rewind()
+        raise PlanError(
+            f"the planner's turn {self._number} cannot be run ({reason}), nor could it be repaired: "
+            "use a model that was trained on the format, or another temperature"
+        )
+
+    async def _attempt(self, attempt: int) -> Malformed | None:
+        sampling = self._setting.seeded(self._number, -attempt)
+        if attempt:
+            # Greedily, the planner would write the very same again.
+            warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
+            sampling = replace(sampling, temperature=warm)
+        malformed: list[Malformed] = []
+
+        def receive(delta: Delta) -> bool:
+            malformed.extend(self._read(delta))
+            return self._parser.state != "done"
+
+        finish = await self._setting.caller.stream(
+            self._context(), sampling, grammar.PLANNER_STOPS, self.tally, receive
+        )
+        if finish is not None and not malformed:
+            malformed.extend(self._finish(finish))
+        return malformed[0] if malformed else None
+
+    def _context(self) -> Snapshot:
+        context = Context(self._setting.engine.tokenizer, self._base)
+        context.append_generated(*self._turn.upto(len(self._turn)))
+        return context.snapshot()
+
+    def _rewind(self) -> None:
+        """Goes back behind the last prompt that was closed, for the planner to go on from there."""
+        text, ids = self._turn.upto(self._good)
+        self._turn = Turn(self._setting.engine.tokenizer)
+        self._turn.extend(Delta(text, ids))
+        self._parser = grammar.TurnParser(forced=self._forced)
+        self._parser.feed(text)
+
+    def _read(self, delta: Delta) -> list[Malformed]:
+        self._turn.extend(delta)
+        read = self._parser.feed(delta.text)
+        if self._parser.state == "answer":
+            self._emit(events.AnswerText(self._now(), delta.text))
+        else:
+            self._emit(events.PlanText(self._now(), self._number, delta.text))
+        return [event for event in map(self._take, read) if event is not None]
+
+    def _finish(self, finish: Finish) -> list[Malformed]:
+        if finish.reason == "length":
+            return [Malformed("it was cut off at max_tokens", len(self._turn))]
+        read = self._parser.end(finish.stop)
+        return [event for event in map(self._take, read) if event is not None]
+
+    def _take(self, event: TurnEvent) -> Malformed | None:
+        match event:
+            case PromptClosed():
+                self._good = event.end
+                self._pending.append(event)
+                if self._setting.dispatch == "tag":
+                    self._dispatch_pending()
+            case PlanClosed():
+                self._end = event.end
+            case AnswerClosed():
+                self.answer = grammar.boxed(event.text)
+            case Malformed():
+                return event
+        return None
+
+    # --- the executions ---------------------------------------------------------------------------
+
+    def _dispatch_pending(self) -> None:
+        assert self._group is not None
+        pending, self._pending = self._pending, []
+        for closed in pending:
+            number = len(self._prompts) + 1
+            tokens = self.tally.usage.completion_tokens
+            prompt = Prompt(number, closed.text, closed.executor, tokens)
+            self._prompts.append(prompt)
+            if closed.numbers != (self._number, number):
+                self._emit(
+                    events.PromptRenumbered(self._now(), self._number, number, closed.numbers)
+                )
+            context = Context(self._setting.engine.tokenizer, self._base)
+            context.append_generated(*self._turn.upto(closed.end))
+            context.append(grammar.execution_opening(self._number, number))
+            name = self._executor_name(prompt)
+            self._emit(events.PromptReady(self._now(), self._number, number, closed.text, name))
+            self._group.start_soon(self._execute, prompt, context.snapshot())
+
+    async def _execute(self, prompt: Prompt, context: Snapshot) -> None:
+        def ended(execution: Execution) -> None:
+            self._executions[prompt.number] = execution
+            self._emit(events.ExecutionEnded(self._now(), execution))
+
+        await execute(self._setting, self._number, prompt, context, ended)
+        execution = self._executions[prompt.number]
+        join = self._setting.join
+        try:
+            if isinstance(join, FirstSuccess) and self._ended_by is None and join.ends(execution):
+                self._ended_by = prompt.number
+                self._cancel()
+        except Exception as error:
+            self._fail(error)
+
+    def _executor_name(self, prompt: Prompt) -> str:
+        return self._setting.routing.name(prompt.executor)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._cancel()
+
+    def _cancel(self) -> None:
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+
+    def _emit(self, event: events.Event) -> None:
+        self._setting.emit(event)
+
+    def _now(self) -> float:
+        return self._setting.now()
