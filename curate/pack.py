@@ -51,6 +51,4 @@ def select(
     packed: Sequence[Packed], *, least_ratio: float = 1.5, most_stages: int = 11
 ) -> list[Packed]:
     """Those that are parallel enough, and short enough in stages, to learn from (the paper's bounds)."""
-    return [
-        p for p in packed if p.executions_ratio >= least_ratio and len(p.stages) <= most_stages
-    ]
+    return [p for p in packed if p.executions_ratio >= least_ratio and len(p.stages) <= most_stages]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,6 @@ from sprint_agent.limits import Limits
 from sprint_agent.loop import Loop
 from sprint_agent.result import Result
 from sprint_agent.turn import Dispatch
-
 
 _Emit = Callable[[events.Event], None]
 
@@ -98,11 +97,13 @@ class Sprint:
         self._join: Join = join
         self._sampling = sampling
         self._users = 0
+        self._opening = anyio.Lock()
 
     async def __aenter__(self) -> Self:
-        if self._users == 0:
-            await self.engine.__aenter__()
-        self._users += 1
+        async with self._opening:
+            if self._users == 0:
+                await self.engine.__aenter__()
+            self._users += 1
         return self
 
     async def __aexit__(
@@ -112,8 +113,10 @@ class Sprint:
         traceback: TracebackType | None,
     ) -> None:
         self._users -= 1
-        if self._users == 0:
-            await self.engine.__aexit__(exc_type, exc, traceback)
+        with anyio.CancelScope(shield=True):
+            async with self._opening:
+                if self._users == 0:
+                    await self.engine.__aexit__(exc_type, exc, traceback)
 
     async def solve(self, question: str, *, join: Join | None = None) -> Result:
         """Runs `question` to its end. `join` stands in for the agent's, for this question.
@@ -125,7 +128,7 @@ class Sprint:
             return await self._loop(join, _ignore).run(question)
 
     @asynccontextmanager
-    async def run(self, question: str, *, join: Join | None = None) -> AsyncIterator[Run]:
+    async def run(self, question: str, *, join: Join | None = None) -> AsyncGenerator[Run]:
         """Starts a run whose events can be watched. Leaving the block ends it, wherever it is."""
         sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
         run = Run(received)

@@ -99,9 +99,12 @@ class Turn:
             return []
         # Each id decodes to some text or to none, so lengths only grow and a bisection finds the cut.
         decode = self._tokenizer.decode
-        whole = bisect_right(
-            range(len(delta.ids)), len(text), lo=1, key=lambda n: len(decode(delta.ids[:n]))
-        ) - 1
+        whole = (
+            bisect_right(
+                range(len(delta.ids)), len(text), lo=1, key=lambda n: len(decode(delta.ids[:n]))
+            )
+            - 1
+        )
         read = decode(delta.ids[:whole])
         if not text.startswith(read):
             whole, read = 0, ""

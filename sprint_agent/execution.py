@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class Slots:
         self._released: int | None = None
 
     @asynccontextmanager
-    async def take(self, number: int) -> AsyncIterator[int | None]:
+    async def take(self, number: int) -> AsyncGenerator[int | None]:
         """A place, while entered; says for whose end it had to wait, if it had to."""
         if self._limiter is None:
             yield None

@@ -275,14 +275,8 @@ class TurnParser:
         if self.state == "done":
             return []
         self.text += text
-        events: list[TurnEvent] = []
-        for tag in self._scanner.feed(text):
-            event = self._step(tag)
-            if event is not None:
-                events.append(event)
-            if self.state == "done":
-                break
-        return events
+        read = (self._step(tag) for tag in self._scanner.feed(text))
+        return [event for event in read if event is not None]
 
     def end(self, stop: str | None) -> list[TurnEvent]:
         """What the end of the turn completes; `stop` is the stop string that ended it, if any.
@@ -310,8 +304,10 @@ class TurnParser:
                 return self._in_plan(tag)
             case "prompt":
                 return self._in_prompt(tag)
-            case _:
+            case "answer":
                 return self._in_answer(tag)
+            case "done":
+                return None
 
     def _free(self, tag: Tag) -> TurnEvent | None:
         if tag.name == "Plan" and not tag.closing:

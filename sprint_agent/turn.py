@@ -26,7 +26,6 @@ from sprint_agent.join import FirstSuccess, Join
 from sprint_agent.result import Execution, Prompt, Stage
 
 Dispatch = Literal["tag", "stage"]
-_ATTEMPTS = 2
 _REPAIR_TEMPERATURE = 0.6
 
 
@@ -123,21 +122,21 @@ class TurnRun:
     # --- the planner ------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        for attempt in range(_ATTEMPTS):
-            malformed = await self._attempt(attempt)
-            if malformed is None:
-                return
-            reason = malformed.reason
-            self._emit(events.PlanRepaired(self._now(), self._number, reason))
-            self._rewind()
-        raise PlanError(
-            f"the planner's turn {self._number} cannot be run ({reason}), nor could it be repaired: "
-            "use a model that was trained on the format, or another temperature"
-        )
+        malformed = await self._attempt(repairs=0)
+        if malformed is None:
+            return
+        self._emit(events.PlanRepaired(self._now(), self._number, malformed.reason))
+        self._rewind()
+        malformed = await self._attempt(repairs=1)
+        if malformed is not None:
+            raise PlanError(
+                f"the planner's turn {self._number} cannot be run, not even after its repair "
+                f"({malformed.reason}): use a model that was trained on the format"
+            )
 
-    async def _attempt(self, attempt: int) -> Malformed | None:
-        sampling = self._setting.seeded(self._number, -attempt)
-        if attempt:
+    async def _attempt(self, repairs: int) -> Malformed | None:
+        sampling = self._setting.seeded(self._number, -repairs)
+        if repairs:
             # Greedily, the planner would write the very same again.
             warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
             sampling = replace(sampling, temperature=warm)

@@ -28,9 +28,7 @@ class Batch:
         return self.ids.numel()
 
 
-def batches(
-    rows: Sequence[Row], tokens: int, seed: int, *, pool: int = 4096
-) -> Iterator[Batch]:
+def batches(rows: Sequence[Row], tokens: int, seed: int, *, pool: int = 4096) -> Iterator[Batch]:
     """All rows once, in batches of at most `tokens` ids, shuffled; equal seeds, equal batches.
 
     Rows are sorted by length within pools of `pool`, and the batches of a pool come in any order.

@@ -56,7 +56,8 @@ def prepare(recipe: Recipe, folder: Path) -> None:
     tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)
     held_out = replace(recipe.data, trajectories=VALIDATION)
     _write(packed, recipe.data, FileTokenizer(trained), folder, "")
-    _write(list(trajectories(held_out, "validation")), held_out, FileTokenizer(trained), folder, VALIDATION_SUFFIX)
+    validation = list(trajectories(held_out, "validation"))
+    _write(validation, held_out, FileTokenizer(trained), folder, VALIDATION_SUFFIX)
 
 
 def _write(
@@ -108,7 +109,6 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest)
     end = reader.encode(tokenizer.END)
     model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
-
 
     def report(step: dict[str, float]) -> None:
         say(f"{method}: {json.dumps(step)}")

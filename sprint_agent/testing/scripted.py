@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -80,7 +80,7 @@ class ScriptedEngine:
         pass
 
     @asynccontextmanager
-    async def generate(self, request: Request) -> AsyncIterator[AsyncIterator[Delta | Finish]]:
+    async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
         self._check(request)
         self.requests.append(request)
         self.in_flight += 1

@@ -1,0 +1,136 @@
+"""`sprint`: solve a question on the command line.
+
+Exit status: 0 for an answer (a right one, where it can be checked), 1 for a wrong answer or none,
+2 for what could not be asked or run, with one line on what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal, NoReturn
+
+import anyio
+
+from sprint_agent.agent import Sprint
+from sprint_agent.countdown import Puzzle, explain
+from sprint_agent.countdown import solver as countdown
+from sprint_agent.engines.base import Sampling
+from sprint_agent.errors import QuestionError, SprintError
+from sprint_agent.join import Join
+from sprint_agent.limits import Limits
+from sprint_agent.result import Result
+
+
+def _fail(message: object) -> NoReturn:
+    print(f"sprint: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+try:
+    import cyclopts
+    from rich.console import Console
+    from rich.live import Live
+
+    from sprint_agent.display import RunView, summary
+except ImportError as cause:
+    _fail(f"{cause.name} is not installed: pip install 'sprint-agent[cli,local]'")
+
+app = cyclopts.App(name="sprint", help="A reasoning model plans, executors run side by side.")
+
+
+@app.command
+def solve(
+    question: str,
+    /,
+    *,
+    engine: str | None = None,
+    dispatch: Literal["tag", "stage"] = "tag",
+    sequential: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> int:
+    """Solve a question; with the shipped model, a Countdown puzzle.
+
+    Parameters
+    ----------
+    question
+        Such as "Use 3, 5, 7 and 11 to make 24."
+    engine
+        The URL of a server, or the folder of a model, in place of the shipped model.
+    dispatch
+        Start an executor when its prompt is complete (tag), or when the whole plan is (stage).
+    sequential
+        Run the same plan with one executor at a time, to see what running side by side is worth.
+    json
+        Print the result as one JSON object.
+    """
+    puzzle = _puzzle(question, required=engine is None)
+    limits = Limits(concurrency=1) if sequential else Limits()
+    agent = Sprint(
+        engine or countdown.MODEL,
+        limits=limits,
+        dispatch="stage" if sequential else dispatch,
+        sampling=Sampling(temperature=0.0) if puzzle else Sampling(),
+    )
+    join: Join = countdown.solved(puzzle) if puzzle else "all"
+    result = anyio.run(_run, agent, puzzle.question if puzzle else question, join, not json)
+    wrong = explain(result.answer or "", puzzle) if puzzle else None
+    _show(result, wrong, checked=puzzle is not None, as_json=json)
+    return int(result.answer is None or wrong is not None)
+
+
+def _puzzle(question: str, *, required: bool) -> Puzzle | None:
+    if not question.strip():
+        raise QuestionError("the question is empty: ask one, such as " + _EXAMPLE)
+    try:
+        return Puzzle.parse(question)
+    except QuestionError:
+        if required:
+            raise
+        return None
+
+
+_EXAMPLE = "'Use 3, 5, 7 and 11 to make 24.'"
+
+
+async def _run(agent: Sprint, question: str, join: Join, watched: bool) -> Result:
+    if not watched:
+        return await agent.solve(question, join=join)
+    console = Console()
+    with console.status("loading the model …"):
+        await agent.__aenter__()
+    try:
+        view = RunView()
+        with Live(view, console=console, refresh_per_second=12, vertical_overflow="visible"):
+            async with agent.run(question, join=join) as run:
+                async for event in run:
+                    view.feed(event)
+                return await run.result()
+    finally:
+        await agent.__aexit__(None, None, None)
+
+
+def _show(result: Result, wrong: str | None, *, checked: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    verdict = (f"wrong: {wrong}" if wrong else "right") if checked else None
+    Console().print(summary(result, verdict))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The command `sprint`."""
+    try:
+        status = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except (SprintError, cyclopts.CycloptsError) as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()
