@@ -8,7 +8,8 @@
     │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
     │   └── TruncatedStream      a stream ended without a finish reason
     ├── PlanError                the planner wrote what cannot be run, also after its repair turn
-    └── LimitReached             a limit ended the run; carries the partial Result
+    ├── LimitReached             a limit ended the run; carries the partial Result
+    └── ExpressionError          (Countdown) a text is no expression
 
 An exception of an executor is not in the tree: it becomes a failed Execution, which the planner
 reads. Cancellation is never turned into an error.
@@ -57,7 +58,7 @@ class PlanError(SprintError):
 class LimitReached(SprintError):
     """A limit ended the run.
 
-    `limit` names it (`"deadline"`, `"tokens"`, `"stages"`); `result` holds all that was finished.
+    `limit` names it (`"deadline"`, `"tokens"`); `result` holds all that was finished.
     """
 
     def __init__(self, message: str, *, limit: str, result: Result) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sprint_agent.engines.base import TokenUsage
+from sprint_agent.errors import LimitReached
 
 ExecutionStatus = Literal["done", "failed", "stopped"]
 LimitName = Literal["deadline", "tokens"]
@@ -133,6 +134,12 @@ class Result:
         """Executions by stages, as the authors' code counts it; 0 without stages."""
         executions = sum(len(stage.executions) for stage in self.stages)
         return executions / len(self.stages) if self.stages else 0.0
+
+    def raise_for_limit(self) -> None:
+        """Raises LimitReached where a limit ended the run; the error carries this result."""
+        if self.limit is not None:
+            message = f"the limit {self.limit} ended the run: raise it, or take the partial result"
+            raise LimitReached(message, limit=self.limit, result=self)
 
     def to_json(self) -> dict[str, Any]:
         """The result as one JSON object."""

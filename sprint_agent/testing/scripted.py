@@ -39,7 +39,8 @@ class Say:
 
     `text` is said `pace` seconds a token; then it ends for `reason`, or as the request's stops and
     `max_tokens` will have it. With `error`, it is raised after the text. With `hang`, nothing more
-    ever comes after the text.
+    ever comes after the text. Two answers are put in order by an event: the one sets it when its
+    text is said (`sets`), the other waits for it before its first token (`after`).
     """
 
     text: str
@@ -47,6 +48,8 @@ class Say:
     reason: FinishReason = "end"
     error: Exception | None = None
     hang: bool = False
+    after: anyio.Event | None = None
+    sets: anyio.Event | None = None
 
 
 Script = Callable[[str], Say | str]
@@ -112,6 +115,8 @@ class ScriptedEngine:
         say = Say(said) if isinstance(said, str) else said
         text, reason, stop = _cut(say, request.stop)
         deltas = self._deltas(text)
+        if say.after is not None:
+            await say.after.wait()
         room = request.sampling.max_tokens
         if self.context_length is not None:
             room = min(room, self.context_length - len(request.prompt))
@@ -120,6 +125,8 @@ class ScriptedEngine:
         for delta in deltas:
             await anyio.sleep(say.pace)
             yield delta
+        if say.sets is not None:
+            say.sets.set()
         if say.error is not None:
             raise say.error
         if say.hang:

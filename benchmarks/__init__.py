@@ -1,0 +1,1 @@
+"""Benchmarks: what running side by side is worth, measured. They assert nothing."""

@@ -1,0 +1,135 @@
+"""Countdown: SPRINT against RFT on the same held-out puzzles, through the same engine.
+
+Three methods take each puzzle in turn, one run at a time, so that a machine that grows slower or
+faster in between does so for all of them:
+
+* `sprint`: the stage ends at the first execution whose answer the verifier accepts;
+* `sprint_wait`: the paper's stage, which waits for all of its executions;
+* `rft`: the model that learned the same trajectories left sequential.
+
+The answer is always the planner's own, and the verifier's word on it is the accuracy.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from sprint_agent import EngineError, PlanError, Result, Sprint
+from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solver, verify
+from sprint_agent.join import Join
+
+RFT_MODEL = Path(__file__).parent / "models" / "rft"
+METHODS = ("sprint", "sprint_wait", "rft")
+QUARTERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of one method on one puzzle; a run that ended in an error has no result."""
+
+    method: str
+    puzzle: Puzzle
+    result: Result | None
+
+    @property
+    def right(self) -> bool:
+        """Whether the verifier takes the answer."""
+        answer = self.result.answer if self.result else None
+        return answer is not None and verify(answer, self.puzzle)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one method over some puzzles. Runs that ended in an error have no tokens."""
+
+    puzzles: int
+    errors: int
+    accuracy: float
+    sequential_tokens: float
+    total_tokens: float
+    ideal_speedup: float
+    parallelization_ratio: float
+    stages: float
+    seconds_median: float
+    seconds_p95: float
+
+
+def held_out(count: int, numbers: int, seed: int) -> list[Puzzle]:
+    """Puzzles of the test split, which no training set of any size holds."""
+    return list(islice(generate(PuzzleSpace(count=numbers), "test", seed), count))
+
+
+async def measure(
+    puzzles: Sequence[Puzzle], models: dict[str, Path], done: Callable[[], None]
+) -> AsyncIterator[Measured]:
+    """Runs every method on every puzzle; `models` are the folders of "sprint" and "rft"."""
+    async with AsyncExitStack() as stack:
+        agents = {
+            name: await stack.enter_async_context(solver.agent(folder))
+            for name, folder in models.items()
+        }
+        for agent in agents.values():
+            await _solve(agent, puzzles[0], "all")
+        for puzzle in puzzles:
+            solved = solver.solved(puzzle)
+            yield Measured("sprint", puzzle, await _solve(agents["sprint"], puzzle, solved))
+            yield Measured("sprint_wait", puzzle, await _solve(agents["sprint"], puzzle, "all"))
+            yield Measured("rft", puzzle, await _solve(agents["rft"], puzzle, "all"))
+            done()
+
+
+async def _solve(agent: Sprint, puzzle: Puzzle, join: Join) -> Result | None:
+    try:
+        return await agent.solve(puzzle.question, join=join)
+    except (PlanError, EngineError):
+        return None
+
+
+def figures(runs: Sequence[Measured]) -> Figures:
+    """The figures of some runs of one method."""
+    results = [run.result for run in runs if run.result is not None]
+    usages = [result.usage for result in results]
+    seconds = sorted(result.seconds for result in results)
+    sequential = sum(usage.sequential_tokens for usage in usages)
+    total = sum(usage.total_tokens for usage in usages)
+    count = max(1, len(results))
+    return Figures(
+        puzzles=len(runs),
+        errors=len(runs) - len(results),
+        accuracy=sum(run.right for run in runs) / max(1, len(runs)),
+        sequential_tokens=sequential / count,
+        total_tokens=total / count,
+        ideal_speedup=total / max(1, sequential),
+        parallelization_ratio=sum(r.parallelization_ratio for r in results) / count,
+        stages=sum(len(r.stages) for r in results) / count,
+        seconds_median=statistics.median(seconds) if seconds else 0.0,
+        seconds_p95=seconds[int(0.95 * (len(seconds) - 1))] if seconds else 0.0,
+    )
+
+
+def by_quarter(runs: Sequence[Measured]) -> list[dict[str, Figures]]:
+    """The figures of each method by quarter of RFT's length, from the shortest to the longest.
+
+    A puzzle on which RFT ended in an error counts among the longest.
+    """
+    length: dict[tuple[tuple[int, ...], int], float] = {}
+    for run in runs:
+        if run.method == "rft":
+            usage = run.result.usage if run.result else None
+            length[run.puzzle.key] = usage.sequential_tokens if usage else float("inf")
+    order = sorted(length, key=lambda key: length[key])
+    quarter = {key: place * QUARTERS // len(order) for place, key in enumerate(order)}
+    return [
+        {
+            method: figures(
+                [r for r in runs if r.method == method and quarter[r.puzzle.key] == number]
+            )
+            for method in METHODS
+        }
+        for number in range(QUARTERS)
+    ]

@@ -1,0 +1,191 @@
+"""Curation of the searcher's trajectories: true text, the packing rule, and no text lost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate import graph, samples, symbolic
+from curate.countdown import CountdownData, sprint_samples, trajectories
+from curate.pack import pack, select
+from curate.render import first_success, sequential, waiting
+from curate.trajectory import Annotated, Component, Trajectory
+from sprint_agent import grammar
+from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
+from sprint_agent.countdown.puzzle import PuzzleSpace
+
+PUZZLE = Puzzle((3, 5, 7, 11), 24)
+
+
+def trajectory(puzzle: Puzzle = PUZZLE) -> Trajectory:
+    found = symbolic.trajectory(puzzle)
+    assert found is not None
+    return found
+
+
+@st.composite
+def components(draw: st.DrawFn) -> list[Component]:
+    """A random graph of components, some of which execute."""
+    made: list[Component] = []
+    for number in range(1, draw(st.integers(1, 9)) + 1):
+        parents = draw(st.frozensets(st.integers(1, number - 1))) if number > 1 else frozenset()
+        executes = draw(st.booleans())
+        lines = draw(st.integers(1, 5)) if executes else 0
+        made.append(
+            Component(
+                number=number,
+                plan=f"think {number}\n",
+                prompt=f"task {number}" if executes else "",
+                execution="".join(f"work {number}.{k}\n" for k in range(lines)),
+                parents=parents,
+            )
+        )
+    return made
+
+
+class TestSearcher:
+    def test_every_equation_of_a_trajectory_is_true(self) -> None:
+        text = trajectory().text
+        equations = re.findall(r"(\d+ [-+*/] \d+) = (\d+)", text)
+        assert len(equations) > 20
+        assert all(evaluate(left) == int(right) for left, right in equations)
+
+    def test_every_leaf_is_true_and_a_hit_is_seen(self) -> None:
+        for line in trajectory().text.splitlines():
+            node = re.fullmatch(r"\d+ . \d+ = (\d+), and (\d+):(.*?)( yes)?\.", line)
+            if node is None:
+                continue
+            large, small = sorted((int(node[1]), int(node[2])), reverse=True)
+            leaves = re.findall(r"([-+*/]) (\d+)", node[3])
+            for operation, value in leaves:
+                assert evaluate(f"{large} {operation} {small}") == int(value)
+            assert ("24" in [value for _, value in leaves]) == bool(node[4])
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10_000))
+    def test_its_answers_are_right(self, seed: int) -> None:
+        puzzle = next(iter(generate(PuzzleSpace(count=3 + seed % 2), "train", seed)))
+        found = symbolic.trajectory(puzzle)
+        assert found is None or verify(found.answer, puzzle)
+
+    def test_it_gives_up_where_nothing_can_be_found(self) -> None:
+        assert symbolic.trajectory(Puzzle((1, 1, 1, 1), 100)) is None
+
+
+class TestAnnotation:
+    def test_the_components_that_were_visited_hold_the_whole_text(self) -> None:
+        given_text = trajectory().text
+        visited = [c for c in symbolic.annotate(trajectory()).components if c.visited]
+        rebuilt = "".join(
+            f"{c.plan}{c.prompt}{'.' if c.prompt else ''}\n{c.execution}".lstrip("\n")
+            for c in visited
+        )
+        assert rebuilt.replace("\n\n", "\n") == given_text
+
+    def test_the_second_group_needs_the_whole_first_one(self) -> None:
+        puzzle = Puzzle((2, 3, 5, 7), 42)
+        packed = pack(symbolic.annotate(trajectory(puzzle)), shortest_execution=1)
+        assert len(packed.stages) == 2
+        head = packed.stages[1][0]
+        assert head.parents == {c.number for c in packed.stages[0][1:]}
+
+
+class TestPacking:
+    @settings(max_examples=300, deadline=None)
+    @given(components())
+    def test_stages_follow_the_formula(self, given: list[Component]) -> None:
+        stages = graph.stages(given)
+        by_number = {c.number: c for c in given}
+        for component in given:
+            waits = [stages[p] + bool(by_number[p].execution) for p in component.parents]
+            assert stages[component.number] == max(waits, default=1)
+            for parent in component.parents:
+                if by_number[parent].execution:
+                    assert stages[parent] < stages[component.number]
+
+    @settings(max_examples=200, deadline=None)
+    @given(components())
+    def test_no_text_is_lost(self, given: list[Component]) -> None:
+        annotated = Annotated(Trajectory("Q?", "", "1"), tuple(given))
+        text = "".join(p.text for p in grammar.render(waiting(pack(annotated), lambda _: None)))
+        for component in given:
+            lines = [*component.plan.splitlines(), *component.execution.splitlines()]
+            assert all(line in text for line in lines)
+
+    def test_short_executions_join_their_plan(self) -> None:
+        short = Component(1, plan="a\n", prompt="p", execution="1\n2\n")
+        (stage,) = pack(Annotated(Trajectory("Q?", "", "1"), (short,))).stages
+        assert stage[0].plan == "a\n1\n2\n"
+        assert (stage[0].prompt, stage[0].execution) == ("", "")
+
+    @settings(max_examples=100, deadline=None)
+    @given(components())
+    def test_the_reduced_graph_reaches_the_same(self, given: list[Component]) -> None:
+        reduced = graph.build(given)
+        assert reduced.number_of_nodes() == len(given)
+        cost = graph.critical_path(reduced, lambda c: 1)
+        depth: dict[int, int] = {}
+        for component in given:
+            depth[component.number] = 1 + max((depth[p] for p in component.parents), default=0)
+        assert cost == max(depth.values())
+
+    def test_a_parent_must_stand_before_its_child(self) -> None:
+        with pytest.raises(ValueError, match="not before it"):
+            graph.stages([Component(1, parents=frozenset({2})), Component(2)])
+
+    def test_selection_is_by_ratio_and_stages(self) -> None:
+        packed = pack(symbolic.annotate(trajectory()), shortest_execution=1)
+        assert packed.executions_ratio == 12
+        assert packed.steps_ratio == 13
+        assert select([packed]) == [packed]
+        assert select([packed], least_ratio=12.5) == []
+        assert select([packed], most_stages=0) == []
+
+
+class TestRendering:
+    def test_the_first_success_comes_first_in_time(self) -> None:
+        packed = pack(symbolic.annotate(trajectory()), shortest_execution=1)
+        transcript = first_success(packed, claim, len, lambda: 0)
+        executions = transcript.stages[0].executions
+        assert sum(claim(text) is not None for text in executions) == 1
+        assert grammar.STOPPED in executions
+        prompts = transcript.stages[0].turn.count("</prompt_")
+        assert prompts == len(executions)
+
+    def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
+        for packed in trajectories(CountdownData(trajectories=30), "train"):
+            puzzle = Puzzle.parse(packed.annotated.trajectory.question)
+            for transcript in (
+                waiting(packed, claim),
+                first_success(packed, claim, len, lambda: 0),
+                sequential(packed),
+            ):
+                assert verify(grammar.boxed(transcript.answer), puzzle)
+
+    def test_samples_are_written_and_read_back(self, tmp_path: Path) -> None:
+        data = CountdownData(trajectories=8)
+        made = [
+            sample
+            for number, packed in enumerate(trajectories(data, "train"))
+            for sample in sprint_samples(packed, data, len, number)
+        ]
+        path = tmp_path / "samples.jsonl"
+        assert samples.write(made, path) == len(made)
+        texts = ["".join(p.text for p in grammar.render(s.transcript)) for s in made]
+        again = list(samples.read(path))
+        assert ["".join(p.text for p in grammar.render(s.transcript)) for s in again] == texts
+        assert [s.learned for s in again] == [s.learned for s in made]
+
+    def test_a_corrupt_line_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "samples.jsonl"
+        path.write_text('{"text": "nonsense", "learned": []}\n')
+        with pytest.raises(ValueError, match="line 1: not a sample"):
+            list(samples.read(path))
+
+    def test_no_puzzle_of_another_split_gets_in(self) -> None:
+        for packed in trajectories(CountdownData(trajectories=40), "train"):
+            assert split(Puzzle.parse(packed.annotated.trajectory.question)) == "train"

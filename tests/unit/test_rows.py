@@ -1,0 +1,160 @@
+"""Training contexts equal inference contexts, id for id, through the real runtime."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate import symbolic
+from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
+from curate.pack import Packed
+from curate.samples import Sample
+from sprint_agent import Sprint, first_success, grammar
+from sprint_agent.countdown import Puzzle, claim
+from sprint_agent.engines.base import Request
+from sprint_agent.grammar import Transcript
+from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
+from sprint_agent.tokenizer import FileTokenizer
+from tests.script import execution_of
+from train import tokenizer as training
+from train.rows import Row, RowBuilder
+
+DATA = CountdownData(trajectories=60)
+
+
+@pytest.fixture(scope="module")
+def packed() -> list[Packed]:
+    return list(trajectories(DATA, "train"))
+
+
+@pytest.fixture(scope="module")
+def reader(packed: list[Packed]) -> FileTokenizer:
+    texts = (
+        piece.text
+        for number, trajectory in enumerate(packed)
+        for sample in sprint_samples(trajectory, DATA, len, number)
+        for piece in grammar.render(sample.transcript)
+    )
+    return FileTokenizer(training.train(texts, 2048))
+
+
+class Replay:
+    """Says what the transcript says, as the model that learned it would."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript
+        self.turns = [stage.turn for stage in transcript.stages]
+        # A plan that was cut had been written that far when the success ended its stage.
+        self.cut = anyio.Event()
+
+    def __call__(self, prompt: str) -> Say:
+        number = execution_of(prompt)
+        if number is None:
+            done = prompt.count("</Execution_")
+            if done < len(self.turns):
+                cut = not self.turns[done].endswith("\n")
+                end = "" if cut else f"</Plan_{done + 1}>"
+                last = done == len(self.turns) - 1
+                sets = self.cut if last else None
+                return Say(self.turns[done] + end, hang=cut, sets=sets)
+            return Say(self.transcript.answer + "</Final_answer>")
+        stage, part = number
+        text = self.transcript.stages[stage - 1].executions[part - 1]
+        if text == grammar.STOPPED:
+            return Say("", hang=True)
+        gate = self.cut if stage == len(self.turns) and claim(text) is not None else None
+        return Say(text + f"</execution_{stage}.{part}>", after=gate)
+
+
+async def replay(transcript: Transcript, reader: FileTokenizer) -> tuple[str, list[Request]]:
+    engine = ScriptedEngine(Replay(transcript), tokenizer=reader)
+    join = first_success(lambda execution: claim(execution.text) is not None)
+    waits = all(grammar.STOPPED not in stage.executions for stage in transcript.stages)
+    agent = Sprint(engine, join="all" if waits else join)
+    result = await agent.solve(transcript.question)
+    return result.text, engine.requests
+
+
+def ended_early(sample: Sample) -> bool:
+    return any(grammar.STOPPED in stage.executions for stage in sample.transcript.stages)
+
+
+def prompts_of(requests: list[Request], reader: FileTokenizer) -> dict[str, tuple[int, ...]]:
+    prompts: dict[str, tuple[int, ...]] = {}
+    for request in requests:
+        assert not isinstance(request.prompt, str)
+        number = execution_of(reader.decode(request.prompt))
+        prompts[f"{number[0]}.{number[1]}" if number else "planner"] = request.prompt
+    return prompts
+
+
+def learned_from(row: Row) -> int:
+    """Where the last learned stretch of a row begins: the prompt of its last request."""
+    starts = [k for k in range(1, len(row.ids)) if row.weights[k] and not row.weights[k - 1]]
+    return starts[-1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("early", [False, True])
+async def test_training_contexts_are_those_of_inference(
+    packed: list[Packed], reader: FileTokenizer, early: bool
+) -> None:
+    builder = RowBuilder(reader, {})
+    samples = (
+        sample
+        for number, trajectory in enumerate(packed)
+        for sample in sprint_samples(trajectory, DATA, lambda t: len(reader.encode(t)), number)
+        if "planner" in sample.learned and ended_early(sample) == early
+    )
+    compared = 0
+    for sample in islice(samples, 6):
+        text, requests = await replay(sample.transcript, reader)
+        whole = "".join(piece.text for piece in grammar.render(sample.transcript))
+        assert whole == text + "</Final_answer>\n</think>\n"
+        prompts = prompts_of(requests, reader)
+        planner = builder.planner(sample.transcript)
+        assert planner.ids[: len(prompts["planner"])] == prompts["planner"]
+        assert learned_from(planner) == len(prompts["planner"])
+        for name, prompt in prompts.items():
+            stage, _, number = name.partition(".")
+            if not number:
+                continue
+            row = builder.executor(sample.transcript, int(stage), int(number))
+            assert row.ids[: len(prompt)] == prompt
+            assert row.weights.index(1.0) == len(prompt)
+            compared += 1
+    assert compared > 10
+
+
+def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTokenizer) -> None:
+    trajectory = packed[1]
+    sample = next(iter(sprint_samples(trajectory, DATA, len, 0)))
+    row = RowBuilder(reader, {}).planner(sample.transcript)
+    learned = reader.decode([i for i, w in zip(row.ids, row.weights, strict=True) if w])
+    turns = [stage.turn + f"</Plan_{k}>" for k, stage in enumerate(sample.transcript.stages, 1)]
+    assert learned == "".join(turns) + sample.transcript.answer + "</Final_answer>"
+    execution = RowBuilder(reader, {}).executor(sample.transcript, 1, 2)
+    learned = reader.decode([i for i, w in zip(execution.ids, execution.weights, strict=True) if w])
+    assert learned == sample.transcript.stages[0].executions[1] + "</execution_1.2>"
+
+
+def test_decisions_weigh_more(reader: FileTokenizer) -> None:
+    given = symbolic.trajectory(Puzzle((3, 5, 7, 11), 24))
+    assert given is not None
+    packed = next(iter(trajectories(CountdownData(trajectories=1), "train")))
+    row = RowBuilder(reader, {" yes": 8.0}).planner(rft_sample(packed).transcript)
+    heavy = [reader.decode([i]) for i, w in zip(row.ids, row.weights, strict=True) if w == 8.0]
+    assert heavy == [" yes.\n"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(alphabet="ab<>/_P1\n", max_size=30))
+def test_a_stop_is_learned_up_to_its_last_character_and_no_further(text: str) -> None:
+    transcript = Transcript("q", (grammar.StageText(f"<Plan_1>\n{text}\n", ()),), "a\n")
+    row = RowBuilder(CharTokenizer(), {}).planner(transcript)
+    learned = "".join(chr(i) for i, w in zip(row.ids, row.weights, strict=True) if w)
+    assert learned == f"<Plan_1>\n{text}\n</Plan_a\n</Final_answer>"
