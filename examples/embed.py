@@ -1,0 +1,33 @@
+"""The library in an application: a puzzle, the model that ships with it, and the events of the run.
+
+    python examples/embed.py
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from sprint_agent import ExecutionEnded, Result, StageEnded
+from sprint_agent.countdown import Puzzle, solver
+
+
+async def main() -> Result:
+    """Solves a puzzle, watching."""
+    puzzle = Puzzle((3, 5, 7, 11), 24)
+    async with (
+        solver.agent() as agent,
+        agent.run(puzzle.question, join=solver.solved(puzzle)) as run,
+    ):
+        async for event in run:
+            if isinstance(event, ExecutionEnded):
+                execution = event.execution
+                print(f"{event.at:5.2f} s  execution {execution.number}: {execution.status}")
+            elif isinstance(event, StageEnded):
+                print(f"{event.at:5.2f} s  stage {event.stage.number} ended")
+        result = await run.result()
+    print(result.answer, result.usage)
+    return result
+
+
+if __name__ == "__main__":
+    anyio.run(main)

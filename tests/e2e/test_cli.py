@@ -1,0 +1,93 @@
+"""`sprint solve` as a user calls it: a process of its own, its output, its exit status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sprint_agent.countdown import Puzzle, solver, verify
+
+QUESTION = "Use 3, 5, 7 and 11 to make 24."
+PUZZLE = Puzzle((3, 5, 7, 11), 24)
+
+
+def sprint(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sprint_agent.cli", "solve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_puzzle_is_solved_and_shown() -> None:
+    done = sprint(QUESTION)
+    assert done.returncode == 0, done.stderr
+    assert QUESTION in done.stdout
+    assert "Plan 1" in done.stdout
+    assert "✓ 1." in done.stdout
+    for words in ("answer", "right", "total tokens", "sequential tokens", "wall time"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize("extra", [[], ["--dispatch", "stage"], ["--sequential"]])
+def test_the_result_as_json(extra: list[str]) -> None:
+    done = sprint("--json", *extra, QUESTION)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert verify(result["answer"], PUZZLE)
+    assert result["seconds"] > 0
+    (stage,) = result["stages"]
+    assert stage["plan"].startswith("<Plan_1>")
+    assert len(stage["prompts"]) == len(stage["executions"]) > 1
+    usage = result["usage"]
+    assert set(usage) == {"total_tokens", "sequential_tokens", "prompt_tokens", "cached_tokens"}
+    assert 0 < usage["sequential_tokens"] <= usage["total_tokens"]
+    if extra == ["--sequential"]:
+        assert usage["sequential_tokens"] == usage["total_tokens"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def long_question() -> str:
+    return "Use 3, 5 and 7 to make 24." + " please" * 6000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([""], "the question is empty"),
+        (["Use 3, x and 7 to make 24."], "is no Countdown question"),
+        (["Use 3, 5 and 7 to make 24.5."], "is no Countdown question"),
+        (["Use 3 and 5 to make 8."], "3 to 6 numbers"),
+        (["Use 3, 5 and 0 to make 8."], "1 to 1,000,000"),
+        (["--engine", "/no/such/folder", QUESTION], "is not a model folder"),
+        (["--engine", ".", QUESTION], "is not a model folder"),
+        (["--engine", "URL", QUESTION], "no server answers"),
+        (["--engine", str(solver.MODEL), "LONG"], "shorten it"),
+        (["--dispatch", "never", QUESTION], "dispatch"),
+        (["--nonsense", QUESTION], "nonsense"),
+        ([], "question"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: list[str], words: str) -> None:
+    stand_in = {"URL": f"http://127.0.0.1:{free_port()}", "LONG": long_question()}
+    done = sprint(*(stand_in.get(argument, argument) for argument in arguments))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_the_shipped_model_is_small_and_has_a_card() -> None:
+    size = sum(path.stat().st_size for path in solver.MODEL.iterdir())
+    assert size <= 16 * 2**20
+    assert (solver.MODEL / "README.md").is_file()
+    rft = Path(__file__).parents[2] / "benchmarks" / "models" / "rft"
+    assert sum(path.stat().st_size for path in rft.iterdir()) <= 16 * 2**20

@@ -1,0 +1,59 @@
+"""The public names, pinned: a change here is a change for every user."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import sprint_agent
+from sprint_agent import countdown, testing
+
+PUBLIC = """
+AnswerText ContextTooLong EngineError EngineUnavailable Event Execution ExecutionEnded
+ExecutionStarted ExecutionText Executor LimitReached Limits PlanError PlanRepaired PlanText Prompt
+PromptReady PromptRenumbered QuestionError RequestRefused Result Run RunEnded RunStarted Sampling
+Sprint SprintError Stage StageEnded StageStarted Task TruncatedStream Usage executor first_success
+solve
+"""
+
+
+def test_the_public_names() -> None:
+    assert sorted(sprint_agent.__all__) == sorted(PUBLIC.split())
+    assert all(hasattr(sprint_agent, name) for name in sprint_agent.__all__)
+
+
+def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
+    assert sorted(countdown.__all__) == sorted(
+        ["ExpressionError", "Puzzle", "PuzzleSpace", "Split", "claim", "evaluate", "explain", "generate", "reachable", "split", "verify"]
+    )
+    assert {"ScriptedEngine", "Say", "CharTokenizer", "check_engine"} <= set(testing.__all__)
+
+
+def test_the_package_holds_exports_only() -> None:
+    for module in (sprint_agent, countdown, testing):
+        assert module.__file__ is not None
+        tree = ast.parse(Path(module.__file__).read_text())
+        kinds = {type(node) for node in tree.body}
+        assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}
+
+
+def test_the_core_imports_without_any_extra() -> None:
+    """Only anyio and the standard library: no torch, no transformers, no rich."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, sprint_agent; "
+        "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'httpx2', 'networkx'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_module_reaches_into_a_room_above_it() -> None:
+    root = Path(sprint_agent.__file__).parent
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                top = (node.module or "").split(".")[0]
+                assert top not in {"curate", "train", "benchmarks", "tests"}, path
