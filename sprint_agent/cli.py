@@ -116,7 +116,9 @@ def _show(result: Result, wrong: str | None, *, checked: bool, as_json: bool) ->
         print(json.dumps(result.to_json()))
         return
     verdict = (f"wrong: {wrong}" if wrong else "right") if checked else None
-    Console().print(summary(result, verdict))
+    console = Console()
+    console.print()
+    console.print(summary(result, verdict))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

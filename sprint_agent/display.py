@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_agent import events
+from sprint_agent.grammar import boxed
 from sprint_agent.result import Result
 
 _MARKS = {
@@ -118,7 +119,8 @@ class RunView:
         yield Text(self._question, style="bold")
         yield from self._planned()
         if self._answer:
-            yield Text("Answer  " + " ".join(self._answer.split()), style="magenta")
+            text = boxed(self._answer.replace("<Final_answer>", ""))
+            yield Text(f"Answer  {text}", style="bold magenta")
 
     def _planned(self) -> Iterable[RenderableType]:
         return (view.render() for view in self._stages.values() if view.executions)

@@ -13,14 +13,14 @@ from train.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`ids` and `weights`, both of shape [rows, longest row]; padding stands right, with weight 0.
+    """`ids` and `kinds`, both of shape [rows, longest row]; padding stands right, as READ.
 
     With causal attention nothing sees the padding behind it, so no mask is needed. Widths are
     multiples of 64: kernels that were prepared for one batch serve many.
     """
 
     ids: torch.Tensor
-    weights: torch.Tensor
+    kinds: torch.Tensor
 
     @property
     def tokens(self) -> int:
@@ -55,8 +55,8 @@ def _width(length: int) -> int:
 def _collate(rows: Sequence[Row]) -> Batch:
     longest = _width(max(len(row.ids) for row in rows))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    weights = torch.zeros(len(rows), longest)
+    kinds = torch.zeros(len(rows), longest, dtype=torch.long)
     for k, row in enumerate(rows):
         ids[k, : len(row.ids)] = torch.tensor(row.ids)
-        weights[k, : len(row.ids)] = torch.tensor(row.weights)
-    return Batch(ids, weights)
+        kinds[k, : len(row.ids)] = torch.tensor(row.kinds)
+    return Batch(ids, kinds)

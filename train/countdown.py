@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,15 +35,18 @@ VALIDATION_SUFFIX = "-validation"
 class Recipe:
     """All that decides what comes out.
 
-    `emphasis` weights the ids of decisions: " yes" is said once in some hundred ids, and a search
-    that misses its own hit is lost.
+    `decisions` marks the ids that the schedule gives a weight of their own: " yes" is said once in
+    five hundred ids, and a search that misses its own hit is lost. The weight is high in the middle,
+    for the model to learn to tell a hit, and lower at the end, for it not to see hits where none are.
     """
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: sft.Schedule = sft.Schedule(tokens=20_000_000)
+    schedule: sft.Schedule = sft.Schedule(
+        tokens=20_000_000, decision_weights=((0.0, 8.0), (0.375, 30.0), (0.75, 8.0))
+    )
     vocabulary: int = 2048
-    emphasis: dict[str, float] = field(default_factory=lambda: {" yes": 8.0})
+    decisions: tuple[str, ...] = (" yes",)
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:
@@ -102,7 +105,7 @@ def rows(path: Path, builder: RowBuilder, longest: int) -> tuple[list[Row], int]
 def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], None]) -> Path:
     """Trains one method's model on prepared data; returns its Hugging Face folder."""
     reader = FileTokenizer.load(folder / "tokenizer")
-    builder = RowBuilder(reader, recipe.emphasis)
+    builder = RowBuilder(reader, recipe.decisions)
     longest = min(recipe.shape.context_length, recipe.schedule.batch_tokens)
     kept, dropped = rows(folder / f"{method}.jsonl", builder, longest)
     say(f"{method}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")

@@ -1,15 +1,18 @@
-"""Rows: the contexts of one run as a model sees them, with the loss weight of each id.
+"""Rows: the contexts of one run as a model sees them, and which of their ids are learned.
 
 A run makes one row for the planner (its whole path) and one for each executor (the path up to the end
 of its own prompt, and its execution). Rows are built with the runtime's own `Context` and `Turn`, so
 that they equal the contexts of inference, id for id. An id has a loss where, at inference, it is
 generated: what the planner writes in the planner's row, the execution in its executor's, and the stop
 string behind either. Glue, and executions on the planner's path, are read but not learned.
+
+Some learned ids are decisions: they stand once in hundreds of ids, a mean loss would hardly hear them,
+and a run is lost where they are missed. They are told apart, so that training can weigh them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprint_agent import grammar
@@ -17,45 +20,44 @@ from sprint_agent.context import Context, Turn
 from sprint_agent.engines.base import Delta, Tokenizer
 from sprint_agent.grammar import Transcript
 
+READ, LEARNED, DECISION = 0, 1, 2
+"""What an id of a row is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Ids, and the weight of the loss of predicting each; 0 where nothing is learned."""
+    """Ids, and what each is: READ, LEARNED or DECISION."""
 
     ids: tuple[int, ...]
-    weights: tuple[float, ...]
+    kinds: tuple[int, ...]
 
 
 class RowBuilder:
-    """Builds the rows of transcripts.
+    """Builds the rows of transcripts. A learned id is a decision where its text holds a mark."""
 
-    `emphasis` gives the ids whose text holds a mark another weight than 1: decisions that stand once
-    in hundreds of ids, and that a mean loss would hardly hear.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, emphasis: Mapping[str, float]) -> None:
+    def __init__(self, tokenizer: Tokenizer, decisions: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
-        self._emphasis = emphasis
-        self._weight_of: dict[int, float] = {}
+        self._decisions = decisions
+        self._kind_of: dict[int, int] = {}
 
     def planner(self, transcript: Transcript) -> Row:
         """The planner's row: the whole run, with a loss on what the planner wrote."""
         context = Context(self._tokenizer)
-        weights: list[float] = []
+        kinds: list[int] = []
         stop = ""
         for piece in grammar.render(transcript):
             context.append(piece.text)
             ids = context.snapshot().ids or ()
-            new = ids[len(weights) :]
+            new = ids[len(kinds) :]
             if piece.role in ("plan", "answer"):
-                weights += self._weights(new)
+                kinds += self._learned(new)
                 # A plan that was cut off has no line break at its end: its stop was never written.
                 closing = "</Plan_" if piece.role == "plan" else "</Final_answer>"
                 stop = closing if piece.text.endswith("\n") else ""
             else:
-                weights += self._stop_weights(new, stop)
+                kinds += self._stop(new, stop)
                 stop = ""
-        return Row(context.snapshot().ids or (), tuple(weights))
+        return Row(context.snapshot().ids or (), tuple(kinds))
 
     def executor(self, transcript: Transcript, stage: int, number: int) -> Row:
         """The row of executor `number` of `stage` (both from 1), with a loss on its execution."""
@@ -72,31 +74,31 @@ class RowBuilder:
         context.append(grammar.execution_opening(stage, number))
         before = len(context)
         context.append(transcript.stages[stage - 1].executions[number - 1])
-        weights = [0.0] * before + self._weights((context.snapshot().ids or ())[before:])
+        kinds = [READ] * before + self._learned((context.snapshot().ids or ())[before:])
         context.append(f"</execution_{stage}.{number}>")
         ids = context.snapshot().ids or ()
-        weights += self._stop_weights(ids[len(weights) :], "</execution_")
-        return Row(ids, tuple(weights))
+        kinds += self._stop(ids[len(kinds) :], "</execution_")
+        return Row(ids, tuple(kinds))
 
-    def _weights(self, ids: Sequence[int]) -> list[float]:
-        return [self._weight(token) for token in ids]
+    def _learned(self, ids: Sequence[int]) -> list[int]:
+        return [self._kind(token) for token in ids]
 
-    def _weight(self, token: int) -> float:
-        weight = self._weight_of.get(token)
-        if weight is None:
+    def _kind(self, token: int) -> int:
+        kind = self._kind_of.get(token)
+        if kind is None:
             text = self._tokenizer.decode([token])
-            weight = next((w for mark, w in self._emphasis.items() if mark in text), 1.0)
-            self._weight_of[token] = weight
-        return weight
+            kind = DECISION if any(mark in text for mark in self._decisions) else LEARNED
+            self._kind_of[token] = kind
+        return kind
 
-    def _stop_weights(self, ids: Sequence[int], stop: str) -> list[float]:
+    def _stop(self, ids: Sequence[int], stop: str) -> list[int]:
         spelled = ""
-        weights: list[float] = []
+        kinds: list[int] = []
         for token in ids:
             needed = bool(stop) and not spelled.startswith(stop)
-            weights.append(1.0 if needed else 0.0)
+            kinds.append(LEARNED if needed else READ)
             spelled += self._tokenizer.decode([token]) if needed else ""
-        return weights
+        return kinds
 
 
 def prompt_end(turn: str, number: int) -> int:

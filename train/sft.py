@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.batches import Batch, batches
-from train.rows import Row
+from train.rows import DECISION, LEARNED, READ, Row
 
 REPORT_EVERY = 500
 
@@ -26,50 +26,54 @@ class Schedule:
     """The budget of a training and how the learning rate moves over it.
 
     `tokens` is the whole budget, padding included; the rate rises over the first `warmup` share of it
-    and then falls linearly to 0.
+    and then falls linearly to 0. `decision_weights` are the loss weights of decisions, each with the
+    share of the budget from which it holds; all other learned ids weigh 1.
     """
 
     tokens: int
     batch_tokens: int = 4096
     learning_rate: float = 2e-3
     warmup: float = 0.02
+    decision_weights: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     seed: int = 0
 
 
 class WeightedLM(nn.Module):
-    """A causal LM whose forward pass is its weighted loss, divided by `weight_per_batch`.
+    """A causal LM whose forward pass is its loss: the sum over the learned ids, decisions weighted.
 
-    The divisor is the same for all batches, so an id has the same influence in whichever it is.
+    The sum is divided by `scale`, which is the same for all batches, so that an id has the same
+    influence in whichever it is.
     """
 
-    def __init__(self, model: nn.Module, weight_per_batch: float) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.weight_per_batch = weight_per_batch
 
-    def forward(self, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        logits, targets, weight = self.predict(ids, weights)
+    def forward(
+        self, ids: torch.Tensor, kinds: torch.Tensor, decision_weight: float, scale: float
+    ) -> torch.Tensor:
+        logits, targets, decisive = self.predict(ids, kinds)
         loss = functional.cross_entropy(logits, targets, reduction="none")
-        return (loss * weight).sum() / self.weight_per_batch
+        return (loss * torch.where(decisive, decision_weight, 1.0)).sum() / scale
 
     def predict(
-        self, ids: torch.Tensor, weights: torch.Tensor
+        self, ids: torch.Tensor, kinds: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits, targets and weights of the ids that are learned, all rows in one."""
+        """Logits and targets of the learned ids, all rows in one, and which are decisions."""
         hidden = self.model.model(input_ids=ids).last_hidden_state[:, :-1]
-        learned = weights[:, 1:] > 0
+        kinds = kinds[:, 1:]
+        learned = kinds != READ
         logits = self.model.lm_head(hidden[learned]).float()
-        return logits, ids[:, 1:][learned], weights[:, 1:][learned]
+        return logits, ids[:, 1:][learned], kinds[learned] == DECISION
 
 
 @torch.no_grad()
 def evaluate(model: WeightedLM, rows: Sequence[Row], batch_tokens: int) -> dict[str, float]:
-    """Loss and accuracy over the learned ids of `rows`; apart, over those with more weight than 1."""
+    """Loss and accuracy over the learned ids of `rows`, and the accuracy of decisions alone."""
     totals = dict.fromkeys(("loss", "right", "count", "decisions_right", "decisions"), 0.0)
     for batch in batches(rows, batch_tokens, seed=0):
-        logits, targets, weights = model.predict(batch.ids, batch.weights)
+        logits, targets, decisive = model.predict(batch.ids, batch.kinds)
         right = logits.argmax(-1) == targets
-        decisive = weights > 1
         totals["loss"] += functional.cross_entropy(logits, targets, reduction="sum").item()
         totals["right"] += right.sum().item()
         totals["count"] += targets.numel()
@@ -110,6 +114,12 @@ def rate(schedule: Schedule, done: int) -> float:
     return schedule.learning_rate * min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
 
 
+def decision_weight(schedule: Schedule, done: int) -> float:
+    """The loss weight of decisions after `done` tokens of the budget."""
+    share = done / schedule.tokens
+    return [weight for start, weight in schedule.decision_weights if start <= share][-1]
+
+
 def start_deepspeed() -> None:
     """Starts DeepSpeed's process group; a process of its own where no launcher has set one up."""
     if "RANK" not in os.environ:
@@ -138,7 +148,8 @@ def train(
     training that finds one there goes on from it.
     """
     start_deepspeed()
-    wrapped = WeightedLM(model, _weight_per_batch(rows, schedule))
+    wrapped = WeightedLM(model)
+    share = _Shares(rows)
     engine, *_ = deepspeed.initialize(
         model=wrapped, model_parameters=wrapped.parameters(), config=deepspeed_config(schedule)
     )
@@ -152,7 +163,9 @@ def train(
             break
         for group in engine.optimizer.param_groups:
             group["lr"] = rate(schedule, done)
-        loss = engine(batch.ids.to(engine.device), batch.weights.to(engine.device))
+        weight = decision_weight(schedule, done)
+        ids, kinds = batch.ids.to(engine.device), batch.kinds.to(engine.device)
+        loss = engine(ids, kinds, weight, share.weight(weight) * schedule.batch_tokens)
         engine.backward(loss)
         engine.step()
         done += batch.tokens
@@ -164,9 +177,17 @@ def train(
             engine.save_checkpoint(str(folder), client_state={"done": done, "steps": steps})
 
 
-def _weight_per_batch(rows: Sequence[Row], schedule: Schedule) -> float:
-    ids = sum(len(row.ids) for row in rows)
-    return sum(sum(row.weights) for row in rows) / ids * schedule.batch_tokens
+class _Shares:
+    """Which share of all ids is learned, and which is a decision."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        ids = sum(len(row.ids) for row in rows)
+        self._decisions = sum(row.kinds.count(DECISION) for row in rows) / ids
+        self._others = sum(row.kinds.count(LEARNED) for row in rows) / ids
+
+    def weight(self, decision_weight: float) -> float:
+        """The mean weight of an id."""
+        return self._others + self._decisions * decision_weight
 
 
 def _forever(rows: Sequence[Row], schedule: Schedule) -> Iterator[Batch]:

@@ -23,9 +23,10 @@ def test_the_public_names() -> None:
 
 
 def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
-    assert sorted(countdown.__all__) == sorted(
-        ["ExpressionError", "Puzzle", "PuzzleSpace", "Split", "claim", "evaluate", "explain", "generate", "reachable", "split", "verify"]
-    )
+    names = """
+    ExpressionError Puzzle PuzzleSpace Split claim evaluate explain generate reachable split verify
+    """
+    assert sorted(countdown.__all__) == sorted(names.split())
     assert {"ScriptedEngine", "Say", "CharTokenizer", "check_engine"} <= set(testing.__all__)
 
 

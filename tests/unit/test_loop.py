@@ -236,11 +236,14 @@ async def test_runs_with_a_seed_give_each_call_its_own() -> None:
 
 
 async def test_errors_raised_while_watching_come_out_as_they_are() -> None:
-    engine = ScriptedEngine(Scripted([plan("one"), answer("3")]))
-    with pytest.raises(ZeroDivisionError):
+    async def watch_and_fail() -> None:
         async with Sprint(engine).run("What?") as run:
             async for _ in run:
                 raise ZeroDivisionError
+
+    engine = ScriptedEngine(Scripted([plan("one"), answer("3")]))
+    with pytest.raises(ZeroDivisionError):
+        await watch_and_fail()
     assert engine.in_flight == 0
 
 

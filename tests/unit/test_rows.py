@@ -21,7 +21,7 @@ from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
 from tests.script import execution_of
 from train import tokenizer as training
-from train.rows import Row, RowBuilder
+from train.rows import DECISION, LEARNED, Row, RowBuilder
 
 DATA = CountdownData(trajectories=60)
 
@@ -94,7 +94,7 @@ def prompts_of(requests: list[Request], reader: FileTokenizer) -> dict[str, tupl
 
 def learned_from(row: Row) -> int:
     """Where the last learned stretch of a row begins: the prompt of its last request."""
-    starts = [k for k in range(1, len(row.ids)) if row.weights[k] and not row.weights[k - 1]]
+    starts = [k for k in range(1, len(row.ids)) if row.kinds[k] and not row.kinds[k - 1]]
     return starts[-1]
 
 
@@ -103,7 +103,7 @@ def learned_from(row: Row) -> int:
 async def test_training_contexts_are_those_of_inference(
     packed: list[Packed], reader: FileTokenizer, early: bool
 ) -> None:
-    builder = RowBuilder(reader, {})
+    builder = RowBuilder(reader)
     samples = (
         sample
         for number, trajectory in enumerate(packed)
@@ -125,7 +125,7 @@ async def test_training_contexts_are_those_of_inference(
                 continue
             row = builder.executor(sample.transcript, int(stage), int(number))
             assert row.ids[: len(prompt)] == prompt
-            assert row.weights.index(1.0) == len(prompt)
+            assert row.kinds.index(LEARNED) == len(prompt)
             compared += 1
     assert compared > 10
 
@@ -133,21 +133,21 @@ async def test_training_contexts_are_those_of_inference(
 def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTokenizer) -> None:
     trajectory = packed[1]
     sample = next(iter(sprint_samples(trajectory, DATA, len, 0)))
-    row = RowBuilder(reader, {}).planner(sample.transcript)
-    learned = reader.decode([i for i, w in zip(row.ids, row.weights, strict=True) if w])
+    row = RowBuilder(reader).planner(sample.transcript)
+    learned = reader.decode([i for i, w in zip(row.ids, row.kinds, strict=True) if w])
     turns = [stage.turn + f"</Plan_{k}>" for k, stage in enumerate(sample.transcript.stages, 1)]
     assert learned == "".join(turns) + sample.transcript.answer + "</Final_answer>"
-    execution = RowBuilder(reader, {}).executor(sample.transcript, 1, 2)
-    learned = reader.decode([i for i, w in zip(execution.ids, execution.weights, strict=True) if w])
+    execution = RowBuilder(reader).executor(sample.transcript, 1, 2)
+    learned = reader.decode([i for i, w in zip(execution.ids, execution.kinds, strict=True) if w])
     assert learned == sample.transcript.stages[0].executions[1] + "</execution_1.2>"
 
 
-def test_decisions_weigh_more(reader: FileTokenizer) -> None:
+def test_decisions_are_told_apart(reader: FileTokenizer) -> None:
     given = symbolic.trajectory(Puzzle((3, 5, 7, 11), 24))
     assert given is not None
     packed = next(iter(trajectories(CountdownData(trajectories=1), "train")))
-    row = RowBuilder(reader, {" yes": 8.0}).planner(rft_sample(packed).transcript)
-    heavy = [reader.decode([i]) for i, w in zip(row.ids, row.weights, strict=True) if w == 8.0]
+    row = RowBuilder(reader, [" yes"]).planner(rft_sample(packed).transcript)
+    heavy = [reader.decode([i]) for i, w in zip(row.ids, row.kinds, strict=True) if w == DECISION]
     assert heavy == [" yes.\n"]
 
 
@@ -155,6 +155,6 @@ def test_decisions_weigh_more(reader: FileTokenizer) -> None:
 @given(st.text(alphabet="ab<>/_P1\n", max_size=30))
 def test_a_stop_is_learned_up_to_its_last_character_and_no_further(text: str) -> None:
     transcript = Transcript("q", (grammar.StageText(f"<Plan_1>\n{text}\n", ()),), "a\n")
-    row = RowBuilder(CharTokenizer(), {}).planner(transcript)
-    learned = "".join(chr(i) for i, w in zip(row.ids, row.weights, strict=True) if w)
+    row = RowBuilder(CharTokenizer()).planner(transcript)
+    learned = "".join(chr(i) for i, w in zip(row.ids, row.kinds, strict=True) if w)
     assert learned == f"<Plan_1>\n{text}\n</Plan_a\n</Final_answer>"
