@@ -1,0 +1,85 @@
+"""The event decoder: what a line means, and that cuts between chunks mean nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprint_agent.engines.sse import SseDecoder
+
+
+def decode(*chunks: bytes | str) -> list[str]:
+    decoder = SseDecoder()
+    return [event for chunk in chunks for event in decoder.feed(chunk)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        ("data: a\n\n", ["a"]),
+        ("data: a\r\n\r\n", ["a"]),
+        ("data: a\r\r", ["a"]),
+        ("data: a\r\n\ndata: b\n\r", ["a", "b"]),
+        ("data:a\n\ndata:  b\n\n", ["a", " b"]),
+        ("data: a\ndata: b\n\n", ["a\nb"]),
+        ("data\n\n", [""]),
+        ("data: a: b\n\n", ["a: b"]),
+        (": ping\n\ndata: a\n: ping\ndata: b\n\n", ["a\nb"]),
+        ("event: x\nid: 7\nretry: 9\ndata: a\n\n", ["a"]),
+        ("event: x\n\ndata: a\n\n", ["a"]),
+        ("dataset: x\n\n", []),
+        ("\ufeffdata: a\n\n", ["a"]),
+        ("data: a\u2028b\x0bc\x85d\n\n", ["a\u2028b\x0bc\x85d"]),
+    ],
+)
+def test_lines(stream: str, events: list[str]) -> None:
+    assert decode(stream) == events
+    assert decode(stream.encode()) == events
+
+
+@pytest.mark.parametrize("stream", ["", "data: a", "data: a\n", "data: a\r\n", "data: a\r"])
+def test_an_event_that_is_not_ended_is_not_one(stream: str) -> None:
+    assert decode(stream) == []
+
+
+def test_a_bad_byte_does_not_stop_the_stream() -> None:
+    assert decode(b"data: a\xff\n\ndata: b\n\n") == ["a\ufffd", "b"]
+
+
+pieces = st.sampled_from(
+    [
+        "data",
+        "data:",
+        "data: ",
+        ":",
+        "event: x",
+        "a",
+        "é",
+        "😀",
+        "\ufeff",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+    ]
+)
+
+
+@given(st.lists(pieces, max_size=40).map("".join), st.data())
+def test_any_split_is_the_whole(text: str, data: st.DataObject) -> None:
+    stream = text.encode()
+    places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    edges = [0, *places, len(stream)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
+    assert decode(*chunks) == decode(stream)
+    assert decode(*(stream[n : n + 1] for n in range(len(stream)))) == decode(stream)
+    assert decode(*text) == decode(text) == decode(stream)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), max_size=6))
+def test_what_was_sent_is_received(sent: list[str]) -> None:
+    for end in ("\n", "\r\n", "\r"):
+        assert decode("".join(f"data: {event}{end}{end}" for event in sent).encode()) == sent
