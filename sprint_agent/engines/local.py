@@ -80,19 +80,9 @@ class LocalEngine:
         """Loads the model and starts its thread. Raises EngineUnavailable where it cannot."""
         if self._batcher is not None:
             raise EngineUnavailable("the local engine is entered already; use another one")
-        batcher = await anyio.to_thread.run_sync(self._load)
         loop = asyncio.get_running_loop()
-
-        def deliver(outputs: list[Progress]) -> None:
-            # A closed loop has no readers left.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._receive, outputs)
-
-        def stopped(error: Exception | None) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._thread_ended, batcher, error)
-
-        batcher.start(deliver, stopped)
+        batcher = await anyio.to_thread.run_sync(self._load, loop)
+        batcher.start()
         self._batcher, self._failure = batcher, None
         return self
 
@@ -148,8 +138,8 @@ class LocalEngine:
         batcher.submit(request.request_id, prompt, min(sampling.max_tokens, room), draw)
         return stream
 
-    def _load(self) -> Batcher:
-        """Loads the model, in a worker thread."""
+    def _load(self, loop: asyncio.AbstractEventLoop) -> Batcher:
+        """Loads the model, in a worker thread; what it says will come into `loop`."""
         missing = [name for name in _FILES if not (self._folder / name).is_file()]
         if missing:
             raise EngineUnavailable(
@@ -163,8 +153,18 @@ class LocalEngine:
                 f"the local engine needs torch and transformers ({error}): "
                 "pip install 'sprint-agent[local]'"
             ) from error
+
+        def deliver(outputs: list[Progress]) -> None:
+            # A closed loop has no readers left.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._receive, outputs)
+
+        def stopped(error: Exception | None) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._thread_ended, error)
+
         try:
-            return local_torch.load(self._folder, self._cache_tokens)
+            return local_torch.load(self._folder, self._cache_tokens, deliver, stopped)
         except Exception as error:
             reason = str(error).partition("\n")[0]
             raise EngineUnavailable(
@@ -188,9 +188,9 @@ class LocalEngine:
                 if not output.ended and self._batcher is not None:
                     self._batcher.cancel(output.request_id)
 
-    def _thread_ended(self, batcher: Batcher, error: Exception | None) -> None:
-        """Ends what still waits for a thread that is gone."""
-        if self._batcher is batcher:
+    def _thread_ended(self, error: Exception | None) -> None:
+        """Ends what still waits for a thread that is gone, unless the engine was left."""
+        if self._batcher is not None:
             self._failure = EngineError(f"the local engine's batching thread failed: {error}")
             self._fail_all(self._failure)
 

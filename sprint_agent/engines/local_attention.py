@@ -91,7 +91,8 @@ def _packed_attention(
         )
         for i in range(len(queried) - 1)
     ]
-    return torch.cat(parts, 2).transpose(1, 2), None
+    packed = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    return packed.transpose(1, 2), None
 
 
 def _stored(

@@ -188,7 +188,15 @@ class _ThreadStatus(_Status):
 class Batcher:
     """A loaded model and the thread that batches its requests."""
 
-    def __init__(self, model: Any, tokenizer: FolderTokenizer, cache_tokens: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: FolderTokenizer,
+        cache_tokens: int,
+        deliver: Callable[[list[Progress]], None],
+        stopped: Callable[[Exception | None], None],
+    ) -> None:
+        """Allocates the cache. The thread calls `deliver` once a step, `stopped` at its end."""
         self.tokenizer = tokenizer
         embedded: int = model.get_input_embeddings().num_embeddings
         self.vocab_size = min(tokenizer.vocab_size, embedded)
@@ -197,7 +205,7 @@ class Batcher:
         room = (pages - 1) * PAGE_TOKENS
         self.context_length = min(int(model.config.max_position_embeddings), room)
         self.end_ids = _end_ids(model)
-        self._one_core = sum(part.numel() for part in model.parameters()) < _SMALL_MODEL
+        small = sum(part.numel() for part in model.parameters()) < _SMALL_MODEL
         self._manager: Any = model.init_continuous_batching(
             generation_config=transformers.GenerationConfig(do_sample=False, eos_token_id=-1),
             continuous_batching_config=transformers.ContinuousBatchingConfig(
@@ -212,18 +220,13 @@ class Batcher:
             ),
         )
         local_attention.use_packed_attention(model)
-
-    def start(
-        self,
-        deliver: Callable[[list[Progress]], None],
-        stopped: Callable[[Exception | None], None],
-    ) -> None:
-        """Starts the thread. It calls `deliver` once a step, and `stopped` once, at its end."""
-        self._manager.logit_processor = _Sampler(self.vocab_size, self._one_core)
+        self._manager.logit_processor = _Sampler(self.vocab_size, one_core=small)
         self._manager.output_router = _Outlet(deliver)
         self._manager.background_thread_status = _ThreadStatus(stopped)
-        # Allocates the cache here, where a lack of memory is an error of the caller's.
         self._manager.warmup()
+
+    def start(self) -> None:
+        """Starts the thread."""
         self._manager.start()
 
     def submit(self, request_id: str, prompt: Sequence[int], max_tokens: int, draw: Draw) -> None:
@@ -257,7 +260,12 @@ class Batcher:
         self._manager.destroy()
 
 
-def load(folder: Path, cache_tokens: int) -> Batcher:
+def load(
+    folder: Path,
+    cache_tokens: int,
+    deliver: Callable[[list[Progress]], None],
+    stopped: Callable[[Exception | None], None],
+) -> Batcher:
     """Loads a Hugging Face folder in float32 on the CPU, without any network."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -268,7 +276,8 @@ def load(folder: Path, cache_tokens: int) -> Batcher:
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    return Batcher(model.eval(), FolderTokenizer(folder / "tokenizer.json"), cache_tokens)
+    tokenizer = FolderTokenizer(folder / "tokenizer.json")
+    return Batcher(model.eval(), tokenizer, cache_tokens, deliver, stopped)
 
 
 def _end_ids(model: Any) -> list[int]:

@@ -101,7 +101,7 @@ async def read(engine: LocalEngine, request: Request) -> tuple[str, tuple[int, .
 
 async def until_idle(engine: LocalEngine) -> None:
     with anyio.fail_after(20):
-        while engine.in_flight:
+        while engine.in_flight:  # noqa: ASYNC110
             await anyio.sleep(0.002)
 
 

@@ -122,7 +122,9 @@ def test_chunks_do_not_matter_even_for_broken_bytes(
     assert stop_in_chunks == stop
 
 
+# Four ids that end unfinished, the first of them in the middle of a character.
 @given(any_ids, sizes)
+@example([0xF0, PIECES.index(b"\x9f\x98"), PIECES.index(b"\x80\xf0\x9f"), 0xFF], [1])
 def test_without_stops_every_id_and_character_comes_out(ids: list[int], size: list[int]) -> None:
     deltas, stop = read(chunked(ids, size), [])
     assert stop is None
@@ -141,6 +143,16 @@ def test_ids_before_the_stop_are_the_sampled_ones() -> None:
     # "ab" + "</p" + "p>": the stop "</pp" begins at an id, so "ab" keeps its own id.
     ids = [PIECES.index(piece) for piece in (b"ab", b"</p", b"p>")]
     assert read([ids], ["</pp"]) == ([Delta("ab", (PIECES.index(b"ab"),))], "</pp")
+
+
+@pytest.mark.parametrize(
+    ("stops", "text", "stop"), [(["p>", "</"], "x", "</"), (["/p", "</p"], "x", "</p")]
+)
+def test_of_stops_in_one_id_the_first_to_be_complete_counts(
+    stops: list[str], text: str, stop: str
+) -> None:
+    deltas, found = read([[PIECES.index(b"x</p>y")]], stops)
+    assert (text_of(deltas), found) == (text, stop)
 
 
 def test_text_that_shares_an_id_with_the_stop_is_encoded_anew() -> None:
