@@ -173,8 +173,8 @@ def train(
         if steps % REPORT_EVERY == 0:
             speed = (done - began_at) / (time.monotonic() - began)
             measured = evaluate(wrapped, validation, schedule.batch_tokens)
-            report({"tokens": done, "tokens_per_second": speed, **measured})
             engine.save_checkpoint(str(folder), client_state={"done": done, "steps": steps})
+            report({"tokens": done, "tokens_per_second": speed, **measured})
 
 
 class _Shares:

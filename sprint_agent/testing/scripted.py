@@ -61,13 +61,14 @@ class ScriptedEngine:
     """An engine whose answers come from `script`, token by token.
 
     `requests` are all that it was sent; `in_flight` are those that have not ended. The answer is cut
-    into the tokenizer's ids. Each token is one step of the event loop, so runs interleave as they
-    would; time only passes where the script gives a pace.
+    into the tokenizer's ids, of which each delta carries `chunk`. Each delta is one step of the event
+    loop, so runs interleave as they would; time only passes where the script gives a pace.
     """
 
     script: Script
     tokenizer: Tokenizer | None = field(default_factory=CharTokenizer)
     context_length: int | None = None
+    chunk: int = 1
     requests: list[Request] = field(default_factory=list[Request])
     in_flight: int = 0
 
@@ -122,9 +123,11 @@ class ScriptedEngine:
             room = min(room, self.context_length - len(request.prompt))
         if len(deltas) > room:
             deltas, reason, stop = deltas[:room], "length", None
-        for delta in deltas:
+        for start in range(0, len(deltas), self.chunk):
             await anyio.sleep(say.pace)
-            yield delta
+            part = deltas[start : start + self.chunk]
+            ids = tuple(token for delta in part for token in delta.ids)
+            yield Delta("".join(delta.text for delta in part), ids)
         if say.sets is not None:
             say.sets.set()
         if say.error is not None:

@@ -87,9 +87,8 @@ class TestAnnotation:
         assert rebuilt.replace("\n\n", "\n") == given_text
 
     def test_the_second_group_needs_the_whole_first_one(self) -> None:
-        puzzle = Puzzle((2, 3, 5, 7), 42)
-        packed = pack(symbolic.annotate(trajectory(puzzle)), shortest_execution=1)
-        assert len(packed.stages) == 2
+        made = trajectories(CountdownData(trajectories=40), "train")
+        packed = next(p for p in made if len(p.stages) == 2)
         head = packed.stages[1][0]
         assert head.parents == {c.number for c in packed.stages[0][1:]}
 

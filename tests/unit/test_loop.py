@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import anyio
+import anyio.lowlevel
 import pytest
 
 from sprint_agent import (
@@ -74,6 +74,19 @@ async def test_an_executor_sees_the_plan_up_to_its_own_prompt_and_no_sibling() -
     head = first.removesuffix("\n<execution_1.1>\n")
     assert result.text.startswith(head)
     assert second.startswith(head)
+
+
+@pytest.mark.parametrize("chunk", [2, 7, 1000])
+async def test_contexts_do_not_depend_on_how_the_engine_cuts_its_stream(chunk: int) -> None:
+    def asked(engine: ScriptedEngine) -> set[tuple[int, ...] | str]:
+        return {request.prompt for request in engine.requests}
+
+    engines = [
+        ScriptedEngine(Scripted([plan("one", "two"), answer("3")]), chunk=c) for c in (1, chunk)
+    ]
+    texts = [(await Sprint(engine).solve("What?")).text for engine in engines]
+    assert texts[0] == texts[1]
+    assert asked(engines[0]) == asked(engines[1])
 
 
 async def test_results_join_in_prompt_order_whatever_ends_first() -> None:
@@ -290,13 +303,15 @@ class TestLimits:
             nonlocal running, most
             running += 1
             most = max(most, running)
-            await anyio.sleep(0.001)
+            await anyio.lowlevel.checkpoint()
             running -= 1
             return prompt
 
         tasks = [f"work: {k}" for k in range(8)]
         engine = ScriptedEngine(Scripted([plan(*tasks), answer("3")]))
-        result = await Sprint(engine, executors=[work], limits=Limits(concurrency=3)).solve("What?")
+        limits = Limits(concurrency=3)
+        agent = Sprint(engine, executors=[work], limits=limits, dispatch="stage")
+        result = await agent.solve("What?")
         assert most == 3
         assert all(e.status == "done" for e in result.stages[0].executions)
 

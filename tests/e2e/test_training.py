@@ -1,0 +1,106 @@
+"""Training from nothing to a folder that the engine loads; and a training that was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("deepspeed")
+
+import torch
+
+from curate.countdown import CountdownData
+from sprint_agent.countdown import Puzzle, split
+from sprint_agent.engines.base import Finish, Request, Sampling
+from sprint_agent.engines.local import LocalEngine
+from train import countdown, sft
+from train.model import ModelShape
+
+pytestmark = pytest.mark.slow
+RECIPE = countdown.Recipe(
+    data=CountdownData(trajectories=40),
+    shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
+    schedule=sft.Schedule(
+        tokens=60_000, decision_weights=((0.0, 2.0), (0.5, 4.0)), learning_rate=3e-3
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("countdown")
+    countdown.prepare(RECIPE, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sft, "REPORT_EVERY", 4)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    out = countdown.train(RECIPE, prepared, "sprint", said.append)
+    whole = weights(out)
+    assert len(said) > 4
+
+    class Interrupted(Exception):
+        pass
+
+    def stop_early(line: str) -> None:
+        said.append(line)
+        if '"tokens"' in line and len(said) > 3:
+            raise Interrupted
+
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("sprint.jsonl", "sprint-validation.jsonl"):
+        (again / name).symlink_to(prepared / name)
+    (again / "tokenizer").symlink_to(prepared / "tokenizer")
+    said.clear()
+    with pytest.raises(Interrupted):
+        countdown.train(RECIPE, again, "sprint", stop_early)
+    assert not (again / "sprint").exists()
+    resumed = weights(countdown.train(RECIPE, again, "sprint", said.append))
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.anyio
+async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
+    recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=10_000))
+    folder = countdown.train(recipe, prepared, "rft", lambda line: None)
+    async with LocalEngine(folder) as engine:
+        prompt = tuple(engine.tokenizer.encode("Use 3, 5, 7 and 11 to make 24."))
+        request = Request(prompt, Sampling(max_tokens=5, temperature=0.0))
+        async with engine.generate(request) as stream:
+            events = [event async for event in stream]
+    assert isinstance(events[-1], Finish)
+
+
+def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
+    for method in countdown.METHODS:
+        for sample in countdown.samples.read(prepared / f"{method}.jsonl"):
+            assert split(Puzzle.parse(sample.transcript.question)) == "train"
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    schedule = sft.Schedule(tokens=1000, learning_rate=1.0, warmup=0.1)
+    rates = [sft.rate(schedule, done) for done in range(0, 1001, 10)]
+    assert rates[0] == 0
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == 10
+    assert rates[-1] == 0
+
+
+def test_decisions_weigh_by_phase() -> None:
+    schedule = sft.Schedule(tokens=100, decision_weights=((0.0, 2.0), (0.5, 30.0)))
+    assert [sft.decision_weight(schedule, done) for done in (0, 49, 50, 100)] == [2, 2, 30, 30]
