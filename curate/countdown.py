@@ -31,8 +31,8 @@ class CountdownData:
     trajectories: int = 30_000
     seed: int = 0
     three_every: int = 10
-    planner_every: int = 2
-    waiting_every: int = 6
+    planner_every: int = 3
+    waiting_every: int = 5
     misses: int = 3
 
 

@@ -6,14 +6,17 @@ and goes back to the next opening. Sums and differences come first; only when no
 the target does it go on to products and quotients. It ends at the first hit.
 
     Sums and differences first.
-    3 + 5 = 8, leaving 7, 11, 8.            an opening
-    7 + 11 = 18, and 8: + 26, - 10, * 144.  a node: what is left are 18 and 8, which make 26, 10, 144
+    3 + 5 = 8, leaving 7, 11, 8.
+    7 + 11 = 18, and 8: + 26 high, - 10 low, * 144 high.
     …
     None.
     3 + 7 = 10, leaving 5, 11, 10.
     …
-    11 - 5 = 6, and 4: + 10, - 2, * 24 yes.
+    11 - 5 = 6, and 4: + 10 low, - 2 low, * 24 yes.
     Answer: (11 - 5) * (7 - 3)
+
+The first line of an attempt is its opening; the second says that 18 and 8 are left, which make 26, 10
+and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by.
 
 Only positive whole numbers up to `CAP` are followed (of 3,000 puzzles with four numbers from 1 to 13
 and targets up to 100, 99.97 % stay solvable so).
@@ -99,9 +102,10 @@ def _nodes(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, Term]]]:
 def _leaves(head: str, pair: tuple[Term, Term], target: int) -> tuple[str, Term | None]:
     parts: list[str] = []
     for _, operation, _, result in _combine(*pair):
-        parts.append(f" {operation} {result.value}")
         if result.value == target:
-            return f"{head}{','.join(parts)} yes.\n", result
+            parts.append(f" {operation} {result.value} yes")
+            return f"{head}{','.join(parts)}.\n", result
+        parts.append(f" {operation} {result.value} {'high' if result.value > target else 'low'}")
     return f"{head}{','.join(parts)}.\n", None
 
 

@@ -36,14 +36,14 @@ class Recipe:
     """All that decides what comes out.
 
     `decisions` marks the ids that the schedule gives a weight of their own: " yes" is said once in
-    five hundred ids, and a search that misses its own hit is lost. The weight is high in the middle,
-    for the model to learn to tell a hit, and lower at the end, for it not to see hits where none are.
+    five hundred ids, and a search that misses its own hit is lost. The weight is lower at the end,
+    for the model not to see hits where none are.
     """
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
     schedule: sft.Schedule = sft.Schedule(
-        tokens=20_000_000, decision_weights=((0.0, 8.0), (0.375, 30.0), (0.75, 8.0))
+        tokens=14_000_000, decision_weights=((0.0, 8.0), (0.75, 4.0))
     )
     vocabulary: int = 2048
     decisions: tuple[str, ...] = (" yes",)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import cast
 
 from sprint_agent.engines.base import Request, TokenUsage
-from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
+from sprint_agent.engines.requests import checked_prompt
+from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
 
 # SGLang aborts by prefix of the id, so ids of different lengths could end each other's requests.
 _ID_CHARACTERS = 32
@@ -33,8 +33,7 @@ def request_body(
         raise RequestRefused(
             f"the request id {request.request_id!r} has not {_ID_CHARACTERS} characters"
         )
-    prompt, sampling = _checked_prompt(request, vocab_size, context_length), request.sampling
-    _check_sampling(request)
+    prompt, sampling = checked_prompt(request, vocab_size, context_length), request.sampling
     most = sampling.max_tokens
     if context_length is not None:
         most = min(most, context_length - len(prompt))
@@ -122,34 +121,3 @@ def _count(meta: dict[str, object], name: str) -> int:
     if not isinstance(count, int):
         raise ValueError(f"{name} is no number")
     return count
-
-
-def _checked_prompt(
-    request: Request, vocab_size: int, context_length: int | None
-) -> tuple[int, ...]:
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        raise RequestRefused("the SGLang engine takes ids: encode the prompt with its tokenizer")
-    if not prompt:
-        raise RequestRefused("the prompt is empty: there is nothing to go on from")
-    if context_length is not None and len(prompt) >= context_length:
-        raise ContextTooLong(
-            f"the prompt has {len(prompt)} ids and the context {context_length}: "
-            "shorten it, so that an answer fits"
-        )
-    # Such an id would end the server's process, and every other request with it.
-    if min(prompt) < 0 or max(prompt) >= vocab_size:
-        raise RequestRefused(f"the prompt holds ids outside 0 to {vocab_size - 1}")
-    return prompt
-
-
-def _check_sampling(request: Request) -> None:
-    sampling = request.sampling
-    if sampling.max_tokens < 1:
-        raise RequestRefused(f"max_tokens is {sampling.max_tokens}: ask for at least 1")
-    if not 0 <= sampling.temperature < math.inf:
-        raise RequestRefused(f"temperature is {sampling.temperature}: give 0 (greedy) or more")
-    if not 0 < sampling.top_p <= 1:
-        raise RequestRefused(f"top_p is {sampling.top_p}: give more than 0 and at most 1")
-    if "" in request.stop:
-        raise RequestRefused("an empty stop string would end every answer at once")

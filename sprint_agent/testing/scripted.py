@@ -18,7 +18,7 @@ from sprint_agent.engines.base import (
     Tokenizer,
     TokenUsage,
 )
-from sprint_agent.errors import ContextTooLong, RequestRefused
+from sprint_agent.engines.requests import checked_prompt
 
 
 class CharTokenizer:
@@ -101,15 +101,8 @@ class ScriptedEngine:
         return self.tokenizer.decode(request.prompt)
 
     def _check(self, request: Request) -> None:
-        length = len(request.prompt)
-        if self.context_length is not None and length >= self.context_length:
-            raise ContextTooLong(
-                f"the prompt has {length} tokens, the context {self.context_length}: shorten it"
-            )
-        if self.tokenizer is not None and not isinstance(request.prompt, str):
-            size = self.tokenizer.vocab_size
-            if any(not 0 <= token < size for token in request.prompt):
-                raise RequestRefused("the prompt holds ids outside the vocabulary")
+        if self.tokenizer is not None:
+            checked_prompt(request, self.tokenizer.vocab_size, self.context_length)
 
     async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
         said = self.script(self.prompt_text(request))

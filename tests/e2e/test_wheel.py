@@ -36,7 +36,7 @@ def test_it_holds_the_package_alone_with_its_model(wheel: Path) -> None:
 def test_it_solves_a_puzzle_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     binaries = tmp_path / "venv" / "bin"
-    install = [binaries / "pip", "install", "-q", "torch==2.13.0", f"{wheel}[local,cli]"]
+    install = [binaries / "pip", "install", "-q", "torch==2.13.0", f"{wheel}[cli,local]"]
     subprocess.run(install, check=True, timeout=600, cwd=tmp_path)
     command = [binaries / "sprint", "solve", "--json", "Use 3, 5, 7 and 11 to make 24."]
     done = subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
