@@ -22,11 +22,6 @@ CONTEXT = 1_000
 PIECES = ["<eos>", *(chr(code) for code in range(1, 128)), "ab", "cde", "gh"]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Pieces:
     """A tokenizer with a few ids of several letters."""
 

@@ -19,58 +19,12 @@ from sprint_agent.testing.conformance import check_engine
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
+
+from tests.unit.tiny_model import CONTEXT, VOCABULARY, build_model, build_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 
-CONTEXT = 512
-VOCABULARY = 86
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-def build_tokenizer() -> Any:
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<eos>"],
-        show_progress=False,
-    )
-    lines = ["use the numbers 3 5 7 to make 24", "the plan: <p>3 + 5</p> costs 7 €, naïve 😀"] * 4
-    tokenizer.train_from_iterator(lines, trainer)
-    return tokenizer
-
-
-def build_model(folder: Path) -> Path:
-    """A random Qwen2: 2 layers, 32 wide, two query heads for each key head."""
-    tokenizer = build_tokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    # A seed whose greedy answers are whole characters for a while.
-    torch.manual_seed(13)
-    options: dict[str, Any] = {
-        # Eight rows more than the tokenizer has tokens, as checkpoints often do.
-        "vocab_size": tokenizer.get_vocab_size() + 8,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": CONTEXT,
-        "tie_word_embeddings": True,
-        # A wide spread, or the random model says one token for ever.
-        "initializer_range": 0.4,
-        "bos_token_id": None,
-        "eos_token_id": 0,
-    }
-    model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**options))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +51,11 @@ async def read(engine: LocalEngine, request: Request) -> tuple[str, tuple[int, .
                 return text, ids, event
             text, ids = text + event.text, ids + event.ids
     raise AssertionError("no Finish")
+
+
+def steps(engine: LocalEngine) -> int:
+    batcher: Any = engine._batcher
+    return batcher._manager.current_batch
 
 
 async def until_idle(engine: LocalEngine) -> None:
@@ -203,21 +162,24 @@ async def test_a_shared_prefix_is_not_computed_again(engine: LocalEngine) -> Non
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
-async def test_a_seed_draws_the_same_beside_any_others(engine: LocalEngine, top_p: float) -> None:
+async def test_a_seed_draws_the_same_beside_any_others(
+    engine: LocalEngine, folder: Path, top_p: float
+) -> None:
     sampling = Sampling(max_tokens=40, temperature=1.0, top_p=top_p, seed=11)
-    alone = await read(engine, Request(prompt_of(30), sampling))
+    alone, _, _ = await read(engine, Request(prompt_of(300), sampling))
     texts: list[str] = []
 
-    async def ask(seed: int | None, temperature: float) -> None:
+    async def ask(crowded: LocalEngine, prompt: int, seed: int | None, temperature: float) -> None:
         own = Sampling(40, temperature=temperature, top_p=top_p, seed=seed)
-        text, _, _ = await read(engine, Request(prompt_of(30), own))
+        text, _, _ = await read(crowded, Request(prompt_of(300, prompt), own))
         texts.append(text)
 
-    async with anyio.create_task_group() as group:
-        for seed, temperature in [(1, 1.0), (11, 1.0), (None, 2.0), (3, 0.0), (11, 1.0), (4, 0.3)]:
-            group.start_soon(ask, seed, temperature)
-    assert texts.count(alone[0]) == 2
-    assert len(set(texts)) == 5
+    # Prompts that its cache does not know fill several steps: they are cut, beside others' draws.
+    async with LocalEngine(folder) as crowded, anyio.create_task_group() as group:
+        for number, (seed, temperature) in enumerate([(1, 1.0), (11, 1.0), (None, 2.0), (3, 0.0)]):
+            group.start_soon(ask, crowded, 0 if seed == 11 else number + 1, seed, temperature)
+    assert texts.count(alone) == 1
+    assert len(set(texts)) == 4
 
 
 async def test_tokens_are_drawn_as_often_as_their_probability_says(folder: Path) -> None:
@@ -257,6 +219,14 @@ async def test_max_tokens_is_bounded_by_the_context(engine: LocalEngine) -> None
     assert finish.usage.completion_tokens == 3
 
 
+async def test_one_answer_may_fill_a_cache_that_is_smaller_than_the_context(folder: Path) -> None:
+    async with LocalEngine(folder, cache_tokens=256) as engine:
+        sampling = Sampling(max_tokens=8_000, temperature=1.0, seed=1)
+        _, ids, finish = await read(engine, Request(prompt_of(100), sampling))
+        assert finish.reason == "length"
+        assert 100 + len(ids) == engine.context_length == 240
+
+
 async def test_a_cancelled_reader_ends_its_request_and_no_other(engine: LocalEngine) -> None:
     long = Sampling(max_tokens=CONTEXT, temperature=1.0, seed=2)
     scopes: dict[int, anyio.CancelScope] = {}
@@ -277,13 +247,25 @@ async def test_a_cancelled_reader_ends_its_request_and_no_other(engine: LocalEng
     await until_idle(engine)
 
 
+async def test_leaving_early_ends_the_request_within_a_few_steps(engine: LocalEngine) -> None:
+    long = Sampling(max_tokens=CONTEXT, temperature=1.0, seed=2)
+    async with engine.generate(Request(prompt_of(20), long)) as stream:
+        await anext(stream)
+        left_at = steps(engine)
+    await until_idle(engine)
+    # The answer has 400 more; a few pass where this thread is held up before it leaves.
+    assert steps(engine) - left_at < 50
+
+
 async def test_a_stop_ends_the_request_in_the_manager(engine: LocalEngine) -> None:
     text, _, _ = await read(engine, Request(prompt_of(30), GREEDY))
     long = Sampling(max_tokens=CONTEXT, temperature=0.0)
     async with engine.generate(Request(prompt_of(30), long, stop=(text[2:4],))) as stream:
+        begun_at = steps(engine)
         events = [event async for event in stream]
         # Still inside the context: the stop itself ended the request, not the leaving.
         await until_idle(engine)
+    assert steps(engine) - begun_at < 100
     assert isinstance(events[-1], Finish)
     assert events[-1].reason == "stop"
 
@@ -335,7 +317,7 @@ async def test_leaving_the_engine_ends_its_streams_and_thread(folder: Path) -> N
         stream = await engine.generate(Request(prompt_of(20), long)).__aenter__()
         batcher: Any = engine._batcher
         thread = batcher._manager._generation_thread
-    with pytest.raises(EngineUnavailable, match="was left"):
+    with anyio.fail_after(20), pytest.raises(EngineUnavailable, match="was left"):
         async for _ in stream:
             pass
     assert not thread.is_alive()
