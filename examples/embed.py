@@ -1,6 +1,8 @@
 """The library in an application: a puzzle, the model that ships with it, and the events of the run.
 
     python examples/embed.py
+
+Needs the extra `local`.
 """
 
 from __future__ import annotations

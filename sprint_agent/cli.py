@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Annotated, Literal, NoReturn
 
 import anyio
@@ -98,17 +99,15 @@ async def _run(agent: Sprint, question: str, join: Join, watched: bool) -> Resul
     if not watched:
         return await agent.solve(question, join=join)
     console = Console()
-    with console.status("loading the model …"):
-        await agent.__aenter__()
-    try:
+    async with AsyncExitStack() as stack:
+        with console.status("loading the model …"):
+            await stack.enter_async_context(agent)
         view = RunView()
         with Live(view, console=console, refresh_per_second=12, vertical_overflow="visible"):
             async with agent.run(question, join=join) as run:
                 async for event in run:
                     view.feed(event)
                 return await run.result()
-    finally:
-        await agent.__aexit__(None, None, None)
 
 
 def _show(result: Result, wrong: str | None, *, checked: bool, as_json: bool) -> None:

@@ -20,12 +20,12 @@ from sprint_agent.engines.base import (
     Finish,
     FinishReason,
     Request,
-    Sampling,
     Tokenizer,
     TokenUsage,
 )
+from sprint_agent.engines.requests import checked_prompt
 from sprint_agent.engines.stops import AnswerReader
-from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
+from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
 
 if TYPE_CHECKING:
     from sprint_agent.engines.local_torch import Batcher, Draw, Progress
@@ -125,8 +125,8 @@ class LocalEngine:
         """Checks a request, and queues it."""
         from sprint_agent.engines.local_torch import Draw
 
-        prompt, sampling = _checked_prompt(batcher, request), request.sampling
-        _check_sampling(request, sampling)
+        prompt = checked_prompt(request, batcher.vocab_size, batcher.context_length)
+        sampling = request.sampling
         if request.request_id in self._streams:
             raise RequestRefused(f"request {request.request_id} is running already")
         draw = Draw(sampling.temperature, sampling.top_p, sampling.seed)
@@ -265,31 +265,3 @@ class _Stream:
             usage = TokenUsage(self._prompt_tokens, self._sampled, self._draw.cached or 0)
             self._events.append(Finish("stop" if stop is not None else reason, usage, stop))
         return self._over
-
-
-def _checked_prompt(batcher: Batcher, request: Request) -> tuple[int, ...]:
-    """The prompt's ids. RequestRefused or ContextTooLong where they cannot be run."""
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        raise RequestRefused("the local engine takes ids: encode the prompt with its tokenizer")
-    if not prompt:
-        raise RequestRefused("the prompt is empty: there is nothing to go on from")
-    if len(prompt) >= batcher.context_length:
-        raise ContextTooLong(
-            f"the prompt has {len(prompt)} ids and the context {batcher.context_length}: "
-            "shorten it, so that an answer fits"
-        )
-    if min(prompt) < 0 or max(prompt) >= batcher.vocab_size:
-        raise RequestRefused(f"the prompt holds ids outside 0 to {batcher.vocab_size - 1}")
-    return prompt
-
-
-def _check_sampling(request: Request, sampling: Sampling) -> None:
-    if sampling.max_tokens < 1:
-        raise RequestRefused(f"max_tokens is {sampling.max_tokens}: ask for at least 1")
-    if not 0 <= sampling.temperature < float("inf"):
-        raise RequestRefused(f"temperature is {sampling.temperature}: give 0 (greedy) or more")
-    if not 0 < sampling.top_p <= 1:
-        raise RequestRefused(f"top_p is {sampling.top_p}: give more than 0 and at most 1")
-    if "" in request.stop:
-        raise RequestRefused("an empty stop string would end every answer at once")

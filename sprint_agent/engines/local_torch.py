@@ -12,15 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer as FileTokenizer
 from transformers.generation.continuous_batching import cb_logits_processors, continuous_api
 from transformers.utils import logging as transformers_logging
 
 from sprint_agent.engines import local_attention
+from sprint_agent.tokenizer import FileTokenizer
 
 PAGE_TOKENS = 16
 """Ids in a page of the cache: prefixes are shared in whole pages, so small pages share more."""
@@ -59,24 +59,6 @@ class Draw:
     def __deepcopy__(self, memo: dict[int, object]) -> Draw:
         # The manager copies a request that it puts back for lack of memory; its draws must go on.
         return self
-
-
-class FolderTokenizer:
-    """The folder's `tokenizer.json`, adding and dropping no special tokens."""
-
-    def __init__(self, path: Path) -> None:
-        self._inner: Any = FileTokenizer.from_file(str(path))
-        self._size = int(self._inner.get_vocab_size(with_added_tokens=True))
-
-    @property
-    def vocab_size(self) -> int:
-        return self._size
-
-    def encode(self, text: str) -> list[int]:
-        return list(self._inner.encode(text, add_special_tokens=False).ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return cast(str, self._inner.decode(list(ids), skip_special_tokens=False))
 
 
 class _Sampler(_LogitsProcessors):
@@ -191,7 +173,7 @@ class Batcher:
     def __init__(
         self,
         model: Any,
-        tokenizer: FolderTokenizer,
+        tokenizer: FileTokenizer,
         cache_tokens: int,
         deliver: Callable[[list[Progress]], None],
         stopped: Callable[[Exception | None], None],
@@ -276,7 +258,7 @@ def load(
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    tokenizer = FolderTokenizer(folder / "tokenizer.json")
+    tokenizer = FileTokenizer.load(folder)
     return Batcher(model.eval(), tokenizer, cache_tokens, deliver, stopped)
 
 
