@@ -35,9 +35,8 @@ VALIDATION_SUFFIX = "-validation"
 class Recipe:
     """All that decides what comes out.
 
-    `decisions` marks the ids that the schedule gives a weight of their own: " yes" is said once in
-    five hundred ids, and a search that misses its own hit is lost. The weight is lower at the end,
-    for the model not to see hits where none are.
+    `decisions` is a pattern of what the schedule gives a weight of its own: a hit, and the expressions
+    that follow from it. They stand once in hundreds of ids, and without them a search is lost.
     """
 
     data: CountdownData = CountdownData()
@@ -46,7 +45,7 @@ class Recipe:
         tokens=14_000_000, decision_weights=((0.0, 8.0), (0.75, 4.0))
     )
     vocabulary: int = 2048
-    decisions: tuple[str, ...] = (" yes",)
+    decisions: str = r" yes|(?<=Answer: ).*|(?<=\\boxed\{).*"
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:

@@ -12,6 +12,7 @@ and a run is lost where they are missed. They are told apart, so that training c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,12 +34,15 @@ class Row:
 
 
 class RowBuilder:
-    """Builds the rows of transcripts. A learned id is a decision where its text holds a mark."""
+    """Builds the rows of transcripts.
 
-    def __init__(self, tokenizer: Tokenizer, decisions: Sequence[str] = ()) -> None:
+    `decisions` is a pattern; the learned ids whose text overlaps with one of its matches are decisions.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, decisions: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self._decisions = decisions
-        self._kind_of: dict[int, int] = {}
+        self._decisions = re.compile(decisions) if decisions else None
+        self._text_of: dict[int, str] = {}
 
     def planner(self, transcript: Transcript) -> Row:
         """The planner's row: the whole run, with a loss on what the planner wrote."""
@@ -50,7 +54,7 @@ class RowBuilder:
             ids = context.snapshot().ids or ()
             new = ids[len(kinds) :]
             if piece.role in ("plan", "answer"):
-                kinds += self._learned(new)
+                kinds += self._learned(new, piece.text)
                 # A plan that was cut off has no line break at its end: its stop was never written.
                 closing = "</Plan_" if piece.role == "plan" else "</Final_answer>"
                 stop = closing if piece.text.endswith("\n") else ""
@@ -73,23 +77,33 @@ class RowBuilder:
         context.append_generated(*turn.upto(prompt_end(text, number)))
         context.append(grammar.execution_opening(stage, number))
         before = len(context)
-        context.append(transcript.stages[stage - 1].executions[number - 1])
-        kinds = [READ] * before + self._learned((context.snapshot().ids or ())[before:])
+        execution = transcript.stages[stage - 1].executions[number - 1]
+        context.append(execution)
+        ids = context.snapshot().ids or ()
+        kinds = [READ] * before + self._learned(ids[before:], execution)
         context.append(f"</execution_{stage}.{number}>")
         ids = context.snapshot().ids or ()
         kinds += self._stop(ids[len(kinds) :], "</execution_")
         return Row(ids, tuple(kinds))
 
-    def _learned(self, ids: Sequence[int]) -> list[int]:
-        return [self._kind(token) for token in ids]
+    def _learned(self, ids: Sequence[int], text: str) -> list[int]:
+        kinds = [LEARNED] * len(ids)
+        if self._decisions is None:
+            return kinds
+        spans = [match.span() for match in self._decisions.finditer(text)]
+        end = 0
+        for place, token in enumerate(ids):
+            start, end = end, end + len(self._text(token))
+            while spans and spans[0][1] <= start:
+                del spans[0]
+            if spans and spans[0][0] < end:
+                kinds[place] = DECISION
+        return kinds
 
-    def _kind(self, token: int) -> int:
-        kind = self._kind_of.get(token)
-        if kind is None:
-            text = self._tokenizer.decode([token])
-            kind = DECISION if any(mark in text for mark in self._decisions) else LEARNED
-            self._kind_of[token] = kind
-        return kind
+    def _text(self, token: int) -> str:
+        if token not in self._text_of:
+            self._text_of[token] = self._tokenizer.decode([token])
+        return self._text_of[token]
 
     def _stop(self, ids: Sequence[int], stop: str) -> list[int]:
         spelled = ""
@@ -97,7 +111,7 @@ class RowBuilder:
         for token in ids:
             needed = bool(stop) and not spelled.startswith(stop)
             kinds.append(LEARNED if needed else READ)
-            spelled += self._tokenizer.decode([token]) if needed else ""
+            spelled += self._text(token) if needed else ""
         return kinds
 
 

@@ -146,9 +146,10 @@ def test_decisions_are_told_apart(reader: FileTokenizer) -> None:
     given = symbolic.trajectory(Puzzle((3, 5, 7, 11), 24))
     assert given is not None
     packed = next(iter(trajectories(CountdownData(trajectories=1), "train")))
-    row = RowBuilder(reader, [" yes"]).planner(rft_sample(packed).transcript)
+    row = RowBuilder(reader, r" yes|(?<=Answer: ).*").planner(rft_sample(packed).transcript)
     heavy = [reader.decode([i]) for i, w in zip(row.ids, row.kinds, strict=True) if w == DECISION]
-    assert heavy == [" yes.\n"]
+    answer = packed.annotated.trajectory.answer
+    assert "".join(heavy) == f" yes.\n{answer}"
 
 
 @settings(max_examples=50, deadline=None)
