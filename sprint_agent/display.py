@@ -116,7 +116,8 @@ class RunView:
         return self._stage(stage).executions[number]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(self._question, style="bold")
+        if self._stages or self._answer:
+            yield Text(self._question, style="bold")
         yield from self._planned()
         if self._answer:
             text = boxed(self._answer.replace("<Final_answer>", ""))

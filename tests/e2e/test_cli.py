@@ -12,8 +12,8 @@ import pytest
 
 from sprint_agent.countdown import Puzzle, solver, verify
 
-QUESTION = "Use 3, 5, 7 and 11 to make 24."
-PUZZLE = Puzzle((3, 5, 7, 11), 24)
+QUESTION = "Use 3, 1, 7 and 5 to make 10."
+PUZZLE = Puzzle((3, 1, 7, 5), 10)
 
 
 def sprint(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,14 +66,14 @@ def long_question() -> str:
         (["Use 3, x and 7 to make 24."], "is no Countdown question"),
         (["Use 3, 5 and 7 to make 24.5."], "is no Countdown question"),
         (["Use 3 and 5 to make 8."], "3 to 6 numbers"),
-        (["Use 3, 5 and 0 to make 8."], "1 to 1,000,000"),
+        (["Use 3, 5 and 0 to make 8."], "1 to 1000000"),
         (["--engine", "/no/such/folder", QUESTION], "is not a model folder"),
         (["--engine", ".", QUESTION], "is not a model folder"),
         (["--engine", "URL", QUESTION], "no server answers"),
         (["--engine", str(solver.MODEL), "LONG"], "shorten it"),
         (["--dispatch", "never", QUESTION], "dispatch"),
         (["--nonsense", QUESTION], "nonsense"),
-        ([], "question"),
+        ([], "QUESTION"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], words: str) -> None:
