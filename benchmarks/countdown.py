@@ -3,8 +3,9 @@
 Three methods take each puzzle in turn, one run at a time, so that a machine that grows slower or
 faster in between does so for all of them:
 
-* `sprint`: the stage ends at the first execution whose answer the verifier accepts;
-* `sprint_wait`: the paper's stage, which waits for all of its executions;
+* `sprint`: the stage ends at the first execution whose answer the verifier accepts, with the limits
+  that `sprint solve` has;
+* `sprint_wait`: the paper's stage, which runs all of its executions at once and waits for them;
 * `rft`: the model that learned the same trajectories left sequential.
 
 The answer is always the planner's own, and the verifier's word on it is the accuracy.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from sprint_agent import EngineError, PlanError, Result, Sprint
+from sprint_agent import EngineError, Limits, PlanError, Result, Sprint
 from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solver, verify
 from sprint_agent.join import Join
 
@@ -73,19 +74,20 @@ async def measure(
             name: await stack.enter_async_context(solver.agent(folder))
             for name, folder in models.items()
         }
-        for agent in agents.values():
-            await _solve(agent, puzzles[0], "all")
+        sprint, rft = agents["sprint"], agents["rft"]
+        for agent in (sprint, rft):
+            await _solve(agent, puzzles[0], "all", None)
         for puzzle in puzzles:
             solved = solver.solved(puzzle)
-            yield Measured("sprint", puzzle, await _solve(agents["sprint"], puzzle, solved))
-            yield Measured("sprint_wait", puzzle, await _solve(agents["sprint"], puzzle, "all"))
-            yield Measured("rft", puzzle, await _solve(agents["rft"], puzzle, "all"))
+            yield Measured("sprint", puzzle, await _solve(sprint, puzzle, solved, None))
+            yield Measured("sprint_wait", puzzle, await _solve(sprint, puzzle, "all", Limits()))
+            yield Measured("rft", puzzle, await _solve(rft, puzzle, "all", None))
             done()
 
 
-async def _solve(agent: Sprint, puzzle: Puzzle, join: Join) -> Result | None:
+async def _solve(agent: Sprint, puzzle: Puzzle, join: Join, limits: Limits | None) -> Result | None:
     try:
-        return await agent.solve(puzzle.question, join=join)
+        return await agent.solve(puzzle.question, join=join, limits=limits)
     except (PlanError, EngineError):
         return None
 

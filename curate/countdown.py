@@ -23,17 +23,17 @@ from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
 class CountdownData:
     """How much data, and of what mixture.
 
-    `trajectories` in all; one in `three_every` has three numbers, the others four. One in
-    `planner_every` teaches the planner, and of these one in `waiting_every` by a run that waits for
-    all executions. All teach executors: by the hit, and by up to `misses` openings that missed.
+    `trajectories` in all; one in `three_every` has three numbers, the others four. The planner learns
+    from each, one in `waiting_every` by a run that waits for all executions. Executors learn from the
+    hit, and from up to `misses` openings of its first stage that missed: those of later stages are
+    the same work behind a context that is ten times as long.
     """
 
-    trajectories: int = 30_000
+    trajectories: int = 42_000
     seed: int = 0
     three_every: int = 10
-    planner_every: int = 3
-    waiting_every: int = 5
-    misses: int = 3
+    waiting_every: int = 10
+    misses: int = 5
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -64,12 +64,11 @@ def sprint_samples(
     rng = random.Random(f"{data.seed}/{number}")
     whole = waiting(packed, claim)
     executors = _executors(packed, data, rng)
-    teaches_planner = number % data.planner_every == 0
-    waits = number // data.planner_every % data.waiting_every == 0
-    yield Sample(whole, ("planner", *executors) if teaches_planner and waits else executors)
-    if teaches_planner and not waits:
-        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12))
-        yield Sample(ended, ("planner",))
+    if rng.randrange(data.waiting_every) == 0:
+        yield Sample(whole, ("planner", *executors))
+        return
+    yield Sample(whole, executors)
+    yield Sample(first_success(packed, claim, length, lambda: rng.randint(0, 12)), ("planner",))
 
 
 def rft_sample(packed: Packed) -> Sample:
@@ -83,6 +82,8 @@ def _executors(packed: Packed, data: CountdownData, rng: random.Random) -> tuple
     for stage_number, stage in enumerate(packed.stages, 1):
         for number, task in enumerate((c for c in stage if c.prompt), 1):
             if task.visited:
-                kind = misses if claim(task.execution) is None else hits
-                kind.append(f"{stage_number}.{number}")
+                if claim(task.execution) is not None:
+                    hits.append(f"{stage_number}.{number}")
+                elif stage_number == 1:
+                    misses.append(f"{stage_number}.{number}")
     return (*hits, *rng.sample(misses, min(data.misses, len(misses))))

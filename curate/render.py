@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from curate.pack import Packed
 from curate.trajectory import Component
 from sprint_agent import grammar
-from sprint_agent.grammar import StageText, Transcript
+from sprint_agent.transcript import StageText, Transcript
 
 Claim = Callable[[str], str | None]
 """Reads the answer that an execution claims to have found; None where it claims none."""

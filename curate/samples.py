@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sprint_agent import grammar
-from sprint_agent.grammar import Transcript
+from sprint_agent.transcript import Transcript, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ def write(samples: Iterable[Sample], path: Path) -> int:
     count = 0
     with partial.open("w", encoding="utf-8") as file:
         for sample in samples:
-            text = "".join(piece.text for piece in grammar.render(sample.transcript))
+            text = sample.transcript.text
             file.write(json.dumps({"text": text, "learned": sample.learned}) + "\n")
             count += 1
     partial.replace(path)
@@ -39,6 +38,6 @@ def read(path: Path) -> Iterator[Sample]:
         for number, line in enumerate(file, 1):
             try:
                 value = json.loads(line)
-                yield Sample(grammar.parse(value["text"]), tuple(value["learned"]))
+                yield Sample(parse(value["text"]), tuple(value["learned"]))
             except (ValueError, KeyError, TypeError) as cause:
                 raise ValueError(f"{path}, line {number}: not a sample ({cause})") from cause

@@ -50,9 +50,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first operation of an attempt, its line, and the terms that remain after it."""
+    """The first operation of an attempt (`3 + 5`), and the terms that it leaves, its result last."""
 
-    line: str
+    task: str
     remaining: tuple[Term, ...]
 
 
@@ -73,21 +73,19 @@ def openings(puzzle: Puzzle) -> list[list[Opening]]:
 
 def _opening(step: _Step) -> Opening:
     first, operation, second, result, rest = step
-    remaining = (*rest, result)
-    left = ", ".join(str(term.value) for term in remaining)
-    line = f"{first.value} {operation} {second.value} = {result.value}, leaving {left}"
-    return Opening(line, remaining)
+    return Opening(f"{first.value} {operation} {second.value}", (*rest, result))
 
 
 def search(remaining: Sequence[Term], target: int) -> Search:
-    """Works through two or three remaining terms, to the end or to the first hit."""
-    lines: list[str] = []
+    """Works through the two or three terms that an opening leaves, to the end or to the first hit."""
+    left = ", ".join(str(term.value) for term in remaining)
+    text = f"= {remaining[-1].value}, leaving {left}.\n"
     for head, pair in _nodes(remaining):
         line, hit = _leaves(head, pair, target)
-        lines.append(line)
+        text += line
         if hit is not None:
-            return Search(f"{''.join(lines)}Answer: {hit.text}\n", hit.text)
-    return Search(f"{''.join(lines)}None.\n", None)
+            return Search(f"{text}Answer: {hit.text}\n", hit.text)
+    return Search(f"{text}None.\n", None)
 
 
 def _nodes(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, Term]]]:
@@ -147,7 +145,7 @@ def write(puzzle: Puzzle) -> tuple[str, str] | None:
         text += announcement
         for opening in group:
             found = search(opening.remaining, puzzle.target)
-            text += f"{opening.line}.\n{found.text}"
+            text += f"{opening.task} {found.text}"
             if found.expression is not None:
                 return text, found.expression
     return None

@@ -37,7 +37,7 @@ def annotate(given: Trajectory) -> Annotated:
             components.append(
                 Component(
                     number=len(components) + 1,
-                    prompt=opening.line,
+                    prompt=opening.task,
                     execution=found.text,
                     parents=frozenset({head.number}),
                     visited=reached,

@@ -118,17 +118,21 @@ class Sprint:
                 if self._users == 0:
                     await self.engine.__aexit__(exc_type, exc, traceback)
 
-    async def solve(self, question: str, *, join: Join | None = None) -> Result:
-        """Runs `question` to its end. `join` stands in for the agent's, for this question.
+    async def solve(
+        self, question: str, *, join: Join | None = None, limits: Limits | None = None
+    ) -> Result:
+        """Runs `question` to its end. `join` and `limits` stand in for the agent's, where given.
 
         Where a limit ended the run, the result says which, and holds what was finished.
         Raises QuestionError, EngineError and PlanError.
         """
         async with self:
-            return await self._loop(join, _ignore).run(question)
+            return await self._loop(join, limits, _ignore).run(question)
 
     @asynccontextmanager
-    async def run(self, question: str, *, join: Join | None = None) -> AsyncGenerator[Run]:
+    async def run(
+        self, question: str, *, join: Join | None = None, limits: Limits | None = None
+    ) -> AsyncGenerator[Run]:
         """Starts a run whose events can be watched. Leaving the block ends it, wherever it is."""
         sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
         run = Run(received)
@@ -137,7 +141,7 @@ class Sprint:
         async def drive() -> None:
             with sent:
                 try:
-                    await self._loop(join, sent.send_nowait).run(question)
+                    await self._loop(join, limits, sent.send_nowait).run(question)
                 except Exception as error:
                     run.failed(error)
 
@@ -153,11 +157,11 @@ class Sprint:
         if failure is not None:
             raise failure
 
-    def _loop(self, join: Join | None, emit: _Emit) -> Loop:
+    def _loop(self, join: Join | None, limits: Limits | None, emit: _Emit) -> Loop:
         return Loop(
             engine=self.engine,
             routing=self._routing,
-            limits=self._limits,
+            limits=limits or self._limits,
             dispatch=self._dispatch,
             join=join or self._join,
             sampling=self._sampling,

@@ -21,27 +21,29 @@ class Tally:
 
     def __init__(self) -> None:
         self._ended: list[TokenUsage] = []
-        self._open = TokenUsage()
+        self._prompt_tokens = self._arrived = 0
 
     @property
     def usage(self) -> TokenUsage:
         """The sum of all calls. Of a call that was left early, what had arrived counts."""
         return add([*self._ended, self._open])
 
+    @property
+    def _open(self) -> TokenUsage:
+        return TokenUsage(self._prompt_tokens, self._arrived)
+
     def begin(self, prompt_tokens: int) -> None:
         """A call is sent."""
-        self._open = TokenUsage(prompt_tokens=prompt_tokens)
+        self._prompt_tokens = prompt_tokens
 
     def receive(self, delta: Delta) -> None:
         """A delta has come. Without ids, it counts as one token until the engine says better."""
-        tokens = len(delta.ids) or 1
-        before = self._open.completion_tokens
-        self._open = replace(self._open, completion_tokens=before + tokens)
+        self._arrived += len(delta.ids) or 1
 
     def end(self, usage: TokenUsage | None) -> int:
         """A call has ended, with the engine's own count or without; returns its tokens."""
         self._ended.append(usage or self._open)
-        self._open = TokenUsage()
+        self._prompt_tokens = self._arrived = 0
         return self._ended[-1].completion_tokens
 
 

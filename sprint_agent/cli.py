@@ -67,10 +67,10 @@ def solve(
         Print the result as one JSON object.
     """
     puzzle = _puzzle(question, required=engine is None)
-    limits = Limits(concurrency=1) if sequential else Limits()
+    limits = Limits() if engine else countdown.LIMITS
     agent = Sprint(
         engine or countdown.MODEL,
-        limits=limits,
+        limits=Limits(concurrency=1) if sequential else limits,
         dispatch="stage" if sequential else dispatch,
         sampling=Sampling(temperature=0.0) if puzzle else Sampling(),
     )

@@ -10,12 +10,10 @@ A run is one growing text (the paper, section 3):
     <Final_answer>\\n\\boxed{…}\\n                      the planner writes
     </Final_answer>
 
-Everything here is pure: text in, values out. Two readers share one scanner of tags:
-
-* `TurnParser` reads one turn of the planner while it is being written, piece by piece, and says at
-  each closing tag what may start. Only the planner's own text is ever parsed. What it reports does
-  not depend on how the text was cut into pieces.
-* `parse` reads a whole text back into a `Transcript`; `render` writes it. `parse(render(t)) == t`.
+Everything here is pure: text in, values out. `TurnParser` reads one turn of the planner while it is
+being written, piece by piece, and says at each closing tag what may start. Only the planner's own text
+is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
+and writes the text of a whole run.)
 
 What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
 a run or start a task.
@@ -61,26 +59,6 @@ class Piece:
 
     role: Role
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class StageText:
-    """One stage: the planner's turn (up to its plan's closing tag) and its executions in order."""
-
-    turn: str
-    executions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """The text of a whole run. `answer` is the planner's last turn, up to the answer's closing tag.
-
-    A sequential chain of thought is a transcript without stages.
-    """
-
-    question: str
-    stages: tuple[StageText, ...]
-    answer: str
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -130,7 +108,7 @@ def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
     """
-    glue = f"{_line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
+    glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
         return [Piece("glue", f"{glue}There is no prompt to execute.\n</Execution_{stage}>\n\n")]
     pieces: list[Piece] = []
@@ -138,7 +116,7 @@ def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
         safe = escape(text)
         pieces.append(Piece("glue", f"{glue}<execution_{stage}.{number}>\n"))
         pieces.append(Piece("execution", safe))
-        glue = f"{_line_end(safe)}</execution_{stage}.{number}>\n\n"
+        glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
     pieces.append(Piece("glue", f"{glue[:-1]}</Execution_{stage}>\n\n"))
     return pieces
 
@@ -148,19 +126,9 @@ def failed(reason: str) -> str:
     return f"Failed: {reason}\n"
 
 
-def _line_end(text: str) -> str:
+def line_end(text: str) -> str:
+    """The line break that `text` lacks at its end, if it does."""
     return "" if text.endswith("\n") else "\n"
-
-
-def render(transcript: Transcript) -> list[Piece]:
-    """A whole run as the pieces that make its text, each to be tokenized on its own."""
-    pieces = [Piece("opening", opening(transcript.question))]
-    for number, stage in enumerate(transcript.stages, 1):
-        pieces.append(Piece("plan", stage.turn))
-        pieces += sync(number, stage.turn, stage.executions)
-    pieces.append(Piece("answer", transcript.answer))
-    pieces.append(Piece("glue", f"{_line_end(transcript.answer)}</Final_answer>\n</think>\n"))
-    return pieces
 
 
 # --- reading: tags ------------------------------------------------------------------------------
@@ -347,52 +315,6 @@ class TurnParser:
     def _fail(self, reason: str, at: int) -> Malformed:
         self.state = "done"
         return Malformed(reason, at)
-
-
-# --- reading: a whole text ----------------------------------------------------------------------
-
-_OPENING = re.compile(r"<Question>\n(.*?)\n</Question>\n<think>\n", re.DOTALL)
-_CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
-
-
-def parse(text: str) -> Transcript:
-    """Reads what `render` wrote; rendering the transcript gives `text` back, byte for byte.
-
-    Raises ValueError where `text` is not such a text.
-    """
-    opened, closed = _OPENING.match(text), _CLOSING.search(text)
-    if not opened or not closed:
-        raise ValueError("not a transcript: its question or its final answer is missing")
-    stages: list[StageText] = []
-    at = opened.end()
-    while (found := _parse_stage(text, at, len(stages) + 1)) is not None:
-        stage, at = found
-        stages.append(stage)
-    answer = text[at : closed.start() + 1]
-    transcript = Transcript(opened.group(1), tuple(stages), answer)
-    if "".join(piece.text for piece in render(transcript)) != text:
-        raise ValueError(f"not a transcript: stage {len(stages) + 1} does not read as one")
-    return transcript
-
-
-def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | None:
-    head = f"</Plan_{number}>\n\n<Execution_{number}>\n"
-    tail = f"</Execution_{number}>\n\n"
-    middle = text.find(head, at)
-    end = text.find(tail, middle)
-    if middle < 0 or end < 0:
-        return None
-    executions: list[str] = []
-    start = middle + len(head)
-    while True:
-        mark = f"<execution_{number}.{len(executions) + 1}>\n"
-        close = f"\n</execution_{number}.{len(executions) + 1}>\n"
-        stop = text.find(close, start, end)
-        if stop < 0 or not text.startswith(mark, start):
-            break
-        executions.append(text[start + len(mark) : stop + 1])
-        start = stop + len(close) + 1
-    return StageText(text[at:middle], tuple(executions)), end + len(tail)
 
 
 def boxed(text: str) -> str:

@@ -19,7 +19,6 @@ import torch
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
 from curate.pack import Packed
-from sprint_agent import grammar
 from sprint_agent.tokenizer import FileTokenizer
 from train import model as models
 from train import sft, tokenizer
@@ -42,7 +41,7 @@ class Recipe:
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
     schedule: sft.Schedule = sft.Schedule(
-        tokens=14_000_000, decision_weights=((0.0, 8.0), (0.75, 4.0))
+        tokens=24_000_000, decision_weights=((0.0, 4.0), (0.6, 1.0))
     )
     vocabulary: int = 2048
     decisions: str = r" yes|(?<=Answer: ).*|(?<=\\boxed\{).*"
@@ -79,15 +78,19 @@ def _write(
 def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:
     for number, trajectory in enumerate(packed):
         for sample in (*sprint_samples(trajectory, data, len, number), rft_sample(trajectory)):
-            for piece in grammar.render(sample.transcript):
-                yield piece.text
+            yield from (piece.text for piece in sample.transcript.pieces)
 
 
-def rows(path: Path, builder: RowBuilder, longest: int) -> tuple[list[Row], int]:
-    """The rows of a file of samples, and how many were dropped for being longer than `longest`."""
+def rows(path: Path, builder: RowBuilder, longest: int, enough: int) -> tuple[list[Row], int]:
+    """The rows of a file of samples, and how many were dropped for being longer than `longest`.
+
+    It stops reading at `enough` ids: more would not be seen within the budget.
+    """
     kept: list[Row] = []
-    dropped = 0
+    dropped = read = 0
     for sample in samples.read(path):
+        if read >= enough:
+            break
         for learner in sample.learned:
             if learner == "planner":
                 row = builder.planner(sample.transcript)
@@ -96,6 +99,7 @@ def rows(path: Path, builder: RowBuilder, longest: int) -> tuple[list[Row], int]
                 row = builder.executor(sample.transcript, stage, number)
             if len(row.ids) <= longest:
                 kept.append(row)
+                read += len(row.ids)
             else:
                 dropped += 1
     return kept, dropped
@@ -106,9 +110,10 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     reader = FileTokenizer.load(folder / "tokenizer")
     builder = RowBuilder(reader, recipe.decisions)
     longest = min(recipe.shape.context_length, recipe.schedule.batch_tokens)
-    kept, dropped = rows(folder / f"{method}.jsonl", builder, longest)
+    budget = recipe.schedule.tokens
+    kept, dropped = rows(folder / f"{method}.jsonl", builder, longest, budget)
     say(f"{method}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")
-    held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest)
+    held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest, budget)
     end = reader.encode(tokenizer.END)
     model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
 

@@ -15,6 +15,7 @@ class ModelShape:
     hidden: int = 160
     layers: int = 4
     heads: int = 4
+    key_value_heads: int = 2
     feed_forward: int = 480
     context_length: int = 4096
 
@@ -28,7 +29,7 @@ def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen2Fo
         intermediate_size=shape.feed_forward,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
         max_position_embeddings=shape.context_length,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from sprint_agent import grammar
 from sprint_agent.context import Context, Turn
 from sprint_agent.engines.base import Delta, Tokenizer
-from sprint_agent.grammar import Transcript
+from sprint_agent.transcript import Transcript
 
 READ, LEARNED, DECISION = 0, 1, 2
 """What an id of a row is."""
@@ -49,7 +49,7 @@ class RowBuilder:
         context = Context(self._tokenizer)
         kinds: list[int] = []
         stop = ""
-        for piece in grammar.render(transcript):
+        for piece in transcript.pieces:
             context.append(piece.text)
             ids = context.snapshot().ids or ()
             new = ids[len(kinds) :]
@@ -66,7 +66,7 @@ class RowBuilder:
     def executor(self, transcript: Transcript, stage: int, number: int) -> Row:
         """The row of executor `number` of `stage` (both from 1), with a loss on its execution."""
         context = Context(self._tokenizer)
-        pieces = grammar.render(transcript)
+        pieces = transcript.pieces
         turns = [k for k, piece in enumerate(pieces) if piece.role == "plan"]
         at = turns[stage - 1]
         for piece in pieces[:at]:

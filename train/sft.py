@@ -23,16 +23,19 @@ REPORT_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The budget of a training and how the learning rate moves over it.
+    """The budget of a training and how the learning rates move over it.
 
-    `tokens` is the whole budget, padding included; the rate rises over the first `warmup` share of it
-    and then falls linearly to 0. `decision_weights` are the loss weights of decisions, each with the
-    share of the budget from which it holds; all other learned ids weigh 1.
+    `tokens` is the whole budget, padding included; the rates rise over the first `warmup` share of it
+    and then fall linearly to 0. `matrix_rate` is that of the matrices inside the model, which Muon
+    steps, `learning_rate` that of embeddings and norms, which AdamW steps. `decision_weights` are the
+    loss weights of decisions, each with the share of the budget from which it holds; all other
+    learned ids weigh 1.
     """
 
     tokens: int
     batch_tokens: int = 4096
-    learning_rate: float = 2e-3
+    matrix_rate: float = 0.02
+    learning_rate: float = 3e-3
     warmup: float = 0.02
     decision_weights: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     seed: int = 0
@@ -87,7 +90,7 @@ def evaluate(model: WeightedLM, rows: Sequence[Row], batch_tokens: int) -> dict[
 
 
 def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
-    """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, torch's own AdamW."""
+    """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, Muon and AdamW."""
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -95,9 +98,11 @@ def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
         "zero_optimization": {"stage": 0},
         "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
         "optimizer": {
-            "type": "AdamW",
+            "type": "Muon",
             "params": {
-                "lr": schedule.learning_rate,
+                "muon_lr": schedule.matrix_rate,
+                "adam_lr": schedule.learning_rate,
+                "momentum": 0.95,
                 "betas": [0.9, 0.95],
                 "weight_decay": 0.01,
                 "torch_adam": True,
@@ -108,10 +113,10 @@ def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
 
 
 def rate(schedule: Schedule, done: int) -> float:
-    """The learning rate after `done` tokens of the budget."""
+    """The share of their peaks that the learning rates have after `done` tokens of the budget."""
     share = done / schedule.tokens
     rising = min(1.0, share / schedule.warmup) if schedule.warmup else 1.0
-    return schedule.learning_rate * min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
+    return min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
 
 
 def decision_weight(schedule: Schedule, done: int) -> float:
@@ -131,6 +136,8 @@ def start_deepspeed() -> None:
     if not torch.cuda.is_available():
         # Its shared-memory op would be compiled at first use, for minutes, and one process needs none.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # Nor is Muon faster compiled here, and a machine without a C++ compiler can train too.
+        torch.compiler.set_stance("force_eager")
     deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
 
 
@@ -162,7 +169,8 @@ def train(
         if done >= schedule.tokens:
             break
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate(schedule, done)
+            peak = schedule.matrix_rate if group["use_muon"] else schedule.learning_rate
+            group["lr"] = peak * rate(schedule, done)
         weight = decision_weight(schedule, done)
         ids, kinds = batch.ids.to(engine.device), batch.kinds.to(engine.device)
         loss = engine(ids, kinds, weight, share.weight(weight) * schedule.batch_tokens)

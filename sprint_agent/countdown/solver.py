@@ -16,12 +16,14 @@ from sprint_agent.result import Execution, Result
 from sprint_agent.turn import Dispatch
 
 MODEL = Path(__file__).parent / "model"
+LIMITS = Limits(concurrency=6)
+"""In this process, each further execution at a time makes every step dearer: six answer soonest."""
 
 
 def agent(
     engine: Engine | str | os.PathLike[str] = MODEL,
     *,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     dispatch: Dispatch = "tag",
 ) -> Sprint:
     """An agent for Countdown questions, greedy; the shipped model drives it by default."""

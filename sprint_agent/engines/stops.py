@@ -40,6 +40,8 @@ class AnswerReader:
             raise ValueError("a stop string must not be empty")
         self._tokenizer = tokenizer
         self._stops = tuple(stops)
+        self._beginnings = frozenset(stop[:n] for stop in stops for n in range(1, len(stop)))
+        self._longest_beginning = max(map(len, self._beginnings), default=0)
         self._partial: list[int] = []
         self._held: deque[_Segment] = deque()
         self._held_text = ""
@@ -131,13 +133,10 @@ class AnswerReader:
     def _stop_beginning(self) -> int:
         """How many of the last held characters may be the beginning of a stop."""
         text = self._held_text
-        longest = 0
-        for stop in self._stops:
-            for length in range(min(len(stop) - 1, len(text)), longest, -1):
-                if text.endswith(stop[:length]):
-                    longest = length
-                    break
-        return longest
+        for length in range(min(len(text), self._longest_beginning), 0, -1):
+            if text[-length:] in self._beginnings:
+                return length
+        return 0
 
     def _release(self, end: int) -> list[_Segment]:
         """Takes the held segments that end at or before character `end`."""

@@ -101,6 +101,19 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert rates[-1] == 0
 
 
+def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
+    schedule = sft.Schedule(tokens=100, matrix_rate=0.5, learning_rate=0.25)
+    sft.start_deepspeed()
+    model = sft.WeightedLM(countdown.models.build(RECIPE.shape, 300, 0, seed=0))
+    engine, *_ = sft.deepspeed.initialize(
+        model=model, model_parameters=model.parameters(), config=sft.deepspeed_config(schedule)
+    )
+    for group in engine.optimizer.param_groups:
+        assert group["lr"] == (0.5 if group["use_muon"] else 0.25)
+        inner = [p.ndim == 2 and p is not model.model.lm_head.weight for p in group["params"]]
+        assert inner and set(inner) == {group["use_muon"]}
+
+
 def test_decisions_weigh_by_phase() -> None:
     schedule = sft.Schedule(tokens=100, decision_weights=((0.0, 2.0), (0.5, 30.0)))
     assert [sft.decision_weight(schedule, done) for done in (0, 49, 50, 100)] == [2, 2, 30, 30]

@@ -6,6 +6,7 @@ import pytest
 
 from sprint_agent import Sprint, executor, grammar
 from sprint_agent.testing import ScriptedEngine
+from sprint_agent.transcript import parse
 from tests.faults.hostile import HOSTILE
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ async def test_the_run_goes_as_planned(hostile: str, around: str) -> None:
     assert [len(stage.prompts) for stage in result.stages] == [1]
     assert len(engine.requests) == 2
     # The text that the planner saw, read as a whole, has just the one plan and the one execution.
-    transcript = grammar.parse(result.text + "</Final_answer>\n</think>\n")
+    transcript = parse(result.text + "</Final_answer>\n</think>\n")
     assert [len(stage.executions) for stage in transcript.stages] == [1]
     assert transcript.stages[0].turn == PLAN.removesuffix("</Plan_1>")
     assert grammar.boxed(transcript.answer) == "honest"

@@ -14,10 +14,9 @@ from sprint_agent.grammar import (
     Malformed,
     PlanClosed,
     PromptClosed,
-    StageText,
-    Transcript,
     TurnParser,
 )
+from sprint_agent.transcript import StageText, Transcript, parse
 
 FRAGMENTS = [
     "<Plan_1>\n",
@@ -122,9 +121,9 @@ transcripts = st.builds(
 @settings(max_examples=400, deadline=None)
 @given(transcripts)
 def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) -> None:
-    text = "".join(piece.text for piece in grammar.render(transcript))
-    again = grammar.parse(text)
-    assert "".join(piece.text for piece in grammar.render(again)) == text
+    text = transcript.text
+    again = parse(text)
+    assert again.text == text
     assert [len(stage.executions) for stage in again.stages] == [
         len(stage.executions) for stage in transcript.stages
     ]
@@ -133,7 +132,7 @@ def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) 
 @pytest.mark.parametrize("text", ["", "hello", "<Question>\nx\n</Question>\n<think>\n"])
 def test_what_is_no_transcript_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a transcript"):
-        grammar.parse(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(

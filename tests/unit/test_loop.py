@@ -322,6 +322,14 @@ class TestLimits:
         usage = (await agent.solve("What?")).usage
         assert usage.sequential_tokens == usage.total_tokens
 
+    async def test_a_question_may_have_limits_of_its_own(self) -> None:
+        engine = ScriptedEngine(lambda prompt: plan("one"))
+        agent = Sprint(engine, limits=Limits(stages=5))
+        assert len((await agent.solve("What?", limits=Limits(stages=2))).stages) == 1
+        async with agent.run("What?", limits=Limits(stages=3)) as run:
+            assert len((await run.result()).stages) == 2
+        assert len((await agent.solve("What?")).stages) == 4
+
     @pytest.mark.parametrize("name", ["deadline", "tokens", "stages", "concurrency"])
     def test_a_limit_must_be_positive(self, name: str) -> None:
         with pytest.raises(ValueError, match=name):

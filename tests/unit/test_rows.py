@@ -16,9 +16,9 @@ from curate.samples import Sample
 from sprint_agent import Sprint, first_success, grammar
 from sprint_agent.countdown import Puzzle, claim
 from sprint_agent.engines.base import Request
-from sprint_agent.grammar import Transcript
 from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
+from sprint_agent.transcript import StageText, Transcript
 from tests.script import execution_of
 from train import tokenizer as training
 from train.rows import DECISION, LEARNED, Row, RowBuilder
@@ -37,7 +37,7 @@ def reader(packed: list[Packed]) -> FileTokenizer:
         piece.text
         for number, trajectory in enumerate(packed)
         for sample in sprint_samples(trajectory, DATA, len, number)
-        for piece in grammar.render(sample.transcript)
+        for piece in sample.transcript.pieces
     )
     return FileTokenizer(training.train(texts, 2048))
 
@@ -113,7 +113,7 @@ async def test_training_contexts_are_those_of_inference(
     compared = 0
     for sample in islice(samples, 6):
         text, requests = await replay(sample.transcript, reader)
-        whole = "".join(piece.text for piece in grammar.render(sample.transcript))
+        whole = sample.transcript.text
         assert whole == text + "</Final_answer>\n</think>\n"
         prompts = prompts_of(requests, reader)
         planner = builder.planner(sample.transcript)
@@ -155,7 +155,7 @@ def test_decisions_are_told_apart(reader: FileTokenizer) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.text(alphabet="ab<>/_P1\n", max_size=30))
 def test_a_stop_is_learned_up_to_its_last_character_and_no_further(text: str) -> None:
-    transcript = Transcript("q", (grammar.StageText(f"<Plan_1>\n{text}\n", ()),), "a\n")
+    transcript = Transcript("q", (StageText(f"<Plan_1>\n{text}\n", ()),), "a\n")
     row = RowBuilder(CharTokenizer()).planner(transcript)
     learned = "".join(chr(i) for i, w in zip(row.ids, row.kinds, strict=True) if w)
     assert learned == f"<Plan_1>\n{text}\n</Plan_a\n</Final_answer>"

@@ -1,0 +1,91 @@
+"""The text of a whole run, written from its parts and read back: what models are trained on.
+
+A `Transcript` has a text, and the pieces of it that are tokenized on their own, as the runtime does it.
+`parse` reads the text back: `parse(t.text).text == t.text`, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sprint_agent.grammar import Piece, line_end, opening, sync
+
+_OPENING = re.compile(r"<Question>\n(.*?)\n</Question>\n<think>\n", re.DOTALL)
+_CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class StageText:
+    """One stage: the planner's turn (up to its plan's closing tag) and its executions in order."""
+
+    turn: str
+    executions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The text of a whole run. `answer` is the planner's last turn, up to the answer's closing tag.
+
+    A sequential chain of thought is a transcript without stages.
+    """
+
+    question: str
+    stages: tuple[StageText, ...]
+    answer: str
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The stretches that make up the text, each to be tokenized on its own."""
+        pieces = [Piece("opening", opening(self.question))]
+        for number, stage in enumerate(self.stages, 1):
+            pieces.append(Piece("plan", stage.turn))
+            pieces += sync(number, stage.turn, stage.executions)
+        pieces.append(Piece("answer", self.answer))
+        pieces.append(Piece("glue", f"{line_end(self.answer)}</Final_answer>\n</think>\n"))
+        return pieces
+
+    @property
+    def text(self) -> str:
+        """The whole text of the run."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+def parse(text: str) -> Transcript:
+    """Reads the text of a transcript, whose text is `text` again, byte for byte.
+
+    Raises ValueError where `text` is not such a text.
+    """
+    opened, closed = _OPENING.match(text), _CLOSING.search(text)
+    if not opened or not closed:
+        raise ValueError("not a transcript: its question or its final answer is missing")
+    stages: list[StageText] = []
+    at = opened.end()
+    while (found := _parse_stage(text, at, len(stages) + 1)) is not None:
+        stage, at = found
+        stages.append(stage)
+    answer = text[at : closed.start() + 1]
+    transcript = Transcript(opened.group(1), tuple(stages), answer)
+    if transcript.text != text:
+        raise ValueError(f"not a transcript: stage {len(stages) + 1} does not read as one")
+    return transcript
+
+
+def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | None:
+    head = f"</Plan_{number}>\n\n<Execution_{number}>\n"
+    tail = f"</Execution_{number}>\n\n"
+    middle = text.find(head, at)
+    end = text.find(tail, middle)
+    if middle < 0 or end < 0:
+        return None
+    executions: list[str] = []
+    start = middle + len(head)
+    while True:
+        mark = f"<execution_{number}.{len(executions) + 1}>\n"
+        close = f"\n</execution_{number}.{len(executions) + 1}>\n"
+        stop = text.find(close, start, end)
+        if stop < 0 or not text.startswith(mark, start):
+            break
+        executions.append(text[start + len(mark) : stop + 1])
+        start = stop + len(close) + 1
+    return StageText(text[at:middle], tuple(executions)), end + len(tail)
