@@ -1,7 +1,9 @@
 """The Countdown recipe: data, tokenizer, model and training of SPRINT and RFT, from nothing.
 
 Both models come from the same trajectories, start from the same weights and have the same budget of
-tokens; they differ in how the trajectories are rendered.
+tokens; they differ in how the trajectories are rendered. RFT reads them as they were written. SPRINT
+does so too for the first part of its budget, and learns to plan and execute in the rest: like the
+models of the paper, it is a sequential reasoner before.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ VALIDATION_SUFFIX = "-validation"
 class Recipe:
     """All that decides what comes out.
 
+    `sequential` is the share of SPRINT's budget in which it still reads sequential trajectories.
     `decisions` is a pattern of what the schedule gives a weight of its own: a hit, and the expressions
     that follow from it. They stand once in hundreds of ids, and without them a search is lost.
     """
@@ -43,6 +46,7 @@ class Recipe:
     schedule: sft.Schedule = sft.Schedule(
         tokens=24_000_000, decision_weights=((0.0, 4.0), (0.6, 1.0))
     )
+    sequential: float = 0.4
     vocabulary: int = 2048
     decisions: str = r" yes|(?<=Answer: ).*|(?<=\\boxed\{).*"
 
@@ -111,8 +115,15 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     builder = RowBuilder(reader, recipe.decisions)
     longest = min(recipe.shape.context_length, recipe.schedule.batch_tokens)
     budget = recipe.schedule.tokens
-    kept, dropped = rows(folder / f"{method}.jsonl", builder, longest, budget)
-    say(f"{method}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")
+
+    def course(start: float, name: Method) -> sft.Course:
+        kept, dropped = rows(folder / f"{name}.jsonl", builder, longest, budget)
+        say(f"{name}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")
+        return sft.Course(start, kept)
+
+    courses = [course(0.0, "rft")]
+    if method == "sprint":
+        courses.append(course(recipe.sequential, "sprint"))
     held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest, budget)
     end = reader.encode(tokenizer.END)
     model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
@@ -121,7 +132,7 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
         say(f"{method}: {json.dumps(step)}")
 
     checkpoints = folder / f"{method}.checkpoints"
-    sft.train(model, kept, held_out, recipe.schedule, checkpoints, report)
+    sft.train(model, courses, held_out, recipe.schedule, checkpoints, report)
     out = folder / method
     model.to(torch.float32).save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,21 @@ class Schedule:
     warmup: float = 0.02
     decision_weights: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     seed: int = 0
+
+
+class Course:
+    """What is trained on from the share `start` of the budget: rows, over and over."""
+
+    def __init__(self, start: float, rows: Sequence[Row]) -> None:
+        self.start = start
+        self.rows = rows
+        ids = sum(len(row.ids) for row in rows)
+        self._decisions = sum(row.kinds.count(DECISION) for row in rows) / ids
+        self._others = sum(row.kinds.count(LEARNED) for row in rows) / ids
+
+    def weight(self, decision_weight: float) -> float:
+        """The mean weight of an id of its rows, those that are only read included."""
+        return self._others + self._decisions * decision_weight
 
 
 class WeightedLM(nn.Module):
@@ -143,20 +159,19 @@ def start_deepspeed() -> None:
 
 def train(
     model: nn.Module,
-    rows: Sequence[Row],
+    courses: Sequence[Course],
     validation: Sequence[Row],
     schedule: Schedule,
     folder: Path,
     report: Callable[[dict[str, float]], None],
 ) -> None:
-    """Trains `model` in place on `rows`, over and over until the budget is used up.
+    """Trains `model` in place, on each course in its turn, until the budget is used up.
 
     Every `REPORT_EVERY` steps `report` gets the progress, and a checkpoint goes to `folder`; a
     training that finds one there goes on from it.
     """
     start_deepspeed()
     wrapped = WeightedLM(model)
-    share = _Shares(rows)
     engine, *_ = deepspeed.initialize(
         model=wrapped, model_parameters=wrapped.parameters(), config=deepspeed_config(schedule)
     )
@@ -165,15 +180,13 @@ def train(
         _, state = engine.load_checkpoint(str(folder))
         done, steps = state["done"], state["steps"]
     began, began_at = time.monotonic(), done
-    for batch in _skip(_forever(rows, schedule), steps):
-        if done >= schedule.tokens:
-            break
+    for course, batch in islice(batches_of(courses, schedule), steps, None):
         for group in engine.optimizer.param_groups:
             peak = schedule.matrix_rate if group["use_muon"] else schedule.learning_rate
             group["lr"] = peak * rate(schedule, done)
         weight = decision_weight(schedule, done)
         ids, kinds = batch.ids.to(engine.device), batch.kinds.to(engine.device)
-        loss = engine(ids, kinds, weight, share.weight(weight) * schedule.batch_tokens)
+        loss = engine(ids, kinds, weight, course.weight(weight) * schedule.batch_tokens)
         engine.backward(loss)
         engine.step()
         done += batch.tokens
@@ -185,27 +198,16 @@ def train(
             report({"tokens": done, "tokens_per_second": speed, **measured})
 
 
-class _Shares:
-    """Which share of all ids is learned, and which is a decision."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        ids = sum(len(row.ids) for row in rows)
-        self._decisions = sum(row.kinds.count(DECISION) for row in rows) / ids
-        self._others = sum(row.kinds.count(LEARNED) for row in rows) / ids
-
-    def weight(self, decision_weight: float) -> float:
-        """The mean weight of an id."""
-        return self._others + self._decisions * decision_weight
-
-
-def _forever(rows: Sequence[Row], schedule: Schedule) -> Iterator[Batch]:
-    epoch = 0
-    while True:
-        yield from batches(rows, schedule.batch_tokens, schedule.seed + epoch)
-        epoch += 1
-
-
-def _skip(stream: Iterator[Batch], count: int) -> Iterator[Batch]:
-    for _ in range(count):
-        next(stream)
-    return stream
+def batches_of(courses: Sequence[Course], schedule: Schedule) -> Iterator[tuple[Course, Batch]]:
+    """All batches of the budget, each with its course, whose rows come over and over."""
+    done = 0
+    for course, after in zip(courses, [*courses[1:], None], strict=True):
+        end = schedule.tokens * (after.start if after else 1.0)
+        for epoch in count():
+            for batch in batches(course.rows, schedule.batch_tokens, schedule.seed + epoch):
+                if done >= end:
+                    break
+                done += batch.tokens
+                yield course, batch
+            if done >= end:
+                break

@@ -17,6 +17,7 @@ from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from train import countdown, sft
 from train.model import ModelShape
+from train.rows import Row
 
 pytestmark = pytest.mark.slow
 RECIPE = countdown.Recipe(
@@ -62,7 +63,7 @@ def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_pa
 
     again = tmp_path / "again"
     again.mkdir()
-    for name in ("sprint.jsonl", "sprint-validation.jsonl"):
+    for name in ("rft.jsonl", "sprint.jsonl", "sprint-validation.jsonl"):
         (again / name).symlink_to(prepared / name)
     (again / "tokenizer").symlink_to(prepared / "tokenizer")
     said.clear()
@@ -111,7 +112,19 @@ def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
     for group in engine.optimizer.param_groups:
         assert group["lr"] == (0.5 if group["use_muon"] else 0.25)
         inner = [p.ndim == 2 and p is not model.model.lm_head.weight for p in group["params"]]
-        assert inner and set(inner) == {group["use_muon"]}
+        assert inner
+        assert set(inner) == {group["use_muon"]}
+
+
+def test_each_course_has_its_share_of_the_budget() -> None:
+    schedule = sft.Schedule(tokens=64 * 10, batch_tokens=64)
+    first, second = (
+        sft.Course(start, [Row((token,) * 60, (2,) * 60)] * 3)
+        for start, token in ((0.0, 1), (0.4, 2))
+    )
+    made = list(sft.batches_of([first, second], schedule))
+    assert [course for course, _ in made] == [first] * 4 + [second] * 6
+    assert [int(batch.ids[0, 0]) for _, batch in made] == [1] * 4 + [2] * 6
 
 
 def test_decisions_weigh_by_phase() -> None:
