@@ -24,7 +24,8 @@ class CountdownData:
     """How much data, and of what mixture.
 
     `trajectories` in all; one in `three_every` has three numbers, the others four. The planner learns
-    from each, one in `waiting_every` by a run that waits for all executions. Executors learn from the
+    from each: of one in `waiting_every` by a run that waits for all executions, of the others by runs
+    that end at the first success, `endings` of them where there is one stage. Executors learn from the
     hit, and from up to `misses` openings of its first stage that missed: those of later stages are
     the same work behind a context that is ten times as long.
     """
@@ -32,8 +33,9 @@ class CountdownData:
     trajectories: int = 42_000
     seed: int = 0
     three_every: int = 10
-    waiting_every: int = 10
-    misses: int = 5
+    waiting_every: int = 20
+    endings: int = 3
+    misses: int = 2
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -68,7 +70,9 @@ def sprint_samples(
         yield Sample(whole, ("planner", *executors))
         return
     yield Sample(whole, executors)
-    yield Sample(first_success(packed, claim, length, lambda: rng.randint(0, 12)), ("planner",))
+    for _ in range(data.endings if len(packed.stages) == 1 else 1):
+        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12))
+        yield Sample(ended, ("planner",))
 
 
 def rft_sample(packed: Packed) -> Sample:

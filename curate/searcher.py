@@ -63,6 +63,11 @@ class Search:
     text: str
     expression: str | None
 
+    @property
+    def conclusion(self) -> str:
+        """The last line, as the chain of thought has it."""
+        return "None.\n" if self.expression is None else f"Answer: {self.expression}\n"
+
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:
     """The openings of a puzzle, by group, in the order in which they are tried."""
@@ -84,8 +89,8 @@ def search(remaining: Sequence[Term], target: int) -> Search:
         line, hit = _leaves(head, pair, target)
         text += line
         if hit is not None:
-            return Search(f"{text}Answer: {hit.text}\n", hit.text)
-    return Search(f"{text}None.\n", None)
+            return Search(text, hit.text)
+    return Search(text, None)
 
 
 def _nodes(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, Term]]]:
@@ -145,7 +150,7 @@ def write(puzzle: Puzzle) -> tuple[str, str] | None:
         text += announcement
         for opening in group:
             found = search(opening.remaining, puzzle.target)
-            text += f"{opening.task} {found.text}"
+            text += f"{opening.task} {found.text}{found.conclusion}"
             if found.expression is not None:
                 return text, found.expression
     return None

@@ -36,19 +36,22 @@ VALIDATION_SUFFIX = "-validation"
 class Recipe:
     """All that decides what comes out.
 
-    `sequential` is the share of SPRINT's budget in which it still reads sequential trajectories.
-    `decisions` is a pattern of what the schedule gives a weight of its own: a hit, and the expressions
-    that follow from it. They stand once in hundreds of ids, and without them a search is lost.
+    `sequential` is the share of SPRINT's budget in which it still reads sequential trajectories, and
+    `parallel_weights` are those of its decisions afterwards. From the share `calibrated` on, RFT's
+    decisions weigh no more than other ids: heavier, they teach it to claim hits that are none, which
+    ends its search, while a check passes by an executor's.
+    `decisions` are patterns of what has loss weights of its own: a hit, and the expressions that follow
+    from it. They stand once in hundreds of ids, and without them a search is lost.
     """
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: sft.Schedule = sft.Schedule(
-        tokens=24_000_000, decision_weights=((0.0, 4.0), (0.6, 1.0))
-    )
-    sequential: float = 0.4
+    schedule: sft.Schedule = sft.Schedule(tokens=24_000_000, decision_weights=((0.0, (4.0, 4.0)),))
+    sequential: float = 0.58
+    parallel_weights: tuple[float, float] = (3.0, 16.0)
+    calibrated: float = 0.6
     vocabulary: int = 2048
-    decisions: str = r" yes|(?<=Answer: ).*|(?<=\\boxed\{).*"
+    decisions: tuple[str, str] = (r" yes", r"(?<=Answer: ).*|(?<=\\boxed\{).*")
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:
@@ -131,8 +134,13 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     def report(step: dict[str, float]) -> None:
         say(f"{method}: {json.dumps(step)}")
 
-    checkpoints = folder / f"{method}.checkpoints"
-    sft.train(model, courses, held_out, recipe.schedule, checkpoints, report)
+    later = {
+        "sprint": (recipe.sequential, recipe.parallel_weights),
+        "rft": (recipe.calibrated, (1.0, 1.0)),
+    }
+    weights = (*recipe.schedule.decision_weights, later[method])
+    schedule = replace(recipe.schedule, decision_weights=weights)
+    sft.train(model, courses, held_out, schedule, folder / f"{method}.checkpoints", report)
     out = folder / method
     model.to(torch.float32).save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -7,7 +7,7 @@ generated: what the planner writes in the planner's row, the execution in its ex
 string behind either. Glue, and executions on the planner's path, are read but not learned.
 
 Some learned ids are decisions: they stand once in hundreds of ids, a mean loss would hardly hear them,
-and a run is lost where they are missed. They are told apart, so that training can weigh them.
+and a run is lost where they are missed. They are told apart, by kind, so that training can weigh them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sprint_agent.engines.base import Delta, Tokenizer
 from sprint_agent.transcript import Transcript
 
 READ, LEARNED, DECISION = 0, 1, 2
-"""What an id of a row is."""
+"""What an id of a row is. From DECISION on, each kind of decision has a number of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Ids, and what each is: READ, LEARNED or DECISION."""
+    """Ids, and what each is: READ, LEARNED, or a decision."""
 
     ids: tuple[int, ...]
     kinds: tuple[int, ...]
@@ -36,12 +36,13 @@ class Row:
 class RowBuilder:
     """Builds the rows of transcripts.
 
-    `decisions` is a pattern; the learned ids whose text overlaps with one of its matches are decisions.
+    `decisions` are patterns; the learned ids whose text overlaps with a match of the k-th, from 0, are
+    decisions of the kind DECISION + k.
     """
 
-    def __init__(self, tokenizer: Tokenizer, decisions: str | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, decisions: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
-        self._decisions = re.compile(decisions) if decisions else None
+        self._decisions = [re.compile(pattern) for pattern in decisions]
         self._text_of: dict[int, str] = {}
 
     def planner(self, transcript: Transcript) -> Row:
@@ -88,16 +89,15 @@ class RowBuilder:
 
     def _learned(self, ids: Sequence[int], text: str) -> list[int]:
         kinds = [LEARNED] * len(ids)
-        if self._decisions is None:
-            return kinds
-        spans = [match.span() for match in self._decisions.finditer(text)]
-        end = 0
-        for place, token in enumerate(ids):
-            start, end = end, end + len(self._text(token))
-            while spans and spans[0][1] <= start:
-                del spans[0]
-            if spans and spans[0][0] < end:
-                kinds[place] = DECISION
+        for kind, pattern in enumerate(self._decisions, DECISION):
+            spans = [match.span() for match in pattern.finditer(text)]
+            end = 0
+            for place, token in enumerate(ids):
+                start, end = end, end + len(self._text(token))
+                while spans and spans[0][1] <= start:
+                    del spans[0]
+                if spans and spans[0][0] < end:
+                    kinds[place] = kind
         return kinds
 
     def _text(self, token: int) -> str:

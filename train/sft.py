@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.batches import Batch, batches
-from train.rows import DECISION, LEARNED, READ, Row
+from train.rows import DECISION, READ, Row
 
 REPORT_EVERY = 500
 
@@ -29,8 +30,8 @@ class Schedule:
     `tokens` is the whole budget, padding included; the rates rise over the first `warmup` share of it
     and then fall linearly to 0. `matrix_rate` is that of the matrices inside the model, which Muon
     steps, `learning_rate` that of embeddings and norms, which AdamW steps. `decision_weights` are the
-    loss weights of decisions, each with the share of the budget from which it holds; all other
-    learned ids weigh 1.
+    loss weights of decisions, one for each kind, with the share of the budget from which they hold;
+    all other learned ids weigh 1.
     """
 
     tokens: int
@@ -38,7 +39,7 @@ class Schedule:
     matrix_rate: float = 0.02
     learning_rate: float = 3e-3
     warmup: float = 0.02
-    decision_weights: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    decision_weights: tuple[tuple[float, tuple[float, ...]], ...] = ((0.0, ()),)
     seed: int = 0
 
 
@@ -48,17 +49,17 @@ class Course:
     def __init__(self, start: float, rows: Sequence[Row]) -> None:
         self.start = start
         self.rows = rows
-        ids = sum(len(row.ids) for row in rows)
-        self._decisions = sum(row.kinds.count(DECISION) for row in rows) / ids
-        self._others = sum(row.kinds.count(LEARNED) for row in rows) / ids
+        self._ids = sum(len(row.ids) for row in rows)
+        self._kinds = Counter(kind for row in rows for kind in row.kinds)
 
-    def weight(self, decision_weight: float) -> float:
-        """The mean weight of an id of its rows, those that are only read included."""
-        return self._others + self._decisions * decision_weight
+    def weight(self, weights: torch.Tensor) -> float:
+        """The mean weight of an id of its rows, where each kind has the weight that `weights` holds."""
+        total = sum(self._kinds[kind] * weight for kind, weight in enumerate(weights.tolist()))
+        return total / self._ids
 
 
 class WeightedLM(nn.Module):
-    """A causal LM whose forward pass is its loss: the sum over the learned ids, decisions weighted.
+    """A causal LM whose forward pass is its loss: the sum over the learned ids, by kind weighted.
 
     The sum is divided by `scale`, which is the same for all batches, so that an id has the same
     influence in whichever it is.
@@ -69,21 +70,21 @@ class WeightedLM(nn.Module):
         self.model = model
 
     def forward(
-        self, ids: torch.Tensor, kinds: torch.Tensor, decision_weight: float, scale: float
+        self, ids: torch.Tensor, kinds: torch.Tensor, weights: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        logits, targets, decisive = self.predict(ids, kinds)
+        logits, targets, learned = self.predict(ids, kinds)
         loss = functional.cross_entropy(logits, targets, reduction="none")
-        return (loss * torch.where(decisive, decision_weight, 1.0)).sum() / scale
+        return (loss * weights[learned]).sum() / scale
 
     def predict(
         self, ids: torch.Tensor, kinds: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits and targets of the learned ids, all rows in one, and which are decisions."""
+        """Logits, targets and kinds of the learned ids, all rows in one."""
         hidden = self.model.model(input_ids=ids).last_hidden_state[:, :-1]
         kinds = kinds[:, 1:]
         learned = kinds != READ
         logits = self.model.lm_head(hidden[learned]).float()
-        return logits, ids[:, 1:][learned], kinds[learned] == DECISION
+        return logits, ids[:, 1:][learned], kinds[learned]
 
 
 @torch.no_grad()
@@ -91,7 +92,8 @@ def evaluate(model: WeightedLM, rows: Sequence[Row], batch_tokens: int) -> dict[
     """Loss and accuracy over the learned ids of `rows`, and the accuracy of decisions alone."""
     totals = dict.fromkeys(("loss", "right", "count", "decisions_right", "decisions"), 0.0)
     for batch in batches(rows, batch_tokens, seed=0):
-        logits, targets, decisive = model.predict(batch.ids, batch.kinds)
+        logits, targets, kinds = model.predict(batch.ids, batch.kinds)
+        decisive = kinds >= DECISION
         right = logits.argmax(-1) == targets
         totals["loss"] += functional.cross_entropy(logits, targets, reduction="sum").item()
         totals["right"] += right.sum().item()
@@ -135,10 +137,11 @@ def rate(schedule: Schedule, done: int) -> float:
     return min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
 
 
-def decision_weight(schedule: Schedule, done: int) -> float:
-    """The loss weight of decisions after `done` tokens of the budget."""
+def kind_weights(schedule: Schedule, done: int) -> torch.Tensor:
+    """The loss weight of each kind of ids after `done` tokens of the budget."""
     share = done / schedule.tokens
-    return [weight for start, weight in schedule.decision_weights if start <= share][-1]
+    weights = [weights for start, weights in schedule.decision_weights if start <= share][-1]
+    return torch.tensor([0.0, 1.0, *weights])
 
 
 def start_deepspeed() -> None:
@@ -184,9 +187,10 @@ def train(
         for group in engine.optimizer.param_groups:
             peak = schedule.matrix_rate if group["use_muon"] else schedule.learning_rate
             group["lr"] = peak * rate(schedule, done)
-        weight = decision_weight(schedule, done)
+        weights = kind_weights(schedule, done)
         ids, kinds = batch.ids.to(engine.device), batch.kinds.to(engine.device)
-        loss = engine(ids, kinds, weight, course.weight(weight) * schedule.batch_tokens)
+        scale = course.weight(weights) * schedule.batch_tokens
+        loss = engine(ids, kinds, weights.to(engine.device), scale)
         engine.backward(loss)
         engine.step()
         done += batch.tokens

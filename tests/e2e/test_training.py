@@ -23,9 +23,7 @@ pytestmark = pytest.mark.slow
 RECIPE = countdown.Recipe(
     data=CountdownData(trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
-    schedule=sft.Schedule(
-        tokens=60_000, decision_weights=((0.0, 2.0), (0.5, 4.0)), learning_rate=3e-3
-    ),
+    schedule=sft.Schedule(tokens=60_000, decision_weights=((0.0, (2.0, 4.0)),), learning_rate=3e-3),
 )
 
 
@@ -128,5 +126,11 @@ def test_each_course_has_its_share_of_the_budget() -> None:
 
 
 def test_decisions_weigh_by_phase() -> None:
-    schedule = sft.Schedule(tokens=100, decision_weights=((0.0, 2.0), (0.5, 30.0)))
-    assert [sft.decision_weight(schedule, done) for done in (0, 49, 50, 100)] == [2, 2, 30, 30]
+    schedule = sft.Schedule(tokens=100, decision_weights=((0.0, (2.0, 5.0)), (0.5, (30.0, 1.0))))
+    weights = [sft.kind_weights(schedule, done).tolist() for done in (0, 49, 50, 100)]
+    assert weights == [[0, 1, 2, 5]] * 2 + [[0, 1, 30, 1]] * 2
+
+
+def test_a_course_knows_the_mean_weight_of_its_ids() -> None:
+    course = sft.Course(0.0, [Row((7,) * 4, (0, 1, 1, 2)), Row((7,) * 4, (0, 0, 0, 3))])
+    assert course.weight(torch.tensor([0.0, 1.0, 4.0, 10.0])) == (1 + 1 + 4 + 10) / 8

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import symbolic
 from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
 from curate.pack import Packed
 from curate.samples import Sample
 from sprint_agent import Sprint, first_success, grammar
-from sprint_agent.countdown import Puzzle, claim
+from sprint_agent.countdown import claim
 from sprint_agent.engines.base import Request
 from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
@@ -142,14 +141,15 @@ def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTok
     assert learned == sample.transcript.stages[0].executions[1] + "</execution_1.2>"
 
 
-def test_decisions_are_told_apart(reader: FileTokenizer) -> None:
-    given = symbolic.trajectory(Puzzle((3, 5, 7, 11), 24))
-    assert given is not None
+def test_decisions_are_told_apart_by_kind(reader: FileTokenizer) -> None:
     packed = next(iter(trajectories(CountdownData(trajectories=1), "train")))
-    row = RowBuilder(reader, r" yes|(?<=Answer: ).*").planner(rft_sample(packed).transcript)
-    heavy = [reader.decode([i]) for i, w in zip(row.ids, row.kinds, strict=True) if w == DECISION]
-    answer = packed.annotated.trajectory.answer
-    assert "".join(heavy) == f" yes.\n{answer}"
+    row = RowBuilder(reader, [" yes", "(?<=Answer: ).*"]).planner(rft_sample(packed).transcript)
+
+    def of_kind(kind: int) -> str:
+        return reader.decode([i for i, k in zip(row.ids, row.kinds, strict=True) if k == kind])
+
+    assert of_kind(DECISION) == " yes.\n"
+    assert of_kind(DECISION + 1) == packed.annotated.trajectory.answer
 
 
 @settings(max_examples=50, deadline=None)
