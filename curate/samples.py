@@ -1,13 +1,18 @@
-"""Samples: what curation hands to training, one JSON object a line."""
+"""Samples: what curation hands to training, one JSON object a line.
+
+A transcript is kept in its parts, for its text does not say all: a plan that was cut off reads, once it
+is joined, like one that the planner closed.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from sprint_agent.transcript import Transcript, parse
+from sprint_agent.transcript import StageText, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,7 @@ def write(samples: Iterable[Sample], path: Path) -> int:
     count = 0
     with partial.open("w", encoding="utf-8") as file:
         for sample in samples:
-            text = sample.transcript.text
-            file.write(json.dumps({"text": text, "learned": sample.learned}) + "\n")
+            file.write(json.dumps(asdict(sample)) + "\n")
             count += 1
     partial.replace(path)
     return count
@@ -38,6 +42,11 @@ def read(path: Path) -> Iterator[Sample]:
         for number, line in enumerate(file, 1):
             try:
                 value = json.loads(line)
-                yield Sample(parse(value["text"]), tuple(value["learned"]))
+                yield Sample(_transcript(value["transcript"]), tuple(value["learned"]))
             except (ValueError, KeyError, TypeError) as cause:
                 raise ValueError(f"{path}, line {number}: not a sample ({cause})") from cause
+
+
+def _transcript(value: dict[str, Any]) -> Transcript:
+    stages = (StageText(s["turn"], tuple(s["executions"])) for s in value["stages"])
+    return Transcript(value["question"], tuple(stages), value["answer"])
