@@ -12,10 +12,14 @@ from sprint_agent.errors import (
     QuestionError,
     RequestRefused,
     SprintError,
+    TraceError,
     TruncatedStream,
 )
 from sprint_agent.events import (
     AnswerText,
+    CallEnded,
+    CallRetried,
+    CallStarted,
     Event,
     ExecutionEnded,
     ExecutionStarted,
@@ -33,9 +37,13 @@ from sprint_agent.executors import Executor, Task, executor
 from sprint_agent.join import first_success
 from sprint_agent.limits import Limits
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
+from sprint_agent.trace import Trace
 
 __all__ = [
     "AnswerText",
+    "CallEnded",
+    "CallRetried",
+    "CallStarted",
     "ContextTooLong",
     "EngineError",
     "EngineUnavailable",
@@ -66,6 +74,8 @@ __all__ = [
     "StageEnded",
     "StageStarted",
     "Task",
+    "Trace",
+    "TraceError",
     "TruncatedStream",
     "Usage",
     "executor",

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
 from types import TracebackType
 from typing import Self
 
@@ -15,18 +20,25 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from sprint_agent import events
 from sprint_agent.engines import open_engine
 from sprint_agent.engines.base import Engine, Sampling
+from sprint_agent.errors import TraceError
 from sprint_agent.executors import Executor, Routing
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits
 from sprint_agent.loop import Loop
 from sprint_agent.result import Result
+from sprint_agent.trace import Recorder, Resumed, Trace
 from sprint_agent.turn import Dispatch
 
 _Emit = Callable[[events.Event], None]
+_Recorder = AbstractContextManager[_Emit]
 
 
 def _ignore(event: events.Event) -> None:
     """Nobody watches."""
+
+
+def _recorder(trace: str | os.PathLike[str] | None) -> _Recorder:
+    return nullcontext(_ignore) if trace is None else Recorder(trace)
 
 
 class Run:
@@ -56,8 +68,9 @@ class Run:
 
         Raises QuestionError, EngineError and PlanError.
         """
-        async for _ in self:
-            pass
+        if self._result is None:
+            async for _ in self:
+                pass
         assert self._result is not None
         return self._result
 
@@ -119,21 +132,67 @@ class Sprint:
                     await self.engine.__aexit__(exc_type, exc, traceback)
 
     async def solve(
-        self, question: str, *, join: Join | None = None, limits: Limits | None = None
+        self,
+        question: str,
+        *,
+        join: Join | None = None,
+        limits: Limits | None = None,
+        trace: str | os.PathLike[str] | None = None,
     ) -> Result:
         """Runs `question` to its end. `join` and `limits` stand in for the agent's, where given.
 
+        The run is written to the file `trace` as it goes, if there is one; see `resume`.
+
         Where a limit ended the run, the result says which, and holds what was finished.
-        Raises QuestionError, EngineError and PlanError.
+        Raises QuestionError, EngineError, PlanError and TraceError.
         """
         async with self:
-            return await self._loop(join, limits, _ignore).run(question)
+            with _recorder(trace) as record:
+                return await self._loop(join, limits, record).run(question)
+
+    def run(
+        self,
+        question: str,
+        *,
+        join: Join | None = None,
+        limits: Limits | None = None,
+        trace: str | os.PathLike[str] | None = None,
+    ) -> AbstractAsyncContextManager[Run]:
+        """Starts a run whose events can be watched. Leaving the block ends it, wherever it is.
+
+        Raises as `solve` does, when the run is iterated over.
+        """
+        return self._run(question, join, limits, _recorder(trace))
+
+    def resume(
+        self,
+        trace: str | os.PathLike[str],
+        *,
+        join: Join | None = None,
+        limits: Limits | None = None,
+    ) -> AbstractAsyncContextManager[Run]:
+        """Goes on with a run whose process ended before it did, from its trace, as `run` does.
+
+        What had been generated is not generated again, and no execution that had ended is repeated;
+        executions that had begun are begun anew. The clock goes on where it stopped. The new trace
+        takes the old one's place. The agent is to be like the one that began the run.
+        Raises TraceError for a file that holds no run, or one that had ended.
+        """
+        found = Trace.read(trace)
+        if found.result is not None:
+            raise TraceError(f"the run of {trace} had ended: read its result from the trace")
+        resumed = Resumed(found)
+        return self._run(found.question, join, limits, Recorder(trace, resumed), resumed)
 
     @asynccontextmanager
-    async def run(
-        self, question: str, *, join: Join | None = None, limits: Limits | None = None
+    async def _run(
+        self,
+        question: str,
+        join: Join | None,
+        limits: Limits | None,
+        recorder: _Recorder,
+        resumed: Resumed | None = None,
     ) -> AsyncGenerator[Run]:
-        """Starts a run whose events can be watched. Leaving the block ends it, wherever it is."""
         sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
         run = Run(received)
         failure: Exception | None = None
@@ -141,7 +200,13 @@ class Sprint:
         async def drive() -> None:
             with sent:
                 try:
-                    await self._loop(join, limits, sent.send_nowait).run(question)
+                    with recorder as record:
+
+                        def emit(event: events.Event) -> None:
+                            record(event)
+                            sent.send_nowait(event)
+
+                        await self._loop(join, limits, emit, resumed).run(question)
                 except Exception as error:
                     run.failed(error)
 
@@ -157,7 +222,13 @@ class Sprint:
         if failure is not None:
             raise failure
 
-    def _loop(self, join: Join | None, limits: Limits | None, emit: _Emit) -> Loop:
+    def _loop(
+        self,
+        join: Join | None,
+        limits: Limits | None,
+        emit: _Emit,
+        resumed: Resumed | None = None,
+    ) -> Loop:
         return Loop(
             engine=self.engine,
             routing=self._routing,
@@ -166,4 +237,5 @@ class Sprint:
             join=join or self._join,
             sampling=self._sampling,
             emit=emit,
+            recorded=resumed,
         )

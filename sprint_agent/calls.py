@@ -1,15 +1,25 @@
-"""Calls to the engine: tokens are reserved before one is sent and counted when it has ended."""
+"""Calls to the engine: tokens are reserved before one is sent and counted when it has ended.
+
+This is the one place where a call is retried (`retry` has the rules), and where a resumed run takes
+what its trace holds instead of calling again.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import anyio
+
+from sprint_agent import events, retry
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import Delta, Engine, Finish, Request, Sampling, TokenUsage
-from sprint_agent.errors import TruncatedStream
+from sprint_agent.errors import EngineError, TruncatedStream
 from sprint_agent.limits import TokenLedger
-from sprint_agent.result import add
+from sprint_agent.result import Execution, Prompt, add
 
 
 class OutOfTokens(Exception):
@@ -17,79 +27,213 @@ class OutOfTokens(Exception):
 
 
 class Tally:
-    """What the calls on one account have cost so far, the one under way included."""
+    """What the calls on one account have cost so far, those under way included."""
 
     def __init__(self) -> None:
         self._ended: list[TokenUsage] = []
-        self._prompt_tokens = self._arrived = 0
+        self._open: dict[int, tuple[int, int]] = {}
 
     @property
     def usage(self) -> TokenUsage:
         """The sum of all calls. Of a call that was left early, what had arrived counts."""
-        return add([*self._ended, self._open])
+        return add([*self._ended, *(TokenUsage(*counts) for counts in self._open.values())])
 
-    @property
-    def _open(self) -> TokenUsage:
-        return TokenUsage(self._prompt_tokens, self._arrived)
-
-    def begin(self, prompt_tokens: int) -> None:
+    def begin(self, call: int, prompt_tokens: int) -> None:
         """A call is sent."""
-        self._prompt_tokens = prompt_tokens
+        self._open[call] = (prompt_tokens, 0)
 
-    def receive(self, delta: Delta) -> None:
+    def receive(self, call: int, delta: Delta) -> None:
         """A delta has come. Without ids, it counts as one token until the engine says better."""
-        self._arrived += len(delta.ids) or 1
+        prompt_tokens, arrived = self._open[call]
+        self._open[call] = (prompt_tokens, arrived + (len(delta.ids) or 1))
 
-    def end(self, usage: TokenUsage | None) -> int:
+    def end(self, call: int, usage: TokenUsage | None) -> int:
         """A call has ended, with the engine's own count or without; returns its tokens."""
-        self._ended.append(usage or self._open)
-        self._prompt_tokens = self._arrived = 0
+        self._ended.append(usage or TokenUsage(*self._open[call]))
+        del self._open[call]
         return self._ended[-1].completion_tokens
 
 
-class Caller:
-    """Calls the engine of a run on the run's token budget."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls, and how: the planner of a stage (`number` None), or one of its executions."""
 
-    def __init__(self, engine: Engine, ledger: TokenLedger) -> None:
+    stage: int
+    number: int | None
+    sampling: Sampling
+    stop: tuple[str, ...]
+
+
+class Reader(Protocol):
+    """Whoever reads a call's answer. `tally` is the account that the call goes on."""
+
+    @property
+    def tally(self) -> Tally: ...
+
+    def context(self) -> Snapshot:
+        """What the next try goes on from."""
+        ...
+
+    def receive(self, delta: Delta, call: int) -> bool:
+        """Takes the next delta; says whether to go on."""
+        ...
+
+    def discard(self) -> None:
+        """Forgets what the failed try wrote."""
+        ...
+
+
+@dataclass(slots=True)
+class RecordedCall:
+    """A call as a trace holds it; without finish and error, it was cut off or left early."""
+
+    prompt: str
+    deltas: list[Delta]
+    finish: Finish | None = None
+    error: str | None = None
+
+
+class Recorded(Protocol):
+    """What an earlier part of this run did, from its trace."""
+
+    @property
+    def seconds(self) -> float:
+        """How long that part had gone on."""
+        ...
+
+    def execution(self, stage: int, prompt: Prompt) -> Execution | None:
+        """The recorded execution of a prompt, if it had ended."""
+        ...
+
+    def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
+        """The next recorded call of that planner or execution, if it went on from `prompt`."""
+        ...
+
+
+def digest(context: Snapshot) -> str:
+    """What a trace knows a prompt by."""
+    return hashlib.blake2b(context.text.encode(), digest_size=12).hexdigest()
+
+
+class Caller:
+    """Calls the engine of a run on the run's token budget.
+
+    `left` says how many seconds remain of the deadline.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: TokenLedger,
+        emit: Callable[[events.Event], None],
+        now: Callable[[], float],
+        left: Callable[[], float],
+        recorded: Recorded | None = None,
+    ) -> None:
         self._engine = engine
         self._ledger = ledger
+        self._emit = emit
+        self._now = now
+        self._left = left
+        self._recorded = recorded
+        self._calls = 0
 
-    async def stream(
-        self,
-        context: Snapshot,
-        sampling: Sampling,
-        stop: tuple[str, ...],
-        tally: Tally,
-        receive: Callable[[Delta], bool],
-    ) -> Finish | None:
-        """Sends one request and hands each delta to `receive`, which says whether to go on.
+    async def stream(self, call: Call, reader: Reader) -> Finish | None:
+        """Sends a request, again where it fails for a while only, and hands its deltas to `reader`.
 
-        Returns the finish, or None where `receive` had enough. Raises OutOfTokens where the budget
+        Returns the finish, or None where the reader had enough. Raises OutOfTokens where the budget
         ends the call, and what the engine raises.
         """
-        granted = self._ledger.reserve(sampling.max_tokens)
+        tries = 0
+        while True:
+            tries += 1
+            self._calls += 1
+            number = self._calls
+            try:
+                return await self._once(number, call, reader)
+            except EngineError as error:
+                pause = retry.pause(error, tries, self._left(), random.random())
+                if pause is None:
+                    raise
+                self._emit(events.CallRetried(self._now(), number, str(error), pause))
+                reader.discard()
+            await anyio.sleep(pause)
+
+    async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
+        granted = self._ledger.reserve(call.sampling.max_tokens)
         if granted == 0:
             raise OutOfTokens
-        request = Request(context.prompt, replace(sampling, max_tokens=granted), stop)
+        context = reader.context()
+        sampling = replace(call.sampling, max_tokens=granted)
+        prompt = digest(context)
+        self._emit(
+            events.CallStarted(
+                self._now(), number, call.stage, call.number, prompt, sampling, call.stop
+            )
+        )
         finish: Finish | None = None
-        tally.begin(len(context.ids or ()))
+        failure: str | None = None
+        reader.tally.begin(number, len(context.ids or ()))
         try:
-            finish = await self._read(request, tally, receive)
+            recorded = self._recorded and self._recorded.call(call.stage, call.number, prompt)
+            request = Request(context.prompt, sampling, call.stop)
+            finish = await self._read(request, recorded, reader, number)
+        except EngineError as error:
+            failure = str(error)
+            raise
         finally:
-            used = tally.end(finish.usage if finish else None)
+            used = reader.tally.end(number, finish.usage if finish else None)
             self._ledger.settle(granted, used)
-        if finish and finish.reason == "length" and granted < sampling.max_tokens:
+            self._emit(events.CallEnded(self._now(), number, finish, failure))
+        if finish and finish.reason == "length" and granted < call.sampling.max_tokens:
             raise OutOfTokens
         return finish
 
     async def _read(
-        self, request: Request, tally: Tally, receive: Callable[[Delta], bool]
+        self, request: Request, recorded: RecordedCall | None, reader: Reader, call: int
     ) -> Finish | None:
+        before: list[Delta] = []
+        if recorded is not None:
+            for delta in recorded.deltas:
+                before.append(delta)
+                reader.tally.receive(call, delta)
+                if not reader.receive(delta, call):
+                    return None
+            if recorded.error is not None:
+                raise EngineError(recorded.error, transient=True, retry_after=0.0)
+            if recorded.finish is not None:
+                return recorded.finish
+            request = _after(request, before)
         async with self._engine.generate(request) as stream:
             async for event in stream:
                 if isinstance(event, Finish):
-                    return event
-                tally.receive(event)
-                if not receive(event):
+                    return _with(event, before)
+                reader.tally.receive(call, event)
+                if not reader.receive(event, call):
                     return None
         raise TruncatedStream("the engine's stream ended without a finish: try again")
+
+
+def _count(deltas: list[Delta]) -> int:
+    return sum(len(delta.ids) or 1 for delta in deltas)
+
+
+def _after(request: Request, deltas: list[Delta]) -> Request:
+    """The request that goes on where a recorded answer was cut off."""
+    if isinstance(request.prompt, str):
+        prompt: tuple[int, ...] | str = request.prompt + "".join(delta.text for delta in deltas)
+    else:
+        prompt = (*request.prompt, *(token for delta in deltas for token in delta.ids))
+    room = max(1, request.sampling.max_tokens - _count(deltas))
+    return replace(request, prompt=prompt, sampling=replace(request.sampling, max_tokens=room))
+
+
+def _with(finish: Finish, deltas: list[Delta]) -> Finish:
+    """The finish of a call whose first deltas came from a trace."""
+    before = _count(deltas)
+    usage = replace(
+        finish.usage,
+        prompt_tokens=finish.usage.prompt_tokens - before,
+        completion_tokens=finish.usage.completion_tokens + before,
+    )
+    return replace(finish, usage=usage) if deltas else finish

@@ -7,6 +7,7 @@
     │   ├── RequestRefused       refused before it was queued: bad ids, bad sampling
     │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
     │   └── TruncatedStream      a stream ended without a finish reason
+    ├── TraceError               a trace cannot be read, or is not of this run
     ├── PlanError                the planner wrote what cannot be run, also after its repair turn
     ├── LimitReached             a limit ended the run; carries the partial Result
     └── ExpressionError          (Countdown) a text is no expression
@@ -32,7 +33,18 @@ class QuestionError(SprintError):
 
 
 class EngineError(SprintError):
-    """The engine could not do its part."""
+    """The engine could not do its part.
+
+    `transient` says that the same call may well succeed if it is sent again, `retry_after` after how
+    many seconds, where the server said so.
+    """
+
+    def __init__(
+        self, message: str, *, transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class EngineUnavailable(EngineError):
@@ -49,6 +61,10 @@ class ContextTooLong(RequestRefused):
 
 class TruncatedStream(EngineError):
     """A stream ended without a finish reason: what it said is not an answer."""
+
+
+class TraceError(SprintError):
+    """A file is no trace, or a trace of another version, or it holds no such call."""
 
 
 class PlanError(SprintError):

@@ -4,6 +4,8 @@
       StageStarted
         PlanText …              the planner writes
         PromptReady             a prompt is complete
+        CallStarted, CallEnded  a call of the engine, by the planner or an execution
+        CallRetried             it failed and is sent again: what it wrote counts for nothing
         ExecutionStarted        its executor begins
         ExecutionText …         it writes (executors that stream)
         ExecutionEnded          done, failed or stopped
@@ -13,12 +15,15 @@
     RunEnded
 
 Events of different executions of a stage come interleaved. `at` is in seconds since the run began.
+What a call generated has the `ids` that the engine sampled (none from an engine without ids), and the
+number of its `call`, which counts from 1 over the run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sprint_agent.engines.base import Finish, Sampling
 from sprint_agent.result import Execution, Result, Stage
 
 
@@ -45,6 +50,8 @@ class PlanText:
     at: float
     stage: int
     text: str
+    ids: tuple[int, ...]
+    call: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,43 @@ class PlanRepaired:
 
 
 @dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A request goes to the engine, for the planner (`number` is None) or for an execution.
+
+    `prompt` is the digest of the text that it goes on from (`calls.digest`).
+    """
+
+    at: float
+    call: int
+    stage: int
+    number: int | None
+    prompt: str
+    sampling: Sampling
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call is over: with the engine's finish, with an error, or left early (neither)."""
+
+    at: float
+    call: int
+    finish: Finish | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRetried:
+    """A call failed and is sent again in `pause` seconds. What it wrote is discarded, but for the
+    planner's prompts that were complete."""
+
+    at: float
+    call: int
+    reason: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionStarted:
     """An executor begins."""
 
@@ -88,12 +132,14 @@ class ExecutionStarted:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionText:
-    """An executor wrote `text`."""
+    """An executor wrote `text` by a call of the engine."""
 
     at: float
     stage: int
     number: int
     text: str
+    ids: tuple[int, ...]
+    call: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +160,13 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
-    """The planner wrote `text` in its last turn."""
+    """The planner wrote `text` in its last turn, which is `stage`."""
 
     at: float
+    stage: int
     text: str
+    ids: tuple[int, ...]
+    call: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +184,9 @@ Event = (
     | PromptReady
     | PromptRenumbered
     | PlanRepaired
+    | CallStarted
+    | CallEnded
+    | CallRetried
     | ExecutionStarted
     | ExecutionText
     | ExecutionEnded

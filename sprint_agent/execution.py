@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import OutOfTokens, Tally
+from sprint_agent.calls import Call, OutOfTokens, Tally
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import Delta, Sampling
 from sprint_agent.executors import Generated, Task
@@ -51,6 +51,10 @@ async def execute(
     ended: Callable[[Execution], None],
 ) -> None:
     """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled."""
+    recorded = setting.recorded and setting.recorded.execution(stage, prompt)
+    if recorded:
+        ended(recorded)
+        return
     tally = Tally()
     started: float | None = None
     after: int | None = None
@@ -111,25 +115,43 @@ class _Call:
     async def __call__(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
     ) -> Generated:
-        deltas: list[Delta] = []
-
-        def receive(delta: Delta) -> bool:
-            deltas.append(delta)
-            now = self._setting.now()
-            event = events.ExecutionText(now, self._stage, self._number, delta.text)
-            self._setting.emit(event)
-            return True
-
-        finish = await self._setting.caller.stream(
-            context,
+        reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
+        call = Call(
+            self._stage,
+            self._number,
             sampling or self._setting.seeded(self._stage, self._number),
             (*grammar.EXECUTOR_STOPS, *stop),
-            self._tally,
-            receive,
         )
+        finish = await self._setting.caller.stream(call, reader)
         assert finish is not None
-        ids = tuple(token for delta in deltas for token in delta.ids)
-        return Generated("".join(delta.text for delta in deltas), ids, finish.reason)
+        ids = tuple(token for delta in reader.deltas for token in delta.ids)
+        return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
+
+
+class _Answer:
+    """What one call of an execution generates."""
+
+    def __init__(
+        self, setting: Setting, stage: int, number: int, tally: Tally, context: Snapshot
+    ) -> None:
+        self._setting = setting
+        self._stage = stage
+        self._number = number
+        self._context = context
+        self.tally = tally
+        self.deltas: list[Delta] = []
+
+    def context(self) -> Snapshot:
+        return self._context
+
+    def receive(self, delta: Delta, call: int) -> bool:
+        self.deltas.append(delta)
+        now, text, ids = self._setting.now(), delta.text, delta.ids
+        self._setting.emit(events.ExecutionText(now, self._stage, self._number, text, ids, call))
+        return True
+
+    def discard(self) -> None:
+        self.deltas.clear()
 
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Caller, OutOfTokens
+from sprint_agent.calls import Caller, OutOfTokens, Recorded
 from sprint_agent.context import Context
 from sprint_agent.engines.base import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
@@ -41,18 +41,22 @@ class Loop:
         join: Join,
         sampling: Sampling,
         emit: Callable[[events.Event], None],
+        recorded: Recorded | None = None,
     ) -> None:
         self._limits = limits
         self._emit = emit
-        self._began = anyio.current_time()
+        self._began = anyio.current_time() - (recorded.seconds if recorded else 0.0)
         self._setting = Setting(
             engine=engine,
             routing=routing,
             dispatch=dispatch,
             join=join,
             sampling=sampling,
-            caller=Caller(engine, TokenLedger(limits.tokens)),
+            caller=Caller(
+                engine, TokenLedger(limits.tokens), emit, self._now, self._left, recorded
+            ),
             slots=Slots(limits.concurrency),
+            recorded=recorded,
             emit=emit,
             now=self._now,
         )
@@ -72,8 +76,7 @@ class Loop:
         self._context.append(grammar.opening(question))
         answer: str | None = None
         limit: LimitName | None = None
-        deadline = math.inf if self._limits.deadline is None else self._limits.deadline
-        with anyio.move_on_after(deadline) as scope:
+        with anyio.move_on_after(self._left()) as scope:
             try:
                 answer = await self._turns()
             except OutOfTokens:
@@ -148,3 +151,8 @@ class Loop:
 
     def _now(self) -> float:
         return anyio.current_time() - self._began
+
+    def _left(self) -> float:
+        """Seconds that remain of the deadline."""
+        deadline = self._limits.deadline
+        return math.inf if deadline is None else deadline - self._now()

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Caller, Tally
+from sprint_agent.calls import Call, Caller, Recorded, Tally
 from sprint_agent.context import Context, Snapshot, Turn
 from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
 from sprint_agent.errors import PlanError
@@ -40,6 +40,7 @@ class Setting:
     sampling: Sampling
     caller: Caller
     slots: Slots
+    recorded: Recorded | None
     emit: Callable[[events.Event], None]
     now: Callable[[], float]
 
@@ -67,6 +68,7 @@ class TurnRun:
         self._group: TaskGroup | None = None
         self._failure: Exception | None = None
         self._pending: list[PromptClosed] = []
+        self._malformed: Malformed | None = None
         self._good = 0
         self._end: int | None = None
         self._ended_by: int | None = None
@@ -126,7 +128,7 @@ class TurnRun:
         if malformed is None:
             return
         self._emit(events.PlanRepaired(self._now(), self._number, malformed.reason))
-        self._rewind()
+        self.discard()
         malformed = await self._attempt(repairs=1)
         if malformed is not None:
             raise PlanError(
@@ -140,25 +142,30 @@ class TurnRun:
             # Greedily, the planner would write the very same again.
             warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
             sampling = replace(sampling, temperature=warm)
-        malformed: list[Malformed] = []
+        self._malformed = None
+        call = Call(self._number, None, sampling, grammar.PLANNER_STOPS)
+        finish = await self._setting.caller.stream(call, self)
+        if finish is not None and self._malformed is None:
+            self._finish(finish)
+        return self._malformed
 
-        def receive(delta: Delta) -> bool:
-            malformed.extend(self._read(delta))
-            return self._parser.state != "done"
-
-        finish = await self._setting.caller.stream(
-            self._context(), sampling, grammar.PLANNER_STOPS, self.tally, receive
-        )
-        if finish is not None and not malformed:
-            malformed.extend(self._finish(finish))
-        return malformed[0] if malformed else None
-
-    def _context(self) -> Snapshot:
+    def context(self) -> Snapshot:
+        """What the planner goes on from."""
         context = Context(self._setting.engine.tokenizer, self._base)
         context.append_generated(*self._turn.upto(len(self._turn)))
         return context.snapshot()
 
-    def _rewind(self) -> None:
+    def receive(self, delta: Delta, call: int) -> bool:
+        """Reads the next delta of the planner; False where nothing after it would be read."""
+        self._turn.extend(delta)
+        read = self._parser.feed(delta.text)
+        written = events.AnswerText if self._parser.state == "answer" else events.PlanText
+        self._emit(written(self._now(), self._number, delta.text, delta.ids, call))
+        for event in read:
+            self._take(event)
+        return self._parser.state != "done"
+
+    def discard(self) -> None:
         """Goes back behind the last prompt that was closed, for the planner to go on from there."""
         text, ids = self._turn.upto(self._good)
         self._turn = Turn(self._setting.engine.tokenizer)
@@ -166,22 +173,14 @@ class TurnRun:
         self._parser = grammar.TurnParser(forced=self._forced)
         self._parser.feed(text)
 
-    def _read(self, delta: Delta) -> list[Malformed]:
-        self._turn.extend(delta)
-        read = self._parser.feed(delta.text)
-        if self._parser.state == "answer":
-            self._emit(events.AnswerText(self._now(), delta.text))
-        else:
-            self._emit(events.PlanText(self._now(), self._number, delta.text))
-        return [event for event in map(self._take, read) if event is not None]
-
-    def _finish(self, finish: Finish) -> list[Malformed]:
+    def _finish(self, finish: Finish) -> None:
         if finish.reason == "length":
-            return [Malformed("it was cut off at max_tokens", len(self._turn))]
-        read = self._parser.end(finish.stop)
-        return [event for event in map(self._take, read) if event is not None]
+            self._malformed = Malformed("it was cut off at max_tokens", len(self._turn))
+            return
+        for event in self._parser.end(finish.stop):
+            self._take(event)
 
-    def _take(self, event: TurnEvent) -> Malformed | None:
+    def _take(self, event: TurnEvent) -> None:
         match event:
             case PromptClosed():
                 self._good = event.end
@@ -193,8 +192,7 @@ class TurnRun:
             case AnswerClosed():
                 self.answer = grammar.boxed(event.text)
             case Malformed():
-                return event
-        return None
+                self._malformed = event
 
     # --- the executions ---------------------------------------------------------------------------
 

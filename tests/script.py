@@ -44,3 +44,18 @@ class Scripted:
         if number is None:
             return self.turns.pop(0)
         return self.executions.get(number, f"did {number[0]}.{number[1]}\n</execution_")
+
+
+class Continuing:
+    """Says what `turns` and executions have to say from where a prompt ends, also in the middle."""
+
+    def __init__(self, turns: list[str]) -> None:
+        self.turns = turns
+
+    def __call__(self, prompt: str) -> str:
+        opened = list(re.finditer(r"<execution_(\d+)\.(\d+)>\n", prompt))
+        if opened and "</" not in prompt[opened[-1].end() :]:
+            whole = f"did {opened[-1][1]}.{opened[-1][2]}\n</execution_"
+            return whole[len(prompt) - opened[-1].end() :]
+        stages = list(re.finditer(r"<think>\n|</Execution_\d+>\n\n", prompt))
+        return self.turns[len(stages) - 1][len(prompt) - stages[-1].end() :]

@@ -9,10 +9,10 @@ import sprint_agent
 from sprint_agent import countdown, testing
 
 PUBLIC = """
-AnswerText ContextTooLong EngineError EngineUnavailable Event Execution ExecutionEnded
+AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event Execution ExecutionEnded
 ExecutionStarted ExecutionText Executor LimitReached Limits PlanError PlanRepaired PlanText Prompt
 PromptReady PromptRenumbered QuestionError RequestRefused Result Run RunEnded RunStarted Sampling
-Sprint SprintError Stage StageEnded StageStarted Task TruncatedStream Usage executor first_success
+Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream Usage executor first_success
 solve
 """
 
@@ -39,7 +39,7 @@ def test_the_package_holds_exports_only() -> None:
 
 
 def test_the_core_imports_without_any_extra() -> None:
-    """Only anyio and the standard library: no torch, no transformers, no rich."""
+    """Only anyio, msgspec and the standard library: no torch, no transformers, no rich."""
     import subprocess
     import sys
 

@@ -1,0 +1,78 @@
+"""An engine that answers from a trace: tests of an application need no model, only one recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import anyio.lowlevel
+
+from sprint_agent.calls import RecordedCall, digest
+from sprint_agent.context import Snapshot
+from sprint_agent.engines.base import Delta, Finish, Request
+from sprint_agent.errors import EngineError, TraceError
+from sprint_agent.trace import Trace
+
+
+class TraceEngine:
+    """Answers each request as the trace's engine did when it was sent the same text.
+
+    It takes text and has no tokenizer, whatever engine was recorded; so the limits on what a context
+    may hold are not felt. Requests that the trace does not hold raise TraceError.
+    """
+
+    tokenizer = None
+    context_length = None
+
+    def __init__(self, trace: Trace) -> None:
+        self._calls: dict[str, list[RecordedCall]] = {}
+        for started, call in trace.calls():
+            if call.finish is not None or call.error is not None or call.deltas:
+                self._calls.setdefault(started.prompt, []).append(call)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def generate(
+        self, request: Request
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta | Finish]]:
+        """Streams the recorded answer. Raises TraceError where there is none."""
+        return self._generate(request)
+
+    @asynccontextmanager
+    async def _generate(self, request: Request) -> AsyncGenerator[AsyncGenerator[Delta | Finish]]:
+        text = request.prompt if isinstance(request.prompt, str) else ""
+        calls = self._calls.get(digest(Snapshot(text, None)))
+        if not calls:
+            raise TraceError(f"the trace holds no call that goes on from …{text[-80:]!r}")
+        # The same prompt is sent again by a retry; the last answer serves all that come later.
+        call = calls.pop(0) if len(calls) > 1 else calls[0]
+        stream = _events(call)
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+
+
+async def _events(call: RecordedCall) -> AsyncGenerator[Delta | Finish]:
+    for event in _answer(call):
+        await anyio.lowlevel.checkpoint()
+        yield event
+
+
+def _answer(call: RecordedCall) -> Iterator[Delta | Finish]:
+    yield from call.deltas
+    if call.error is not None:
+        raise EngineError(call.error, transient=True, retry_after=0.0)
+    if call.finish is not None:
+        yield call.finish

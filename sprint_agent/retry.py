@@ -1,0 +1,31 @@
+"""Which failed calls are sent again, and when. Pure rules; `calls.Caller` applies them.
+
+Only what the engine marks as transient is retried: a refused connection, a 5xx, a full server, a
+connection that was reset. Each try is a call of its own, with a request id of its own.
+"""
+
+from __future__ import annotations
+
+from sprint_agent.errors import EngineError
+
+TRIES = 3
+"""Calls in all, the first one included."""
+LONGEST_WAIT = 60.0
+"""Seconds: a server that asks for more patience than this gets none."""
+_FIRST_WAIT = 0.25
+
+
+def pause(error: EngineError, tries: int, left: float, spread: float) -> float | None:
+    """Seconds to wait before the next try, or None where `error` is final.
+
+    `tries` were made, `left` seconds remain of the deadline. A server that says when to come back
+    (`retry_after`) is taken at its word, and never asked earlier; where that is too late, the call
+    fails at once. `spread`, from 0 to 1, keeps the calls of many runs from coming back together.
+    """
+    if not error.transient or tries >= TRIES:
+        return None
+    if error.retry_after is not None:
+        wanted = error.retry_after
+    else:
+        wanted = _FIRST_WAIT * 2 ** (tries - 1) * (1 + spread)
+    return wanted if wanted <= min(LONGEST_WAIT, left) else None
