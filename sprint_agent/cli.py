@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import anyio
@@ -22,6 +23,7 @@ from sprint_agent.errors import QuestionError, SprintError
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits
 from sprint_agent.result import Result
+from sprint_agent.trace import Trace
 
 
 def _fail(message: object) -> NoReturn:
@@ -50,6 +52,7 @@ def solve(
     dispatch: Literal["tag", "stage"] = "tag",
     sequential: Annotated[bool, cyclopts.Parameter(negative=())] = False,
     json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+    trace: Path | None = None,
 ) -> int:
     """Solve a question; with the shipped model, a Countdown puzzle.
 
@@ -65,6 +68,8 @@ def solve(
         Run the same plan with one executor at a time, to see what running side by side is worth.
     json
         Print the result as one JSON object.
+    trace
+        Record the run to this file, for `sprint replay`.
     """
     puzzle = _puzzle(question, required=engine is None)
     limits = Limits() if engine else countdown.LIMITS
@@ -75,10 +80,40 @@ def solve(
         sampling=Sampling(temperature=0.0) if puzzle else Sampling(),
     )
     join: Join = countdown.solved(puzzle) if puzzle else "all"
-    result = anyio.run(_run, agent, puzzle.question if puzzle else question, join, not json)
+    result = anyio.run(_run, agent, puzzle.question if puzzle else question, join, not json, trace)
     wrong = explain(result.answer or "", puzzle) if puzzle else None
     _show(result, wrong, checked=puzzle is not None, as_json=json)
     return int(result.answer is None or wrong is not None)
+
+
+@app.command
+def replay(trace: Path, /, *, speed: float = 1.0) -> int:
+    """Show a recorded run again.
+
+    Parameters
+    ----------
+    trace
+        The file that a run was recorded to (`solve --trace FILE`).
+    speed
+        How many times as fast as it was.
+    """
+    if speed <= 0:
+        _fail(f"the speed must be above 0, not {speed:g}")
+    recorded = Trace.read(trace)
+    anyio.run(_replay, recorded, speed)
+    if recorded.result is None:
+        _fail(f"the run was cut off after {recorded.seconds:.2f} s: go on with it by Sprint.resume")
+    _show(recorded.result, None, checked=False, as_json=False)
+    return int(recorded.result.answer is None)
+
+
+async def _replay(recorded: Trace, speed: float) -> None:
+    view = RunView()
+    began = anyio.current_time()
+    with Live(view, console=Console(), refresh_per_second=12, vertical_overflow="visible"):
+        for event in recorded.events:
+            await anyio.sleep_until(began + event.at / speed)
+            view.feed(event)
 
 
 def _puzzle(question: str, *, required: bool) -> Puzzle | None:
@@ -95,16 +130,18 @@ def _puzzle(question: str, *, required: bool) -> Puzzle | None:
 _EXAMPLE = "'Use 3, 5, 7 and 11 to make 24.'"
 
 
-async def _run(agent: Sprint, question: str, join: Join, watched: bool) -> Result:
+async def _run(
+    agent: Sprint, question: str, join: Join, watched: bool, trace: Path | None
+) -> Result:
     if not watched:
-        return await agent.solve(question, join=join)
+        return await agent.solve(question, join=join, trace=trace)
     console = Console()
     async with AsyncExitStack() as stack:
         with console.status("loading the model …"):
             await stack.enter_async_context(agent)
         view = RunView()
         with Live(view, console=console, refresh_per_second=12, vertical_overflow="visible"):
-            async with agent.run(question, join=join) as run:
+            async with agent.run(question, join=join, trace=trace) as run:
                 async for event in run:
                     view.feed(event)
                 return await run.result()

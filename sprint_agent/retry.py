@@ -6,6 +6,9 @@ connection that was reset. Each try is a call of its own, with a request id of i
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
 from sprint_agent.errors import EngineError
 
 TRIES = 3
@@ -29,3 +32,24 @@ def pause(error: EngineError, tries: int, left: float, spread: float) -> float |
     else:
         wanted = _FIRST_WAIT * 2 ** (tries - 1) * (1 + spread)
     return wanted if wanted <= min(LONGEST_WAIT, left) else None
+
+
+def is_transient(status: int) -> bool:
+    """Whether a request that was answered with this HTTP status may be sent again."""
+    return status in (408, 429) or status >= 500
+
+
+def read_retry_after(header: str | None, now: datetime) -> float | None:
+    """The seconds that a `Retry-After` header asks for (a number, or a date); None for no such."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    # A date without a zone is one of UTC.
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())

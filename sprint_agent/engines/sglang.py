@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 
+from sprint_agent import retry
 from sprint_agent.engines import sglang_wire as wire
 from sprint_agent.engines.base import Delta, Finish, FinishReason, Request, Tokenizer, TokenUsage
 from sprint_agent.engines.sse import SseDecoder
@@ -176,7 +178,12 @@ class _Stream:
         except httpx2.HTTPError as error:
             raise _unreached(self._server.url, error) from error
         if not response.is_success:
-            raise self._refused(response.status_code, wire.read_error(response.text))
+            asked = response.headers.get("retry-after")
+            raise self._refused(
+                response.status_code,
+                wire.read_error(response.text),
+                retry.read_retry_after(asked, datetime.now(UTC)),
+            )
         self._chunks = response.aiter_bytes()
 
     async def close(self) -> None:
@@ -213,7 +220,9 @@ class _Stream:
         except httpx2.TimeoutException as error:
             raise _unreached(url, error) from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise TruncatedStream(f"the stream of the server at {url} broke off") from error
+            raise TruncatedStream(
+                f"the stream of the server at {url} broke off", transient=True
+            ) from error
         raise TruncatedStream(f"the server at {url} ended the stream without a finish reason")
 
     async def _abort(self) -> None:
@@ -290,8 +299,10 @@ class _Stream:
         self._events.append(Finish(reason, usage, self._reader.stop))
         self._over = True
 
-    def _refused(self, status: object, said: object) -> EngineError:
-        error = wire.refusal(self._server.url, status, said)
+    def _refused(
+        self, status: object, said: object, retry_after: float | None = None
+    ) -> EngineError:
+        error = wire.refusal(self._server.url, status, said, retry_after)
         if isinstance(error, RequestRefused):
             # Never abort here: a refused duplicate's id is that of a request which runs.
             self._live = False
@@ -373,7 +384,9 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 def _unreached(url: str, error: httpx2.HTTPError) -> EngineUnavailable:
     """The error of a server that did not answer."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return EngineUnavailable(f"no server answers at {url}: start it, or check the address")
+        said = f"no server answers at {url}: start it, or check the address"
+        return EngineUnavailable(said, transient=True)
     if isinstance(error, httpx2.TimeoutException):
         return EngineUnavailable(f"the server at {url} was silent for {_IDLE_SECONDS:g} s")
-    return EngineUnavailable(f"cannot talk to the server at {url}: {error}")
+    # The connection broke before the first byte of an answer.
+    return EngineUnavailable(f"cannot talk to the server at {url}: {error}", transient=True)

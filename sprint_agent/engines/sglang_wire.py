@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
+from sprint_agent import retry
 from sprint_agent.engines.base import Request, TokenUsage
 from sprint_agent.engines.requests import checked_prompt
 from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
@@ -93,13 +94,20 @@ def read_chunk(said: dict[str, object]) -> Chunk:
     return Chunk(cast("list[int]", ids), usage, None if finish is None else _object(finish))
 
 
-def refusal(url: str, status: object, said: object) -> EngineError:
+def refusal(
+    url: str, status: object, said: object, retry_after: float | None = None
+) -> EngineError:
     """The error that an HTTP status (of a response, or in an event) and a server's words mean."""
     message = _message(said)
+    if isinstance(status, int) and retry.is_transient(status):
+        what = "is too busy" if status == 429 else "failed"
+        return EngineUnavailable(
+            f"the server at {url} {what} ({status}): {message}",
+            transient=True,
+            retry_after=retry_after,
+        )
     if isinstance(status, int) and 400 <= status < 500:
         return RequestRefused(f"the server at {url} refused the request: {message}")
-    if isinstance(status, int) and status >= 500:
-        return EngineUnavailable(f"the server at {url} failed ({status}): {message}")
     return EngineError(f"the server at {url} gave the request up: {message}")
 
 
