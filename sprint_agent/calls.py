@@ -175,7 +175,9 @@ class Caller:
         failure: str | None = None
         reader.tally.begin(number, len(context.ids or ()))
         try:
-            recorded = self._recorded and self._recorded.call(call.stage, call.number, prompt)
+            recorded = (
+                self._recorded.call(call.stage, call.number, prompt) if self._recorded else None
+            )
             request = Request(context.prompt, sampling, call.stop)
             finish = await self._read(request, recorded, reader, number)
         except EngineError as error:

@@ -51,8 +51,8 @@ async def execute(
     ended: Callable[[Execution], None],
 ) -> None:
     """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled."""
-    recorded = setting.recorded and setting.recorded.execution(stage, prompt)
-    if recorded:
+    recorded = setting.recorded.execution(stage, prompt) if setting.recorded else None
+    if recorded is not None:
         ended(recorded)
         return
     tally = Tally()

@@ -118,7 +118,8 @@ def _packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Tensors are [1, heads, packed ids, width], the lengths those of the requests in the pack."""
     allocator = cache.layer_to_allocator[module.layer_idx]
-    places, new_places = read_index[allocator.index], write_index[allocator.index]
+    group: int = allocator.index
+    places, new_places = read_index[group], write_index[group]
     pack = _scratch.pack
     if module.layer_idx == 0 or pack is None:
         queried: list[int] = cast(Any, cu_seq_lens_q).tolist()

@@ -9,11 +9,11 @@ import sprint_agent
 from sprint_agent import countdown, testing
 
 PUBLIC = """
-AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event Execution ExecutionEnded
-ExecutionStarted ExecutionText Executor LimitReached Limits PlanError PlanRepaired PlanText Prompt
-PromptReady PromptRenumbered QuestionError RequestRefused Result Run RunEnded RunStarted Sampling
-Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream Usage executor first_success
-solve
+AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event
+Execution ExecutionEnded ExecutionStarted ExecutionText Executor LimitReached Limits PlanError
+PlanRepaired PlanText Prompt PromptReady PromptRenumbered QuestionError RequestRefused Result Run
+RunEnded RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError
+TruncatedStream Usage executor first_success solve
 """
 
 
