@@ -23,19 +23,21 @@ from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
 class CountdownData:
     """How much data, and of what mixture.
 
-    `trajectories` in all; one in `three_every` has three numbers, the others four. The planner learns
-    from each: of one in `waiting_every` by a run that waits for all executions, of the others by runs
-    that end at the first success, `endings` of them where there is one stage. Executors learn from the
-    hit, and from up to `misses` openings of its first stage that missed: those of later stages are
-    the same work behind a context that is ten times as long.
+    `trajectories` in all, and how many of them are rendered as runs; one in `three_every` has three
+    numbers, the others four. The planner learns from each run: of one in `waiting_every` by a run that
+    waits for all executions, of the others by runs that end at the first success, `endings` of them
+    where there is one stage. Executors learn from the hit, and from up to `misses` openings of its
+    first stage that missed: those of later stages are the same work behind a context that is ten times
+    as long.
     """
 
-    trajectories: int = 42_000
+    trajectories: int = 36_000
+    runs: int = 12_000
     seed: int = 0
     three_every: int = 10
     waiting_every: int = 20
-    endings: int = 3
-    misses: int = 2
+    endings: int = 2
+    misses: int = 4
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:

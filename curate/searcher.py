@@ -1,22 +1,27 @@
 """A searcher that solves Countdown puzzles and writes its chain of thought down, in sequence.
 
-It does what a reasoning model does on such a puzzle: it tries an opening (two of the numbers and an
-operation), works through what the remaining numbers can make of it, gives up or finds the target,
-and goes back to the next opening. Sums and differences come first; only when none of them leads to
-the target does it go on to products and quotients. It ends at the first hit.
+It does what a reasoning model does on such a puzzle: it names the numbers, tries an opening (two of
+them and an operation), works through what the remaining numbers can make of it, gives up or finds the
+target, and goes back to the next opening. Sums and differences come first; only when none of them
+leads to the target does it go on to products and quotients. It ends at the first hit.
 
+    a 11, b 7, c 5, d 3.
     Sums and differences first.
-    3 + 5 = 8, leaving 7, 11, 8.
-    7 + 11 = 18, and 8: + 26 high, - 10 low, * 144 high.
+    a + b = a 11 + b 7 = 18, c 5, d 3.
+    5 + 3 = 8, and 18: + 26 high, - 10 low, * 144 high.
     …
     None.
-    3 + 7 = 10, leaving 5, 11, 10.
     …
-    11 - 5 = 6, and 4: + 10 low, - 2 low, * 24 yes.
-    Answer: (11 - 5) * (7 - 3)
+    a - c = a 11 - c 5 = 6, b 7, d 3.
+    …
+    7 - 3 = 4, and 6: + 10 low, - 2 low, * 24 yes.
+    Answer: 4 * 6 = \\boxed{(7 - 3) * (11 - 5)}
 
-The first line of an attempt is its opening; the second says that 18 and 8 are left, which make 26, 10
-and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by.
+The names make every number easy to find, from however far away; they go from the largest number to the
+smallest. The first line of an attempt is its opening and what that leaves; the second says that 8 and
+18 are left, which make 26, 10 and 144. Each result is held against the target, aloud: that is what a
+model learns to tell a hit by. At a hit, results are replaced by what made them, until only the puzzle's
+own numbers stand.
 
 Only positive whole numbers up to `CAP` are followed (of 3,000 puzzles with four numbers from 1 to 13
 and targets up to 100, 99.97 % stay solvable so).
@@ -32,25 +37,46 @@ from sprint_agent.countdown import Puzzle
 
 CAP = 200
 GROUPS = (("Sums and differences first.\n", "+-"), ("Now products and quotients.\n", "*/"))
+NAMES = "abcdef"
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value on the table, and the expression over the puzzle's own numbers that makes it."""
+    """A value on the table: a number of the puzzle, by its name, or what two terms make."""
 
     value: int
-    text: str
-    compound: bool = False
+    name: str = ""
+    made: tuple[Term, str, Term] | None = None
 
     @property
-    def inner(self) -> str:
+    def named(self) -> str:
+        """The value with its name before it, if it has one."""
+        return f"{self.name} {self.value}".lstrip()
+
+    def expression(self, depth: int) -> str:
+        """How it is made, results replaced by what made them so many levels down."""
+        if self.made is None or depth == 0:
+            return str(self.value)
+        first, operation, second = self.made
+        return f"{first.inner(depth - 1)} {operation} {second.inner(depth - 1)}"
+
+    def inner(self, depth: int) -> str:
         """The expression as it stands inside a larger one."""
-        return f"({self.text})" if self.compound else self.text
+        text = self.expression(depth)
+        return text if text.isdigit() else f"({text})"
+
+    @property
+    def derivation(self) -> str:
+        """The expression, level by level, until only the puzzle's own numbers stand, which is boxed."""
+        forms = [self.expression(1)]
+        while (form := self.expression(len(forms) + 1)) != forms[-1]:
+            forms.append(form)
+        return " = ".join([*forms[:-1], f"\\boxed{{{forms[-1]}}}"])
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first operation of an attempt (`3 + 5`), and the terms that it leaves, its result last."""
+    """The first operation of an attempt, such as `a - c`, and the terms that it leaves, its result last."""
 
     task: str
     remaining: tuple[Term, ...]
@@ -63,34 +89,45 @@ class Search:
     text: str
     expression: str | None
 
-    @property
-    def conclusion(self) -> str:
-        """The last line, as the chain of thought has it."""
-        return "None.\n" if self.expression is None else f"Answer: {self.expression}\n"
+
+def announcements(puzzle: Puzzle) -> tuple[str, ...]:
+    """What is said before each group of openings; before the first, the numbers get their names."""
+    named = ", ".join(term.named for term in _named(puzzle))
+    first, *rest = (text for text, _ in GROUPS)
+    return (f"{named}.\n{first}", *rest)
 
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:
     """The openings of a puzzle, by group, in the order in which they are tried."""
-    terms = [Term(n, str(n)) for n in puzzle.numbers]
-    steps = list(_steps(terms))
+    steps = list(_steps(_named(puzzle)))
     return [[_opening(step) for step in steps if step[1] in operations] for _, operations in GROUPS]
+
+
+def _named(puzzle: Puzzle) -> list[Term]:
+    numbers = sorted(puzzle.numbers, reverse=True)
+    return [Term(number, name) for number, name in zip(numbers, NAMES, strict=False)]
 
 
 def _opening(step: _Step) -> Opening:
     first, operation, second, result, rest = step
-    return Opening(f"{first.value} {operation} {second.value}", (*rest, result))
+    return Opening(f"{first.name} {operation} {second.name}", (*rest, result))
 
 
 def search(remaining: Sequence[Term], target: int) -> Search:
     """Works through the two or three terms that an opening leaves, to the end or to the first hit."""
-    left = ", ".join(str(term.value) for term in remaining)
-    text = f"= {remaining[-1].value}, leaving {left}.\n"
+    *rest, result = remaining
+    assert result.made is not None
+    first, operation, second = result.made
+    left = ", ".join(term.named for term in rest)
+    text = f"= {first.named} {operation} {second.named} = {result.value}, {left}.\n"
     for head, pair in _nodes(remaining):
         line, hit = _leaves(head, pair, target)
         text += line
         if hit is not None:
-            return Search(text, hit.text)
-    return Search(text, None)
+            derivation = hit.derivation
+            boxed = derivation[derivation.index("{") + 1 : -1]
+            return Search(f"{text}Answer: {derivation}\n", boxed)
+    return Search(text + "None.\n", None)
 
 
 def _nodes(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, Term]]]:
@@ -139,18 +176,17 @@ def _combine(a: Term, b: Term) -> Iterator[tuple[Term, str, Term, Term]]:
         candidates.append((large, "/", small, large.value // small.value))
     for first, operation, second, value in candidates:
         if 0 < value <= CAP:
-            text = f"{first.inner} {operation} {second.inner}"
-            yield first, operation, second, Term(value, text, compound=True)
+            yield first, operation, second, Term(value, made=(first, operation, second))
 
 
 def write(puzzle: Puzzle) -> tuple[str, str] | None:
     """The chain of thought on `puzzle` and its answer; None where no hit lies within `CAP`."""
     text = ""
-    for (announcement, _), group in zip(GROUPS, openings(puzzle), strict=True):
+    for announcement, group in zip(announcements(puzzle), openings(puzzle), strict=True):
         text += announcement
         for opening in group:
             found = search(opening.remaining, puzzle.target)
-            text += f"{opening.task} {found.text}{found.conclusion}"
+            text += f"{opening.task} {found.text}"
             if found.expression is not None:
                 return text, found.expression
     return None

@@ -4,14 +4,11 @@ An opening needs the outcome of no other opening of its group, so the openings o
 worked on at the same time; the second group is only begun because the whole first one failed, so it
 needs all of that. The trajectory announces a group and ends at its first hit; the openings of the
 group that it did not reach are annotated too, as not visited.
-
-Where the trajectory says `Answer: …`, an execution says `\\boxed{…}`: it ends as the planner's answer
-begins, so that what is to be copied is found by what stands before it.
 """
 
 from __future__ import annotations
 
-from curate.searcher import GROUPS, Search, openings, search, write
+from curate.searcher import announcements, openings, search, write
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
 
@@ -31,7 +28,7 @@ def annotate(given: Trajectory) -> Annotated:
     components: list[Component] = []
     needed: frozenset[int] = frozenset()
     reached = True
-    for (announcement, _), group in zip(GROUPS, openings(puzzle), strict=True):
+    for announcement, group in zip(announcements(puzzle), openings(puzzle), strict=True):
         head = Component(len(components) + 1, plan=announcement, parents=needed)
         components.append(head)
         hit = False
@@ -41,7 +38,7 @@ def annotate(given: Trajectory) -> Annotated:
                 Component(
                     number=len(components) + 1,
                     prompt=opening.task,
-                    execution=found.text + _conclusion(found),
+                    execution=found.text,
                     parents=frozenset({head.number}),
                     visited=reached,
                 )
@@ -52,7 +49,3 @@ def annotate(given: Trajectory) -> Annotated:
             break
         needed = frozenset(component.number for component in components[head.number :])
     return Annotated(given, tuple(components))
-
-
-def _conclusion(found: Search) -> str:
-    return found.conclusion if found.expression is None else f"\\boxed{{{found.expression}}}\n"

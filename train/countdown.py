@@ -40,18 +40,22 @@ class Recipe:
     `parallel_weights` are those of its decisions afterwards. From the share `calibrated` on, RFT's
     decisions weigh no more than other ids: heavier, they teach it to claim hits that are none, which
     ends its search, while a check passes by an executor's.
-    `decisions` are patterns of what has loss weights of its own: a hit, and the expressions that follow
-    from it. They stand once in hundreds of ids, and without them a search is lost.
+    `decisions` are patterns of what has loss weights of its own: a hit, the expressions that follow from
+    it, and whether the planner answers or opens another stage. They stand once in hundreds of ids, and
+    without them a search is lost.
     """
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: sft.Schedule = sft.Schedule(tokens=24_000_000, decision_weights=((0.0, (4.0, 4.0)),))
-    sequential: float = 0.58
-    parallel_weights: tuple[float, float] = (3.0, 16.0)
+    schedule: sft.Schedule = sft.Schedule(tokens=20_000_000, decision_weights=((0.0, (4.0, 4.0)),))
+    sequential: float = 0.4
+    parallel_weights: tuple[float, float] = (3.0, 8.0)
     calibrated: float = 0.6
     vocabulary: int = 2048
-    decisions: tuple[str, str] = (r" yes", r"(?<=Answer: ).*|(?<=\\boxed\{).*")
+    decisions: tuple[str, str] = (
+        r" yes",
+        r"(?<=Answer: ).*|(?<=\\boxed\{).*|^<(?:Plan_[2-9]|Final_answer)>",
+    )
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:
@@ -75,7 +79,7 @@ def _write(
         return len(reader.encode(text))
 
     def sprint() -> Iterator[samples.Sample]:
-        for number, trajectory in enumerate(packed):
+        for number, trajectory in enumerate(packed[: data.runs]):
             yield from sprint_samples(trajectory, data, length, number)
 
     samples.write(sprint(), folder / f"sprint{suffix}.jsonl")
@@ -116,7 +120,7 @@ def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], Non
     """Trains one method's model on prepared data; returns its Hugging Face folder."""
     reader = FileTokenizer.load(folder / "tokenizer")
     builder = RowBuilder(reader, recipe.decisions)
-    longest = min(recipe.shape.context_length, recipe.schedule.batch_tokens)
+    longest = recipe.shape.context_length
     budget = recipe.schedule.tokens
 
     def course(start: float, name: Method) -> sft.Course:

@@ -1,11 +1,12 @@
-"""A small Qwen2, randomly initialised: the model that the Countdown recipe starts from."""
+"""A small Qwen3, randomly initialised: the model that the Countdown recipe starts from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from torch import nn
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +21,28 @@ class ModelShape:
     context_length: int = 4096
 
 
-def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen2ForCausalLM:
-    """The model with its initial weights, the same for the same seed."""
+def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen3ForCausalLM:
+    """The model with its initial weights, the same for the same seed.
+
+    What a layer adds starts at zero: with Muon, that learns more from as many ids.
+    """
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = Qwen3Config(
         vocab_size=vocab_size,
         hidden_size=shape.hidden,
         intermediate_size=shape.feed_forward,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.key_value_heads,
+        head_dim=shape.hidden // shape.heads,
         max_position_embeddings=shape.context_length,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=end_id,
         pad_token_id=end_id,
     )
-    return Qwen2ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    for layer in model.model.layers:
+        nn.init.zeros_(layer.self_attn.o_proj.weight)
+        nn.init.zeros_(layer.mlp.down_proj.weight)
+    return model

@@ -20,7 +20,7 @@ from torch.nn import functional
 from train.batches import Batch, batches
 from train.rows import DECISION, READ, Row
 
-REPORT_EVERY = 500
+REPORT_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Schedule:
     """
 
     tokens: int
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     matrix_rate: float = 0.02
     learning_rate: float = 3e-3
     warmup: float = 0.02

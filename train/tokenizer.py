@@ -19,9 +19,12 @@ _WORDS = (
     r"| ?</prompt_\d+\.\d+>"
     r"|\n?<(?:Plan|Execution|execution|Question|think|Final_answer)[\d_.]*>\n?"
     r"|</[A-Za-z_]+[\d.]*>"
+    r"|\\boxed\{"
+    r"|\b[a-f] (?=\d)"  # a number's name
     r"|\d+"
     r"|[()]"
     r"|[^\d\n<>()]*\n+"
+    r"|[^\d\n<>()]+?(?=\b[a-f] \d|\\boxed\{)"
     r"|[^\d\n<>()]+"
 )
 

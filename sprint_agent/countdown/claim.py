@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_CLAIM = re.compile(r"^\\boxed\{(.+)\}$", re.MULTILINE)
+_CLAIM = re.compile(r"\\boxed\{(.+)\}$", re.MULTILINE)
 
 
 def claim(execution: str) -> str | None:
