@@ -50,7 +50,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of one puzzle; an error ended it where `right` is None."""
+    """One run of one puzzle. `right` is None where an error ended it, or one of its executions."""
 
     mode: Mode
     calls: tuple[Call, ...]
@@ -60,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one mode, over the runs that no error ended.
+    """The figures of one mode, over the runs in which there was no error.
 
     Tokens and calls are means, a problem's unless they say otherwise. `uncached` are those prompt
     tokens that the server had to compute.
@@ -215,6 +215,8 @@ async def _run(engine: Engine, mode: Mode, puzzle: Puzzle) -> Run:
         result = await agent.solve(puzzle.question)
     except (PlanError, EngineError):
         return Run(mode, tuple(counting.calls), 0.0, None)
+    if any(e.status != "done" for stage in result.stages for e in stage.executions):
+        return Run(mode, tuple(counting.calls), result.seconds, None)
     right = result.answer is not None and verify(result.answer, puzzle)
     return Run(mode, tuple(counting.calls), result.seconds, right)
 

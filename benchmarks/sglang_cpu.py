@@ -68,6 +68,8 @@ def _declare_vision_ops() -> object:
 
 
 os.environ.setdefault("SGLANG_USE_CPU_ENGINE", "1")
+# Small models gain nothing by a second thread, and on a busy machine their threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.modules.setdefault("sgl_kernel", _kernel_package())
 # An op lives only as long as the library that declared it.
 _vision_ops = _declare_vision_ops()
