@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import cyclopts
+from cyclopts.types import ExistingDirectory, ExistingFile
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from benchmarks import countdown as bench
-from benchmarks.countdown import Figures, Measured
+from benchmarks import tables
+from benchmarks.countdown import Measured
 from sprint_agent.countdown import solver
 from sprint_agent.errors import SprintError
 
 app = cyclopts.App(name="python -m benchmarks", help=__doc__)
+
+_Flag = Annotated[bool, cyclopts.Parameter(negative=())]
 
 
 @app.command
@@ -28,7 +32,7 @@ def countdown(
     puzzles: int = 100,
     numbers: int = 4,
     seed: int = 0,
-    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+    json: _Flag = False,
     sprint: Path = solver.MODEL,
     rft: Path = bench.RFT_MODEL,
 ) -> None:
@@ -64,9 +68,9 @@ def countdown(
         print(jsonlib.dumps(value))
         return
     console = Console()
-    console.print(_table(f"{len(drawn)} puzzles with {numbers} numbers", methods))
+    console.print(tables.countdown(f"{len(drawn)} puzzles with {numbers} numbers", methods))
     for number, quarter in enumerate(quarters, 1):
-        console.print(_table(f"Quarter {number} by RFT's length", quarter))
+        console.print(tables.countdown(f"Quarter {number} by RFT's length", quarter))
 
 
 async def _measure(drawn: list[bench.Puzzle], models: dict[str, Path]) -> list[Measured]:
@@ -75,35 +79,92 @@ async def _measure(drawn: list[bench.Puzzle], models: dict[str, Path]) -> list[M
         return [r async for r in bench.measure(drawn, models, lambda: progress.advance(task))]
 
 
-def _table(title: str, methods: dict[str, Figures]) -> Table:
-    table = Table(title=title)
-    for head in (
-        "method",
-        "accuracy",
-        "sequential tokens",
-        "total tokens",
-        "ideal speed-up",
-        "parallelization",
-        "stages",
-        "seconds, median",
-        "p95",
-        "errors",
-    ):
-        table.add_column(head, justify="left" if head == "method" else "right")
-    for method, f in methods.items():
-        table.add_row(
-            method,
-            f"{f.accuracy:.1%}",
-            f"{f.sequential_tokens:,.0f}",
-            f"{f.total_tokens:,.0f}",
-            f"{f.ideal_speedup:.2f}",
-            f"{f.parallelization_ratio:.2f}",
-            f"{f.stages:.2f}",
-            f"{f.seconds_median:.2f}",
-            f"{f.seconds_p95:.2f}",
-            str(f.errors),
-        )
-    return table
+@app.command
+def overhead(*, json: _Flag = False) -> None:
+    """What our loop adds to its engine, beside plain asyncio and LangGraph. It takes ten minutes.
+
+    Parameters
+    ----------
+    json
+        Print the figures as one JSON object.
+    """
+    # LangGraph takes a second to import, and no other command needs it.
+    from benchmarks import overhead as timing
+
+    sizes = timing.SIZES
+    figures: list[timing.Figure] = []
+
+    async def measure() -> None:
+        # A display that refreshes by itself would be measured with the rest.
+        with Progress(console=Console(stderr=True), auto_refresh=False) as progress:
+            task = progress.add_task("figures", total=timing.count(sizes))
+            async for figure in timing.measure(sizes):
+                figures.append(figure)
+                progress.update(task, advance=1, refresh=True)
+
+    timing.run_precisely(measure())
+    if json:
+        print(jsonlib.dumps(timing.to_json(figures, sizes)))
+        return
+    console = Console()
+    for table in tables.overhead(timing.to_json(figures, sizes)):
+        console.print(table)
+
+
+@app.command
+def prefix(
+    *,
+    url: str | None = None,
+    python: ExistingFile | None = None,
+    puzzles: int = 30,
+    numbers: int = 4,
+    seed: int = 0,
+    json: _Flag = False,
+    model: ExistingDirectory = solver.MODEL,
+) -> None:
+    """Prompt tokens that an SGLang server's prefix cache did not hold, by when executors start.
+
+    Parameters
+    ----------
+    url
+        The address of a server that serves `model`, and that nobody else uses.
+    python
+        The interpreter of an environment with SGLang, which is then started on this CPU.
+    puzzles
+        How many Countdown puzzles of the test split.
+    numbers
+        How many numbers each has, from 1 to 13.
+    seed
+        Which puzzles are drawn.
+    json
+        Print the figures as one JSON object.
+    model
+        The folder of the model.
+    """
+    from benchmarks import prefix as caching
+    from benchmarks.sglang_server import sglang_server
+    from sprint_agent.engines.sglang import SGLangEngine
+
+    if (url is None) == (python is None):
+        raise ValueError("give either the --url of a server or the --python to start one with")
+    drawn = bench.held_out(puzzles, numbers, seed)
+    runs: list[caching.Run] = []
+
+    async def measure(url: str) -> None:
+        engine = SGLangEngine(url, tokenizer=model)
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("runs", total=len(drawn) * len(caching.MODES))
+            async for run in caching.measure(drawn, engine, lambda: caching.flush(url)):
+                runs.append(run)
+                progress.advance(task)
+
+    with sglang_server(python, model) if python else nullcontext(url) as address:
+        anyio.run(measure, address)
+    modes = {mode: caching.figures([r for r in runs if r.mode == mode]) for mode in caching.MODES}
+    if json:
+        print(jsonlib.dumps(caching.to_json(modes)))
+    else:
+        Console().print(tables.prefix(f"{len(drawn)} puzzles with {numbers} numbers", modes))
 
 
 def main() -> None:

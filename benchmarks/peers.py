@@ -1,0 +1,117 @@
+"""The same graph in plain asyncio, in LangGraph and in our loop, on the same simulated engine."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from benchmarks.simulated import QUESTION, TimedEngine
+from sprint_agent import Sprint, grammar
+from sprint_agent.engines.base import Delta, Request
+from sprint_agent.turn import Dispatch
+
+Run = Callable[[], Awaitable[object]]
+"""Makes one run, from the question to the answer. Any number may go on at once."""
+Method = Callable[[TimedEngine], Run]
+"""Sets the graph of an engine up, once, and returns what makes runs of it."""
+
+
+def plain(engine: TimedEngine) -> Run:
+    """The floor: task groups and nothing else. No context, no parsing, no events, no limits."""
+
+    async def run() -> str:
+        tail = grammar.opening(QUESTION)
+        for stage in range(1, engine.graph.stages + 1):
+            await _read(engine, tail)
+            async with asyncio.TaskGroup() as group:
+                for number in range(1, engine.graph.executors + 1):
+                    opening = grammar.execution_opening(stage, number)
+                    group.create_task(_read(engine, opening))
+            tail = f"</Execution_{stage}>\n\n"
+        return await _read(engine, tail)
+
+    return run
+
+
+class _State(TypedDict):
+    stage: int
+    answer: str
+    executions: Annotated[list[str], operator.add]
+
+
+class _Part(TypedDict):
+    stage: int
+    number: int
+
+
+def lang_graph(engine: TimedEngine) -> Run:
+    """LangGraph as its guide does it: a planner node that sends each prompt to an executor node."""
+    stages = engine.graph.stages
+
+    async def plan(state: _State) -> dict[str, Any]:
+        stage = state["stage"] + 1
+        tail = f"</Execution_{stage - 1}>\n\n" if stage > 1 else grammar.opening(QUESTION)
+        return {"stage": stage, "answer": await _read(engine, tail)}
+
+    async def execute(part: _Part) -> dict[str, Any]:
+        opening = grammar.execution_opening(part["stage"], part["number"])
+        return {"executions": [await _read(engine, opening)]}
+
+    def hand_on(state: _State) -> list[Send] | str:
+        stage = state["stage"]
+        if stage > stages:
+            return END
+        numbers = range(1, engine.graph.executors + 1)
+        return [Send("execute", {"stage": stage, "number": number}) for number in numbers]
+
+    builder = StateGraph(_State)
+    builder.add_node("plan", plan)
+    builder.add_node("execute", execute)
+    builder.add_edge(START, "plan")
+    builder.add_conditional_edges("plan", hand_on, ["execute", END])
+    builder.add_edge("execute", "plan")
+    graph = builder.compile()
+
+    async def run() -> str:
+        state = await graph.ainvoke({"stage": 0, "answer": "", "executions": []})
+        return state["answer"]
+
+    return run
+
+
+def ours(dispatch: Dispatch) -> Method:
+    """Our loop, whole: context, parsing, events, limits, the token ledger."""
+
+    def method(engine: TimedEngine) -> Run:
+        agent = Sprint(engine, dispatch=dispatch)
+
+        async def run() -> str | None:
+            return (await agent.solve(QUESTION)).answer
+
+        return run
+
+    return method
+
+
+def watched(engine: TimedEngine) -> Run:
+    """Our loop with somebody who reads all of its events."""
+    agent = Sprint(engine, dispatch="stage")
+
+    async def run() -> None:
+        async with agent.run(QUESTION) as events:
+            async for _ in events:
+                pass
+
+    return run
+
+
+async def _read(engine: TimedEngine, tail: str) -> str:
+    """Reads the answer to a prompt that ends in `tail`."""
+    prompt = tuple(engine.tokenizer.encode(tail))
+    async with engine.generate(Request(prompt)) as stream:
+        return "".join([event.text async for event in stream if isinstance(event, Delta)])

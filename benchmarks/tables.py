@@ -1,0 +1,113 @@
+"""The benchmarks' figures as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    # Each brings in what its benchmark alone needs.
+    from benchmarks import countdown as bench
+    from benchmarks import prefix as caching
+
+
+def _table(title: str, heads: Sequence[str]) -> Table:
+    """A table without rows, numbers to the right."""
+    table = Table(title=title, min_width=len(title))
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    return table
+
+
+def countdown(title: str, methods: Mapping[str, bench.Figures]) -> Table:
+    """SPRINT against RFT, a row a method."""
+    heads = (
+        "method",
+        "accuracy",
+        "sequential tokens",
+        "total tokens",
+        "ideal speed-up",
+        "parallelization",
+        "stages",
+        "seconds, median",
+        "p95",
+        "errors",
+    )
+    table = _table(title, heads)
+    for method, f in methods.items():
+        table.add_row(
+            method,
+            f"{f.accuracy:.1%}",
+            f"{f.sequential_tokens:,.0f}",
+            f"{f.total_tokens:,.0f}",
+            f"{f.ideal_speedup:.2f}",
+            f"{f.parallelization_ratio:.2f}",
+            f"{f.stages:.2f}",
+            f"{f.seconds_median:.2f}",
+            f"{f.seconds_p95:.2f}",
+            str(f.errors),
+        )
+    return table
+
+
+def prefix(title: str, modes: Mapping[str, caching.Figures]) -> Table:
+    """Prompt tokens that were not cached, a row a mode."""
+    heads = (
+        "dispatch",
+        "uncached a problem",
+        "an executor's call",
+        "a planner's call",
+        "prompt tokens",
+        "executors' calls",
+        "planner's calls",
+        "right",
+        "seconds, median",
+        "errors",
+    )
+    table = _table(title, heads)
+    for mode, f in modes.items():
+        table.add_row(
+            mode,
+            f"{f.uncached:,.1f}",
+            f"{f.uncached_executor_call:,.1f}",
+            f"{f.uncached_planner_call:,.1f}",
+            f"{f.prompt_tokens:,.0f}",
+            f"{f.executor_calls:.1f}",
+            f"{f.planner_calls:.1f}",
+            f"{f.accuracy:.0%}",
+            f"{f.seconds_median:.2f}",
+            str(f.errors),
+        )
+    return table
+
+
+def overhead(figures: Mapping[str, Any]) -> list[Table]:
+    """What loops add to their engine: the JSON object of the figures as tables."""
+    crowd = figures["at_once"]
+    beside = f"with {crowd['executors']} executors, by runs at once"
+    (streams, shares), *_ = figures["core_share"].items()
+    share = _table(f"Share of a core for {streams} streams", ("method", "share"))
+    for method, value in shares.items():
+        share.add_row(method, f"{value:.1%}")
+    return [
+        _grid("ms added to a stage, by executors", figures["added_ms_per_stage"], 2),
+        _grid("CPU ms of a stage, engine included, by executors", figures["cpu_ms_per_stage"], 2),
+        _grid(f"ms added to a stage {beside}", crowd["added_ms_per_stage"], 2),
+        _grid(f"CPU ms of a stage {beside}", crowd["cpu_ms_per_stage"], 2),
+        share,
+        _grid(
+            f"Peak of traced bytes a run, with {crowd['executors']} executors, by runs at once",
+            figures["bytes_per_run_of"],
+            0,
+        ),
+    ]
+
+
+def _grid(title: str, values: Mapping[str, Mapping[str, float]], digits: int) -> Table:
+    columns = list(next(iter(values.values())))
+    table = _table(title, ("method", *columns))
+    for method, row in values.items():
+        table.add_row(method, *(f"{row[column]:,.{digits}f}" for column in columns))
+    return table
