@@ -85,8 +85,9 @@ class Sprint:
         async with Sprint("http://127.0.0.1:30000", executors=[search]) as agent:
             result = await agent.solve("…")
 
-    `engine` is an Engine, the URL of an SGLang server, or the folder of a Hugging Face model, which is
-    then run in this process. `dispatch` says when an executor starts: at the closing tag of its prompt
+    `engine` is an Engine, the URL of an SGLang server, `openai+URL#MODEL` for a chat model on an
+    OpenAI-compatible server, or the folder of a Hugging Face model, which is then run in this
+    process. `dispatch` says when an executor starts: at the closing tag of its prompt
     ("tag") or when the plan is whole ("stage"). `join` says when a stage ends: when all executions
     are done ("all") or by `first_success(check)`. Any number of runs may go on at once.
 

@@ -16,7 +16,15 @@ import anyio
 
 from sprint_agent import events, retry
 from sprint_agent.context import Snapshot
-from sprint_agent.engines.base import Delta, Engine, Finish, Request, Sampling, TokenUsage
+from sprint_agent.engines.base import (
+    Delta,
+    Engine,
+    ExecutorCard,
+    Finish,
+    Request,
+    Sampling,
+    TokenUsage,
+)
 from sprint_agent.errors import EngineError, TruncatedStream
 from sprint_agent.limits import TokenLedger
 from sprint_agent.result import Execution, Prompt, add
@@ -56,12 +64,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, and how: the planner of a stage (`number` None), or one of its executions."""
+    """Who calls, and how: the planner of a stage (`number` None), or one of its executions.
+
+    `complaint` is what was wrong with the last try at the same turn.
+    """
 
     stage: int
     number: int | None
     sampling: Sampling
     stop: tuple[str, ...]
+    complaint: str | None = None
 
 
 class Reader(Protocol):
@@ -118,7 +130,7 @@ def digest(context: Snapshot) -> str:
 class Caller:
     """Calls the engine of a run on the run's token budget.
 
-    `left` says how many seconds remain of the deadline.
+    `left` says how many seconds remain of the deadline; `executors` are those of the run.
     """
 
     def __init__(
@@ -128,6 +140,8 @@ class Caller:
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         left: Callable[[], float],
+        *,
+        executors: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
     ) -> None:
         self._engine = engine
@@ -135,6 +149,7 @@ class Caller:
         self._emit = emit
         self._now = now
         self._left = left
+        self._executors = executors
         self._recorded = recorded
         self._calls = 0
 
@@ -178,7 +193,13 @@ class Caller:
             recorded = (
                 self._recorded.call(call.stage, call.number, prompt) if self._recorded else None
             )
-            request = Request(context.prompt, sampling, call.stop)
+            request = Request(
+                context.prompt,
+                sampling,
+                call.stop,
+                executors=self._executors,
+                complaint=call.complaint,
+            )
             finish = await self._read(request, recorded, reader, number)
         except EngineError as error:
             failure = str(error)

@@ -61,7 +61,8 @@ def solve(
     question
         Such as "Use 3, 5, 7 and 11 to make 24."
     engine
-        The URL of a server, or the folder of a model, in place of the shipped model.
+        In place of the shipped model: the URL of an SGLang server, openai+URL#MODEL for a chat model
+        on an OpenAI-compatible server, or the folder of a model.
     dispatch
         Start an executor when its prompt is complete (tag), or when the whole plan is (stage).
     sequential

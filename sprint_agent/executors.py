@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from sprint_agent.context import Snapshot
-from sprint_agent.engines.base import FinishReason, Sampling
+from sprint_agent.engines.base import ExecutorCard, FinishReason, Sampling
 
 MODEL = "model"
 
@@ -137,6 +137,12 @@ class Routing:
                 raise ValueError(f"two executors are named {given.name!r}: give each its own name")
             by_name[given.name] = given
         self.executors: Mapping[str, Executor] = by_name
+
+    @property
+    def cards(self) -> tuple[ExecutorCard, ...]:
+        """What a planner that was not trained is told of the executors beside the model."""
+        others = (e for name, e in self.executors.items() if name != MODEL)
+        return tuple(ExecutorCard(e.name, e.description) for e in others)
 
     def name(self, written: str | None) -> str:
         """The name under which a prompt is reported; `written` is what stands in its tag."""

@@ -53,7 +53,13 @@ class Loop:
             join=join,
             sampling=sampling,
             caller=Caller(
-                engine, TokenLedger(limits.tokens), emit, self._now, self._left, recorded
+                engine,
+                TokenLedger(limits.tokens),
+                emit,
+                self._now,
+                self._left,
+                executors=routing.cards,
+                recorded=recorded,
             ),
             slots=Slots(limits.concurrency),
             recorded=recorded,

@@ -36,7 +36,7 @@ def pause(error: EngineError, tries: int, left: float, spread: float) -> float |
 
 def is_transient(status: int) -> bool:
     """Whether a request that was answered with this HTTP status may be sent again."""
-    return status in (408, 429) or status >= 500
+    return status in (408, 425, 429) or status >= 500
 
 
 def read_retry_after(header: str | None, now: datetime) -> float | None:

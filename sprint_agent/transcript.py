@@ -51,23 +51,40 @@ class Transcript:
         return "".join(piece.text for piece in self.pieces)
 
 
-def parse(text: str) -> Transcript:
-    """Reads the text of a transcript, whose text is `text` again, byte for byte.
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The text of a run under way, with its whole stages; `rest` stands behind the last of them."""
 
-    Raises ValueError where `text` is not such a text.
-    """
-    opened, closed = _OPENING.match(text), _CLOSING.search(text)
-    if not opened or not closed:
-        raise ValueError("not a transcript: its question or its final answer is missing")
+    question: str
+    stages: tuple[StageText, ...]
+    rest: str
+
+
+def parse_unfinished(text: str) -> Unfinished:
+    """Reads the text of a run that is under way. ValueError where `text` does not begin as one."""
+    opened = _OPENING.match(text)
+    if not opened:
+        raise ValueError("not a transcript: it does not begin with a question")
     stages: list[StageText] = []
     at = opened.end()
     while (found := _parse_stage(text, at, len(stages) + 1)) is not None:
         stage, at = found
         stages.append(stage)
-    answer = text[at : closed.start() + 1]
-    transcript = Transcript(opened.group(1), tuple(stages), answer)
+    return Unfinished(opened.group(1), tuple(stages), text[at:])
+
+
+def parse(text: str) -> Transcript:
+    """Reads the text of a transcript, whose text is `text` again, byte for byte.
+
+    Raises ValueError where `text` is not such a text.
+    """
+    run, closed = parse_unfinished(text), _CLOSING.search(text)
+    if not closed:
+        raise ValueError("not a transcript: its final answer is missing")
+    answer = text[len(text) - len(run.rest) : closed.start() + 1]
+    transcript = Transcript(run.question, run.stages, answer)
     if transcript.text != text:
-        raise ValueError(f"not a transcript: stage {len(stages) + 1} does not read as one")
+        raise ValueError(f"not a transcript: stage {len(run.stages) + 1} does not read as one")
     return transcript
 
 

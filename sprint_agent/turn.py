@@ -129,21 +129,21 @@ class TurnRun:
             return
         self._emit(events.PlanRepaired(self._now(), self._number, malformed.reason))
         self.discard()
-        malformed = await self._attempt(repairs=1)
+        malformed = await self._attempt(repairs=1, complaint=malformed.reason)
         if malformed is not None:
             raise PlanError(
                 f"the planner's turn {self._number} cannot be run, not even after its repair "
                 f"({malformed.reason}): use a model that was trained on the format"
             )
 
-    async def _attempt(self, repairs: int) -> Malformed | None:
+    async def _attempt(self, repairs: int, complaint: str | None = None) -> Malformed | None:
         sampling = self._setting.seeded(self._number, -repairs)
         if repairs:
             # Greedily, the planner would write the very same again.
             warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
             sampling = replace(sampling, temperature=warm)
         self._malformed = None
-        call = Call(self._number, None, sampling, grammar.PLANNER_STOPS)
+        call = Call(self._number, None, sampling, grammar.PLANNER_STOPS, complaint)
         finish = await self._setting.caller.stream(call, self)
         if finish is not None and self._malformed is None:
             self._finish(finish)

@@ -11,20 +11,38 @@ from sprint_agent.errors import EngineUnavailable
 def open_engine(engine: Engine | str | os.PathLike[str]) -> Engine:
     """The engine that is meant: an Engine itself, a server's URL, or the folder of a model.
 
-    Nothing is loaded or reached before the engine is entered. Raises EngineUnavailable where what
-    the engine stands on is not installed.
+    A plain URL is that of an SGLang server; `openai+URL#MODEL` is a chat model on an OpenAI-compatible
+    one. Nothing is loaded or reached before the engine is entered. Raises EngineUnavailable where
+    what the engine stands on is not installed, and where no model is named.
     """
     if not isinstance(engine, str | os.PathLike):
         return engine
     place = os.fspath(engine)
+    if place.startswith("openai+"):
+        return _open_openai(place)
     if place.startswith(("http://", "https://")):
         try:
             from sprint_agent.engines.sglang import SGLangEngine
         except ImportError as error:
-            raise EngineUnavailable(
-                f"the engine for {place} needs {error.name}: pip install 'sprint-agent[sglang]'"
-            ) from error
+            raise _missing(place, "sglang", error) from error
         return SGLangEngine(place)
     from sprint_agent.engines.local import LocalEngine
 
     return LocalEngine(place)
+
+
+def _open_openai(place: str) -> Engine:
+    url, _, model = place.removeprefix("openai+").partition("#")
+    if not model:
+        raise EngineUnavailable(f"{place} names no model: write {place.partition('#')[0]}#MODEL")
+    try:
+        from sprint_agent.engines.openai import OpenAIEngine
+    except ImportError as error:
+        raise _missing(place, "openai", error) from error
+    return OpenAIEngine(url, model=model)
+
+
+def _missing(place: str, extra: str, error: ImportError) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"the engine for {place} needs {error.name}: pip install 'sprint-agent[{extra}]'"
+    )

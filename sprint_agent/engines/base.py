@@ -25,7 +25,8 @@ What an engine promises (`sprint_agent.testing.check_engine` checks it):
   RequestRefused (ContextTooLong) on entering, before anything is queued.
 
 An engine without ids (a chat endpoint) has `tokenizer = None`: it is sent text, and its deltas hold
-no ids.
+no ids. Each of them counts as one token until the Finish says better, so where a token's text is held
+back, or is a thought that is no part of the answer, its delta has an empty text.
 """
 
 from __future__ import annotations
@@ -61,13 +62,28 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutorCard:
+    """What a planner that was not trained is told of an executor."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One call: a prompt (ids for an engine with a tokenizer, else text), sampling and stops."""
+    """One call: a prompt (ids for an engine with a tokenizer, else text), sampling and stops.
+
+    The rest is for an engine that prompts a chat model into the protocol, others pass over it:
+    `executors`, beside the model, may be named in a plan, and `complaint` says why the last try at
+    the turn could not be run.
+    """
 
     prompt: tuple[int, ...] | str
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     request_id: str = field(default_factory=new_request_id)
+    executors: tuple[ExecutorCard, ...] = ()
+    complaint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What every engine that takes ids refuses, before anything is queued or sent."""
+"""What every engine refuses, before anything is queued or sent."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def checked_prompt(
         )
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         raise RequestRefused(f"the prompt holds ids outside 0 to {vocab_size - 1}")
+    return prompt
+
+
+def checked_text(request: Request) -> str:
+    """The prompt's text, for an engine without ids.
+
+    Raises RequestRefused for ids, for an empty prompt, and for sampling that cannot be run.
+    """
+    _check_sampling(request)
+    prompt = request.prompt
+    if not isinstance(prompt, str):
+        raise RequestRefused("this engine takes text: it has no tokenizer to read ids with")
+    if not prompt:
+        raise RequestRefused("the prompt is empty: there is nothing to go on from")
     return prompt
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,10 +16,17 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from sprint_agent import retry
 from sprint_agent.engines import sglang_wire as wire
 from sprint_agent.engines.base import Delta, Finish, FinishReason, Request, Tokenizer, TokenUsage
-from sprint_agent.engines.sse import SseDecoder
+from sprint_agent.engines.servers import (
+    EventBody,
+    error_code,
+    open_client,
+    read_error,
+    read_object,
+    refusal,
+    unreached,
+)
 from sprint_agent.engines.stops import AnswerReader
 from sprint_agent.errors import (
     EngineError,
@@ -31,12 +37,8 @@ from sprint_agent.errors import (
 from sprint_agent.tokenizer import FileTokenizer
 
 _IDLE_SECONDS = 60.0
-_CONNECT_SECONDS = 10.0
 _PARTING_SECONDS = 1.0
 """How long a reader that leaves may be held up to tell the server so."""
-
-# uvicorn closes a connection that was idle for 5 s; reusing it at that moment would fail a request.
-_KEEPALIVE_SECONDS = 2.0
 
 
 class SGLangEngine:
@@ -82,7 +84,7 @@ class SGLangEngine:
         """
         if self._server is not None:
             raise EngineUnavailable("the SGLang engine is entered already; use another one")
-        client = _open_client(self._url)
+        client = open_client(self._url, _IDLE_SECONDS)
         try:
             self._server = await _learn(client, self._url, self._given)
         except BaseException:
@@ -157,9 +159,7 @@ class _Stream:
         self._server = server
         self._request_id = request.request_id
         self._reader = AnswerReader(server.tokenizer, request.stop)
-        self._sse = SseDecoder()
-        self._response: httpx2.Response | None = None
-        self._chunks: AsyncGenerator[bytes, None] | None = None
+        self._body: EventBody | None = None
         self._events: deque[Delta | Finish] = deque()
         self._seen = 0
         # Whether the server may be generating for this request.
@@ -172,19 +172,15 @@ class _Stream:
         sent = client.build_request("POST", "/generate", json=body)
         self._live = True
         try:
-            response = self._response = await client.send(sent, stream=True)
+            response = await client.send(sent, stream=True)
+            self._body = EventBody(response, self._server.url, _IDLE_SECONDS)
             if not response.is_success:
                 await response.aread()
         except httpx2.HTTPError as error:
-            raise _unreached(self._server.url, error) from error
+            raise unreached(self._server.url, error, _IDLE_SECONDS) from error
         if not response.is_success:
-            asked = response.headers.get("retry-after")
-            raise self._refused(
-                response.status_code,
-                wire.read_error(response.text),
-                retry.read_retry_after(asked, datetime.now(UTC)),
-            )
-        self._chunks = response.aiter_bytes()
+            said = read_error(response.text)
+            raise self._refused(response.status_code, said, response.headers)
 
     async def close(self) -> None:
         """Ends the request in the server where it may still run, and lets the connection go."""
@@ -202,28 +198,14 @@ class _Stream:
         return self
 
     async def __anext__(self) -> Delta | Finish:
+        assert self._body is not None
         while not self._events:
             if self._over:
                 raise StopAsyncIteration
-            for data in self._sse.feed(await self._next_chunk()):
+            for data in await self._body.read():
                 if not self._over:
                     self._take(data)
         return self._events.popleft()
-
-    async def _next_chunk(self) -> bytes:
-        url = self._server.url
-        try:
-            if self._chunks is not None:
-                return await anext(self._chunks)
-        except StopAsyncIteration:
-            pass
-        except httpx2.TimeoutException as error:
-            raise _unreached(url, error) from error
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise TruncatedStream(
-                f"the stream of the server at {url} broke off", transient=True
-            ) from error
-        raise TruncatedStream(f"the server at {url} ended the stream without a finish reason")
 
     async def _abort(self) -> None:
         client = self._server.client
@@ -231,15 +213,12 @@ class _Stream:
             await client.post("/abort_request", json={"rid": self._request_id})
 
     async def _drain(self) -> None:
-        if self._chunks is not None:
-            async for _ in self._chunks:
-                pass
+        if self._body is not None:
+            await self._body.drain()
 
     async def _release(self) -> None:
-        if self._chunks is not None:
-            await self._chunks.aclose()
-        if self._response is not None:
-            await self._response.aclose()
+        if self._body is not None:
+            await self._body.close()
 
     def _take(self, data: str) -> None:
         """Takes one event: the answer so far."""
@@ -247,12 +226,12 @@ class _Stream:
         if data == "[DONE]":
             raise TruncatedStream(f"the server at {url} gave no finish reason")
         try:
-            said = wire.read_object(data)
+            said = read_object(data)
             chunk = None if "error" in said else wire.read_chunk(said)
         except ValueError as error:
             raise EngineError(f"the server at {url} sent an unreadable event ({error})") from error
         if chunk is None:
-            raise self._refused(wire.error_code(said), said)
+            raise self._refused(error_code(said), said)
         ids = chunk.ids if self._server.incremental else chunk.ids[self._seen :]
         self._seen += len(ids)
         if chunk.finish is not None:
@@ -300,25 +279,13 @@ class _Stream:
         self._over = True
 
     def _refused(
-        self, status: object, said: object, retry_after: float | None = None
+        self, status: object, said: object, headers: Mapping[str, str] | None = None
     ) -> EngineError:
-        error = wire.refusal(self._server.url, status, said, retry_after)
+        error = refusal(self._server.url, status, said, headers)
         if isinstance(error, RequestRefused):
             # Never abort here: a refused duplicate's id is that of a request which runs.
             self._live = False
         return error
-
-
-def _open_client(url: str) -> httpx2.AsyncClient:
-    # Whoever runs the engine bounds its requests; an abort must never wait for a connection.
-    limits = httpx2.Limits(
-        max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEPALIVE_SECONDS
-    )
-    timeout = httpx2.Timeout(_IDLE_SECONDS, connect=_CONNECT_SECONDS, pool=None)
-    try:
-        return httpx2.AsyncClient(base_url=url, limits=limits, timeout=timeout)
-    except httpx2.InvalidURL as error:
-        raise EngineUnavailable(f"{url!r} is not an address: {error}") from error
 
 
 async def _learn(
@@ -348,13 +315,13 @@ async def _get(client: httpx2.AsyncClient, url: str, name: str) -> dict[str, obj
         if response.status_code == 404:
             response = await client.get(f"/get_{name}")
     except httpx2.HTTPError as error:
-        raise _unreached(url, error) from error
+        raise unreached(url, error, _IDLE_SECONDS) from error
     if not response.is_success:
         raise EngineUnavailable(
             f"the server at {url} answers {response.status_code} to /{name}: is it SGLang, and up?"
         )
     try:
-        return wire.read_object(response.text)
+        return read_object(response.text)
     except ValueError as error:
         raise EngineUnavailable(f"the server at {url} is not SGLang's") from error
 
@@ -379,14 +346,3 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
         raise EngineUnavailable(
             f"cannot load the tokenizer in {folder} ({error}): pass a folder with tokenizer.json"
         ) from error
-
-
-def _unreached(url: str, error: httpx2.HTTPError) -> EngineUnavailable:
-    """The error of a server that did not answer."""
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        said = f"no server answers at {url}: start it, or check the address"
-        return EngineUnavailable(said, transient=True)
-    if isinstance(error, httpx2.TimeoutException):
-        return EngineUnavailable(f"the server at {url} was silent for {_IDLE_SECONDS:g} s")
-    # The connection broke before the first byte of an answer.
-    return EngineUnavailable(f"cannot talk to the server at {url}: {error}", transient=True)

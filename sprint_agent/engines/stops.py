@@ -1,7 +1,10 @@
-"""Turns sampled ids into text as they come, and ends the answer at its first stop string.
+"""Ends an answer at its first stop string, as it comes: as sampled ids, or as text.
 
-Pure and synchronous: an engine feeds what its model sampled and passes on the deltas. Ids may come
-in chunks of any size; the answer does not depend on how they were cut.
+Pure and synchronous: an engine feeds what its model sampled and passes on the deltas. Ids and text may
+come in chunks of any size; the answer does not depend on how they were cut.
+
+Where several stops match, the one whose last character comes first ends the answer (of two that end
+together, the longer), as if the characters had come one by one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,68 @@ _MAX_PARTIAL_IDS = 3
 """An unfinished UTF-8 character has at most three bytes, so at most three ids begin it."""
 
 
+class StopStrings:
+    """Some stop strings, to be looked for in the last characters of a text that grows."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """`stops` must not hold the empty string, which is everywhere (ValueError)."""
+        if "" in stops:
+            raise ValueError("a stop string must not be empty")
+        self._stops = tuple(stops)
+        self._beginnings = frozenset(stop[:n] for stop in stops for n in range(1, len(stop)))
+        self._longest_beginning = max(map(len, self._beginnings), default=0)
+
+    def find(self, text: str) -> tuple[int, str] | None:
+        """Where the first stop to be complete begins in `text`, and which it is."""
+        matches = [(text.find(stop), stop) for stop in self._stops]
+        found = [(start + len(stop), start, stop) for start, stop in matches if start >= 0]
+        if not found:
+            return None
+        _, start, stop = min(found)
+        return start, stop
+
+    def begun(self, text: str) -> int:
+        """How many of the last characters of `text` may be the beginning of a stop."""
+        for length in range(min(len(text), self._longest_beginning), 0, -1):
+            if text[-length:] in self._beginnings:
+                return length
+        return 0
+
+
+class TextReader:
+    """Reads one answer that comes as text: holds back what may begin a stop, ends at the first."""
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        """`stops` must not hold the empty string (ValueError)."""
+        self._stops = StopStrings(stops)
+        self._held = ""
+        self._stop: str | None = None
+
+    @property
+    def stop(self) -> str | None:
+        """The stop string that ended the answer, None while there is none."""
+        return self._stop
+
+    def feed(self, text: str) -> str:
+        """Takes the next text; returns what is now certain. After a stop, text is ignored."""
+        if self._stop is not None:
+            return ""
+        self._held += text
+        found = self._stops.find(self._held)
+        if found is not None:
+            end, self._stop = found
+        else:
+            end = len(self._held) - self._stops.begun(self._held)
+        ready, self._held = self._held[:end], self._held[end:]
+        return ready
+
+    def flush(self) -> str:
+        """Ends the answer: returns what was held back."""
+        rest = "" if self._stop is not None else self._held
+        self._held = ""
+        return rest
+
+
 @dataclass(frozen=True, slots=True)
 class _Segment:
     """The fewest ids that decode to whole characters: mostly one id."""
@@ -29,19 +94,13 @@ class _Segment:
 class AnswerReader:
     """Reads one answer: decodes ids, holds back what may begin a stop, stops at the first stop.
 
-    Where several stops match, the one whose last character comes first ends the answer (of two that
-    end together, the longer), as if the characters had come one by one. Each id is decoded a
-    constant number of times, in a window of a few ids.
+    Each id is decoded a constant number of times, in a window of a few ids.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
-        """`stops` must not hold the empty string, which is everywhere (ValueError)."""
-        if "" in stops:
-            raise ValueError("a stop string must not be empty")
+        """`stops` must not hold the empty string (ValueError)."""
         self._tokenizer = tokenizer
-        self._stops = tuple(stops)
-        self._beginnings = frozenset(stop[:n] for stop in stops for n in range(1, len(stop)))
-        self._longest_beginning = max(map(len, self._beginnings), default=0)
+        self._stops = StopStrings(stops)
         self._partial: list[int] = []
         self._held: deque[_Segment] = deque()
         self._held_text = ""
@@ -114,29 +173,11 @@ class AnswerReader:
         """Adds a segment to what is held; returns the segments that no stop can begin in."""
         self._held.append(segment)
         self._held_text += segment.text
-        found = self._find_stop()
+        found = self._stops.find(self._held_text)
         if found is not None:
             start, self._stop = found
             return self._cut_at(start)
-        return self._release(len(self._held_text) - self._stop_beginning())
-
-    def _find_stop(self) -> tuple[int, str] | None:
-        """Where the first stop to be complete begins in the held text, and which it is."""
-        text = self._held_text
-        matches = [(text.find(stop), stop) for stop in self._stops]
-        found = [(start + len(stop), start, stop) for start, stop in matches if start >= 0]
-        if not found:
-            return None
-        _, start, stop = min(found)
-        return start, stop
-
-    def _stop_beginning(self) -> int:
-        """How many of the last held characters may be the beginning of a stop."""
-        text = self._held_text
-        for length in range(min(len(text), self._longest_beginning), 0, -1):
-            if text[-length:] in self._beginnings:
-                return length
-        return 0
+        return self._release(len(self._held_text) - self._stops.begun(self._held_text))
 
     def _release(self, end: int) -> list[_Segment]:
         """Takes the held segments that end at or before character `end`."""

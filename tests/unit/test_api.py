@@ -39,13 +39,14 @@ def test_the_package_holds_exports_only() -> None:
 
 
 def test_the_core_imports_without_any_extra() -> None:
-    """Only anyio, msgspec and the standard library: no torch, no transformers, no rich."""
+    """Only anyio, msgspec and the standard library: no torch, no transformers, no rich, no openai."""
     import subprocess
     import sys
 
     code = (
         "import sys, sprint_agent; "
-        "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'httpx2', 'networkx'}; "
+        "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'httpx2', 'openai', "
+        "'networkx'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -16,7 +16,7 @@ from sprint_agent.grammar import (
     PromptClosed,
     TurnParser,
 )
-from sprint_agent.transcript import StageText, Transcript, parse
+from sprint_agent.transcript import StageText, Transcript, parse, parse_unfinished
 
 FRAGMENTS = [
     "<Plan_1>\n",
@@ -127,6 +127,16 @@ def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) 
     assert [len(stage.executions) for stage in again.stages] == [
         len(stage.executions) for stage in transcript.stages
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(transcripts, st.sampled_from(["", "so", "<Plan_9>\n<prompt_9.1> a </prompt_9.1>"]))
+def test_a_run_under_way_reads_as_its_stages_and_the_rest(run: Transcript, rest: str) -> None:
+    text = run.text.removesuffix("".join(piece.text for piece in run.pieces[-2:]))
+    read = parse_unfinished(text + rest)
+    assert (read.question, read.rest) == (run.pieces[0].text[11:-21], rest)
+    assert len(read.stages) == len(run.stages)
+    assert parse(run.text).stages == read.stages
 
 
 @pytest.mark.parametrize("text", ["", "hello", "<Question>\nx\n</Question>\n<think>\n"])

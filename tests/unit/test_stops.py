@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sprint_agent.engines.base import Delta
-from sprint_agent.engines.stops import AnswerReader
+from sprint_agent.engines.stops import AnswerReader, TextReader
 
 PIECES = (
     [bytes([byte]) for byte in range(256)]
@@ -51,8 +52,8 @@ def tokenized(text: str, cut: Sequence[int]) -> list[int]:
     return ids
 
 
-def chunked(ids: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
-    chunks: list[Sequence[int]] = []
+def chunked(ids: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
+    chunks: list[Any] = []
     place = 0
     while place < len(ids):
         size = sizes[len(chunks) % len(sizes)]
@@ -99,6 +100,22 @@ def test_an_answer_ends_where_its_first_stop_begins(
 ) -> None:
     deltas, stop = read(chunked(tokenized(text, cut), size), stops)
     assert (text_of(deltas), stop) == cut_by_characters(text, stops)
+
+
+@given(texts, stop_lists, sizes)
+def test_a_text_ends_where_its_first_stop_begins(
+    text: str, stops: list[str], size: list[int]
+) -> None:
+    reader = TextReader(stops)
+    pieces = [reader.feed(piece) for piece in chunked(text, size)]
+    assert ("".join([*pieces, reader.flush()]), reader.stop) == cut_by_characters(text, stops)
+
+
+def test_of_a_text_no_more_is_held_back_than_may_begin_a_stop() -> None:
+    reader = TextReader(["</p>", "<x>"])
+    assert [reader.feed(piece) for piece in ("a<", "/", "b</p", "<x")] == ["a", "", "</b", "</p"]
+    assert (reader.feed(">c"), reader.stop) == ("", "<x>")
+    assert (reader.feed("d"), reader.flush()) == ("", "")
 
 
 @given(texts, stop_lists, cuts, sizes)
@@ -211,3 +228,5 @@ def test_decoding_is_linear_in_the_length(ids: list[int]) -> None:
 def test_an_empty_stop_is_an_error() -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         AnswerReader(ByteTokenizer(), ["a", ""])
+    with pytest.raises(ValueError, match="must not be empty"):
+        TextReader(["a", ""])
