@@ -1,6 +1,55 @@
-"""Testing kit: for this library's tests, and for those of applications and engines built on it."""
+"""Testing kit: for this library's tests, and for those of applications and engines built on it.
 
+Needs nothing beyond the core: no test framework, no HTTP library.
+"""
+
+from sprint_agent.testing.cancel import CancelReport, Leak, cancel_everywhere
 from sprint_agent.testing.conformance import ConformanceReport, check_engine
+from sprint_agent.testing.fault_server import Asked, FaultServer, Gone
+from sprint_agent.testing.faults import (
+    ALL,
+    BAD_JSON,
+    BAD_SSE,
+    Crash,
+    Drip,
+    Failure,
+    Fault,
+    Garbage,
+    Reset,
+    SingleNewlines,
+    Slow,
+    Stall,
+    Status,
+    Truncated,
+    Unfinished,
+)
 from sprint_agent.testing.scripted import CharTokenizer, Say, ScriptedEngine
 
-__all__ = ["CharTokenizer", "ConformanceReport", "Say", "ScriptedEngine", "check_engine"]
+__all__ = [
+    "ALL",
+    "BAD_JSON",
+    "BAD_SSE",
+    "Asked",
+    "CancelReport",
+    "CharTokenizer",
+    "ConformanceReport",
+    "Crash",
+    "Drip",
+    "Failure",
+    "Fault",
+    "FaultServer",
+    "Garbage",
+    "Gone",
+    "Leak",
+    "Reset",
+    "Say",
+    "ScriptedEngine",
+    "SingleNewlines",
+    "Slow",
+    "Stall",
+    "Status",
+    "Truncated",
+    "Unfinished",
+    "cancel_everywhere",
+    "check_engine",
+]

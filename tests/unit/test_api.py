@@ -27,7 +27,12 @@ def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
     ExpressionError Puzzle PuzzleSpace Split claim evaluate explain generate reachable split verify
     """
     assert sorted(countdown.__all__) == sorted(names.split())
-    assert {"ScriptedEngine", "Say", "CharTokenizer", "check_engine"} <= set(testing.__all__)
+    kit = """
+    ALL Asked BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Drip Failure Fault
+    FaultServer Garbage Gone Leak Reset Say ScriptedEngine SingleNewlines Slow Stall Status Truncated
+    Unfinished cancel_everywhere check_engine
+    """
+    assert sorted(testing.__all__) == sorted(kit.split())
 
 
 def test_the_package_holds_exports_only() -> None:
@@ -44,9 +49,9 @@ def test_the_core_imports_without_any_extra() -> None:
     import sys
 
     code = (
-        "import sys, sprint_agent; "
-        "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'httpx2', 'openai', "
-        "'networkx'}; "
+        "import sys, sprint_agent, sprint_agent.testing; "
+        "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'networkx'}; "
+        "heavy |= {'httpx2', 'httpx', 'openai', 'pytest'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,20 +15,19 @@ from sprint_agent.errors import (
     EngineUnavailable,
     RequestRefused,
 )
-from sprint_agent.testing.conformance import check_engine
-from tests.unit.fake_sglang import (
+from sprint_agent.testing import ALL, Drip, Stall, Status, check_engine
+from tests.unit.sglang_kit import (
     ANSWER,
     CONTEXT,
-    END_ID,
     GREEDY,
     PROMPT,
     CharTokenizer,
-    Reply,
-    Server,
-    chunk,
+    aborted,
+    engine_of,
+    event,
     events,
     read,
-    says,
+    saying,
     serving,
 )
 
@@ -42,7 +40,7 @@ def anyio_backend() -> str:
 
 
 async def test_it_conforms() -> None:
-    async with serving(says(ANSWER)) as server, server.engine() as engine:
+    async with serving() as server, engine_of(server) as engine:
         report = await check_engine(engine, [PROMPT, PROMPT[:5]], patience=30)
     assert report.ok, str(report)
 
@@ -50,14 +48,15 @@ async def test_it_conforms() -> None:
 @pytest.mark.parametrize("drip", [False, True])
 @pytest.mark.parametrize("incremental", [False, True])
 async def test_an_answer(drip: bool, incremental: bool) -> None:
-    state = {"max_req_input_len": CONTEXT, "incremental_streaming_output": incremental}
-    speak = says(ANSWER, incremental=incremental)
-    async with serving(speak, drip=drip, state=state) as server, server.engine() as engine:
+    faults = [Drip()] if drip else []
+    server = serving(*faults, incremental=incremental)
+    async with server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         text, ids, finish = await read(engine, request)
         assert (text, ids) == (ANSWER[:24], tuple(ANSWER[:24].encode()))
         assert finish == Finish("length", TokenUsage(len(PROMPT), 24, 5))
-        (asked,) = server.asked
+        asked = server.requests[0].body
+        assert len(server.requests) == 1
         assert asked["rid"] == request.request_id
         assert asked["input_ids"] == list(PROMPT)
         assert asked["stream"] is True
@@ -69,71 +68,70 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
             "no_stop_trim": True,
             "skip_special_tokens": False,
         }
-        assert server.aborted == []
+        assert aborted(server) == []
 
 
 async def test_sampling_goes_to_the_server() -> None:
-    async with serving(says(ANSWER)) as server, server.engine() as engine:
+    async with serving() as server, engine_of(server) as engine:
         await read(engine, Request(PROMPT, Sampling(5, 0.7, 0.9, seed=11), ("x", "y")))
         await read(engine, Request(PROMPT, Sampling(max_tokens=10_000)))
-        first, second = (asked["sampling_params"] for asked in server.asked)
+        first, second = (asked.body["sampling_params"] for asked in server.requests)
         assert (first["temperature"], first["top_p"], first["sampling_seed"]) == (0.7, 0.9, 11)
         assert first["stop"] == ["x", "y"]
         assert second["max_new_tokens"] == CONTEXT - len(PROMPT)
 
 
 async def test_the_end_id_is_in_no_delta() -> None:
-    async with serving(says("done" + chr(END_ID))) as server, server.engine() as engine:
+    async with serving(answer="done") as server, engine_of(server) as engine:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY))
     assert (text, ids) == ("done", tuple(b"done"))
     assert finish == Finish("end", TokenUsage(len(PROMPT), 5, 5))
 
 
 async def test_what_began_like_a_stop_is_told_at_the_end() -> None:
-    async with serving(says("done</" + chr(END_ID))) as server, server.engine() as engine:
+    async with serving(answer="done</") as server, engine_of(server) as engine:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, ids, finish.reason) == ("done</", tuple(b"done</"), "end")
 
 
 async def test_a_stop_string_ends_the_answer() -> None:
-    async with serving(says(ANSWER)) as server, server.engine() as engine:
+    async with serving() as server, engine_of(server) as engine:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>", "<x>")))
         assert (text, ids) == ("take <p>3+5", tuple(b"take <p>3+5"))
         assert finish == Finish("stop", TokenUsage(len(PROMPT), 15, 5), "</p>")
-        assert server.aborted == []
+        assert aborted(server) == []
 
 
 async def test_a_stop_that_the_server_does_not_see_is_aborted_there() -> None:
-    speak = says(ANSWER, finishes=False, hold_at=20)
-    async with serving(speak) as server, server.engine() as engine:
+    # It has sent the stop, and sends nothing more, nor that it has finished.
+    async with serving(Stall(ALL)) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY, ("</p>",))
         text, _, finish = await read(engine, request)
         assert (text, finish.reason, finish.stop) == ("take <p>3+5", "stop", "</p>")
-        assert server.aborted == [request.request_id]
+        assert aborted(server) == [request.request_id]
 
 
 async def test_what_comes_after_a_stop_is_not_read() -> None:
-    async def speak(server: Server, reply: Reply, body: dict[str, Any]) -> None:
-        texts = [ANSWER[:15], ANSWER[:20]]
-        said = [json.dumps(chunk(body, list(text.encode()))) for text in texts]
-        await reply.begin()
-        await reply.raw("".join(f"data: {one}\n\n" for one in [*said, "[DONE]"]).encode())
-        await reply.end()
-
-    async with serving(speak) as server, server.engine() as engine:
+    said = events(*(event(list(text.encode())) for text in (ANSWER[:15], ANSWER[:20])), "[DONE]")
+    async with serving(said) as server, engine_of(server) as engine:
         text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, finish.usage.completion_tokens) == ("take <p>3+5", 15)
 
 
 async def test_a_stop_that_only_the_server_sees_is_an_error() -> None:
-    event = lambda body: chunk(body, [65], {"type": "stop", "matched": "B"})  # noqa: E731
-    async with serving(events(event)) as server, server.engine() as engine:
+    said = events(event([65], {"type": "stop", "matched": "B"}))
+    async with serving(said) as server, engine_of(server) as engine:
         with pytest.raises(EngineError, match="tokenizer="):
             await read(engine, Request(PROMPT, GREEDY, ("B",)))
 
 
+def old() -> tuple[Status, Status]:
+    """What makes a server an older one, which has other names for what it says of itself."""
+    return Status(404, path="/model_info", times=None), Status(404, path="/server_info", times=None)
+
+
 async def test_an_older_servers_names() -> None:
-    async with serving(says(ANSWER), old=True) as server, server.engine() as engine:
+    async with serving(*old()) as server, engine_of(server) as engine:
         assert engine.context_length == CONTEXT
 
 
@@ -143,7 +141,11 @@ async def test_the_context_is_the_least_that_the_server_says() -> None:
         ({"context_length": 50}, 50),
         ({}, None),
     ):
-        async with serving(says(ANSWER), state=state) as server, server.engine() as engine:
+        said = saying(state, "/server_info")
+        async with (
+            serving(said, context_length=None) as server,
+            engine_of(server) as engine,
+        ):
             assert engine.context_length == context
             await read(engine, Request(PROMPT, GREEDY))
 
@@ -156,10 +158,10 @@ def write_tokenizer(folder: Path) -> None:
 
 async def test_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
-    model = {"model_path": str(tmp_path)}
-    async with serving(says(ANSWER), model=model) as server, SGLangEngine(server.url) as engine:
+    server = serving(model=str(tmp_path))
+    async with server, SGLangEngine(server.url) as engine:
         assert engine.tokenizer.encode("3+5") == [51, 43, 53]
-    async with serving(says(ANSWER)) as server:
+    async with serving() as server:
         async with SGLangEngine(server.url, tokenizer=tmp_path) as engine:
             assert engine.tokenizer.encode("3+5") == [51, 43, 53]
         with pytest.raises(EngineUnavailable, match="tokenizer="):
@@ -170,17 +172,17 @@ async def test_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
 
 
 async def test_a_server_of_another_kind() -> None:
-    async with serving(says(ANSWER), old=True) as server:
+    async with serving(*old()) as server:
         with pytest.raises(EngineUnavailable, match="404"):
             await SGLangEngine(server.url + "/v1", tokenizer=CharTokenizer()).__aenter__()
     for said in ("<html>", "[1]"):
-        async with serving(says(ANSWER), model=said) as server:
+        async with serving(saying(said, "/model_info")) as server:
             with pytest.raises(EngineUnavailable, match="not SGLang's"):
-                await server.engine().__aenter__()
+                await engine_of(server).__aenter__()
 
 
 async def test_what_cannot_run_is_not_sent() -> None:
-    async with serving(says(ANSWER)) as server, server.engine() as engine:
+    async with serving() as server, engine_of(server) as engine:
         assert engine.context_length == CONTEXT
         for prompt in ("text", (), (-1,), (128,), (5, 10**12)):
             with pytest.raises(RequestRefused):
@@ -198,22 +200,22 @@ async def test_what_cannot_run_is_not_sent() -> None:
         for request in (Request(PROMPT, stop=("",)), Request(PROMPT, request_id="1")):
             with pytest.raises(RequestRefused):
                 await read(engine, request)
-        assert server.asked == []
-        assert server.aborted == []
+        assert server.requests == []
+        assert aborted(server) == []
 
 
 async def test_a_request_id_runs_once_at_a_time() -> None:
-    async with serving(says(ANSWER, hold_at=3)) as server, server.engine() as engine:
+    async with serving(Stall(3)) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         async with engine.generate(request):
             with pytest.raises(RequestRefused):
                 await read(engine, request)
-            assert server.aborted == []
+            assert aborted(server) == []
             assert engine.in_flight == 1
 
 
 async def test_a_finished_answer_leaves_its_connection_for_the_next() -> None:
-    async with serving(says(ANSWER)) as server, server.engine() as engine:
+    async with serving() as server, engine_of(server) as engine:
         for _ in range(5):
             await read(engine, Request(PROMPT, GREEDY))
         assert server.connections == 1

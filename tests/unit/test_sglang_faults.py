@@ -15,22 +15,31 @@ from sprint_agent.errors import (
     SprintError,
     TruncatedStream,
 )
-from tests.unit.fake_sglang import (
-    ANSWER,
+from sprint_agent.testing import (
+    BAD_JSON,
+    BAD_SSE,
+    Crash,
+    Failure,
+    Fault,
+    Garbage,
+    Reset,
+    SingleNewlines,
+    Stall,
+    Status,
+    Truncated,
+    Unfinished,
+)
+from tests.unit.sglang_kit import (
+    ABORT,
     GREEDY,
     PROMPT,
-    Behaviour,
     CharTokenizer,
-    breaks_off,
-    chunk,
-    dies,
+    aborted,
+    engine_of,
+    event,
     events,
     read,
-    says,
     serving,
-    silent,
-    silent_after_begin,
-    status,
 )
 
 pytestmark = pytest.mark.anyio
@@ -46,30 +55,30 @@ class Left(Exception):
 
 
 async def test_leaving_early_aborts_the_request() -> None:
-    async with serving(says(ANSWER, hold_at=3)) as server, server.engine() as engine:
+    async with serving(Stall(3, times=None)) as server, engine_of(server) as engine:
         requests = [Request(PROMPT, GREEDY) for _ in range(3)]
         async with engine.generate(requests[0]) as stream:
             async for _ in stream:
                 break
-        assert server.aborted == [requests[0].request_id]
+        assert aborted(server) == [requests[0].request_id]
         with pytest.raises(Left):
             async with engine.generate(requests[1]):
                 raise Left
         async with engine.generate(requests[2]):
             assert engine.in_flight == 1
-        assert server.aborted == [request.request_id for request in requests]
+        assert aborted(server) == [request.request_id for request in requests]
         assert engine.in_flight == 0
 
 
-@pytest.mark.parametrize("speak", [silent, silent_after_begin, says(ANSWER, hold_at=3)])
-async def test_a_cancelled_reader_aborts_the_request(speak: Behaviour) -> None:
-    async with serving(speak) as server, server.engine() as engine:
+@pytest.mark.parametrize("fault", [Stall(), Stall(0), Stall(3)])
+async def test_a_cancelled_reader_aborts_the_request(fault: Fault) -> None:
+    async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         async with anyio.create_task_group() as group:
             group.start_soon(read, engine, request)
-            await server.seen.wait()
+            await server.until(lambda: server.requests)
             group.cancel_scope.cancel()
-        assert server.aborted == [request.request_id]
+        assert aborted(server) == [request.request_id]
         assert engine.in_flight == 0
 
 
@@ -77,65 +86,65 @@ async def test_a_server_that_leaves_aborts_unanswered_holds_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sglang, "_PARTING_SECONDS", 0.5)
-    async with serving(says(ANSWER, hold_at=3), deaf=True) as server, server.engine() as engine:
+    faults = Stall(3), Stall(path=ABORT)
+    async with serving(*faults) as server, engine_of(server) as engine:
         with anyio.fail_after(30):
             async with engine.generate(Request(PROMPT, GREEDY)) as stream:
                 await anext(stream)
 
 
-TRUNCATED: list[Behaviour] = [
-    events(lambda body: chunk(body, [65])),
-    events(lambda body: chunk(body, [65]), "[DONE]"),
-    events(),
-    breaks_off,
+TRUNCATED: list[Fault] = [
+    Unfinished(),
+    Unfinished(1),
+    Unfinished(1, done=True),
+    Unfinished(0),
+    Truncated(0),
+    Truncated(1),
+    Reset(1),
+    SingleNewlines(),
+    Garbage(BAD_SSE, after=1),
 ]
 
 
-@pytest.mark.parametrize("speak", TRUNCATED)
-async def test_a_stream_without_a_finish_reason_is_truncated(speak: Behaviour) -> None:
-    async with serving(speak) as server, server.engine() as engine:
+@pytest.mark.parametrize("fault", TRUNCATED)
+async def test_a_stream_without_a_finish_reason_is_truncated(fault: Fault) -> None:
+    async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         with pytest.raises(TruncatedStream):
             await read(engine, request)
-        assert server.aborted == [request.request_id]
+        assert aborted(server) == [request.request_id]
         assert engine.in_flight == 0
 
 
-REFUSED: list[tuple[Behaviour, type[EngineError], bool]] = [
-    (status(400, '{"error": {"message": "no such thing"}}'), RequestRefused, False),
-    (status(422, '{"detail": "no such thing"}'), RequestRefused, False),
-    (status(404, "no such\nthing"), RequestRefused, False),
-    (status(500, '{"message": "no such thing"}'), EngineUnavailable, True),
-    (status(503, "no such thing"), EngineUnavailable, True),
-    (events({"error": {"message": "no such thing", "code": 400}}), RequestRefused, False),
+def gives_up(**more: object) -> Fault:
+    finish = {"type": "abort", "message": "no such thing", **more}
+    return events(event([], finish))
+
+
+REFUSED: list[tuple[Fault, type[EngineError], bool]] = [
+    (Status(400, message="no such thing"), RequestRefused, False),
+    (Status(422, body=b'{"detail": "no such thing"}'), RequestRefused, False),
+    (Status(404, body=b"no such\nthing"), RequestRefused, False),
+    (Status(500, body=b'{"message": "no such thing"}'), EngineUnavailable, True),
+    (Status(503, body=b"no such thing"), EngineUnavailable, True),
+    (Failure("no such thing", 400), RequestRefused, False),
+    (Failure("no such thing", 500, after=2), EngineUnavailable, True),
     (events({"error": "no such thing"}), EngineError, True),
-    (
-        events(lambda body: chunk(body, [], {"type": "abort", "message": "no such thing"})),
-        EngineError,
-        False,
-    ),
-    (
-        events(
-            lambda body: chunk(
-                body, [], {"type": "abort", "message": "no such thing", "status_code": 503}
-            )
-        ),
-        EngineUnavailable,
-        False,
-    ),
+    (gives_up(), EngineError, False),
+    (gives_up(status_code=503), EngineUnavailable, False),
 ]
 
 
-@pytest.mark.parametrize(("speak", "error", "aborts"), REFUSED)
+@pytest.mark.parametrize(("fault", "error", "aborts"), REFUSED)
 async def test_what_the_server_refuses(
-    speak: Behaviour, error: type[EngineError], aborts: bool
+    fault: Fault, error: type[EngineError], aborts: bool
 ) -> None:
-    async with serving(speak) as server, server.engine() as engine:
+    async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         with pytest.raises(EngineError, match="no such thing") as caught:
             await read(engine, request)
         assert type(caught.value) is error
-        assert server.aborted == ([request.request_id] if aborts else [])
+        assert aborted(server) == ([request.request_id] if aborts else [])
 
 
 MALFORMED: list[object] = [
@@ -144,48 +153,48 @@ MALFORMED: list[object] = [
     "null",
     "[" * 100_000,
     {"text": "A"},
-    {"output_ids": [65], "meta_info": None},
+    event([65], meta_info=None),
     {"output_ids": "A", "meta_info": {}},
     {"output_ids": [65], "meta_info": {"prompt_tokens": "1"}},
-    lambda body: chunk(body, [65]) | {"output_ids": 7},
-    lambda body: chunk(body, [65]) | {"output_ids": ["A"]},
-    lambda body: chunk(body, [65]) | {"output_ids": [4000]},
-    lambda body: chunk(body, [65], "stop"),
-    lambda body: chunk(body, [65], {"type": "weather"}),
-    lambda body: chunk(body, [65], {"type": "length"}) | {"output_ids": []},
+    event([65], output_ids=7),
+    event([65], output_ids=["A"]),
+    event([65], output_ids=[4000]),
+    event([65], "stop"),
+    event([65], {"type": "weather"}),
+    event([65], {"type": "length"}, output_ids=[]),
 ]
 
 
-@pytest.mark.parametrize("said", MALFORMED)
-async def test_a_malformed_event_is_an_engine_error(said: object) -> None:
-    async with serving(events(said)) as server, server.engine() as engine:
+@pytest.mark.parametrize("fault", [Garbage(BAD_JSON, after=1), *map(events, MALFORMED)])
+async def test_a_malformed_event_is_an_engine_error(fault: Fault) -> None:
+    async with serving(fault) as server, engine_of(server) as engine:
         with pytest.raises(EngineError) as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert type(caught.value) is EngineError
 
 
-@pytest.mark.parametrize("speak", [silent, silent_after_begin])
-async def test_a_silent_server_is_left(speak: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [Stall(), Stall(1)])
+async def test_a_silent_server_is_left(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sglang, "_IDLE_SECONDS", 1.0)
-    async with serving(speak) as server, server.engine() as engine:
+    async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         with pytest.raises(EngineUnavailable, match="silent"):
             await read(engine, request)
-        assert server.aborted == [request.request_id]
+        assert aborted(server) == [request.request_id]
 
 
 async def test_an_unreachable_server() -> None:
-    async with serving(says(ANSWER)) as server:
+    async with serving() as server:
         pass
     with pytest.raises(EngineUnavailable) as caught:
-        async with server.engine():
+        async with engine_of(server):
             pass
     line = f"no server answers at {server.url}: start it, or check the address"
     assert str(caught.value) == line
 
 
 async def test_a_server_that_dies_in_a_stream() -> None:
-    async with serving(dies) as server, server.engine() as engine:
+    async with serving(Crash(1)) as server, engine_of(server) as engine:
         with pytest.raises(TruncatedStream):
             await read(engine, Request(PROMPT, GREEDY))
         with pytest.raises(EngineUnavailable, match="no server answers"):
@@ -201,8 +210,8 @@ async def test_a_bad_address(url: str) -> None:
 
 
 async def test_a_server_that_goes_away() -> None:
-    async with serving(says(ANSWER)) as server:
-        engine = await server.engine().__aenter__()
+    async with serving() as server:
+        engine = await engine_of(server).__aenter__()
     with pytest.raises(EngineUnavailable, match="no server answers"):
         await read(engine, Request(PROMPT, GREEDY))
     await engine.__aexit__(None, None, None)
@@ -218,10 +227,10 @@ async def test_leaving_the_engine_ends_its_streams_with_an_error_of_ours() -> No
             await read(engine, Request(PROMPT, GREEDY))
         errors.append(caught.value)
 
-    async with serving(silent_after_begin) as server, anyio.create_task_group() as group:
-        async with server.engine() as engine:
+    async with serving(Stall(1)) as server, anyio.create_task_group() as group:
+        async with engine_of(server) as engine:
             group.start_soon(read_on, engine)
-            await server.seen.wait()
+            await server.until(lambda: server.requests)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
     assert len(errors) == 1

@@ -1,0 +1,96 @@
+"""What tests say to a FaultServer, and what they hear."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx2
+from anyio.abc import SocketStream
+
+from sprint_agent.engines.sse import SseDecoder
+from sprint_agent.testing import FaultServer
+
+Json = dict[str, Any]
+
+
+@asynccontextmanager
+async def talking(server: FaultServer) -> AsyncIterator[httpx2.AsyncClient]:
+    # Nothing on this machine takes that long: a test that waits for it has failed.
+    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def asking(text: str = "Q", rid: str = "r" * 32, **fields: Any) -> Json:
+    """A body for `/generate`."""
+    sampling = fields.pop("sampling_params", {})
+    return {"rid": rid, "input_ids": [ord(one) for one in text], "sampling_params": sampling} | {
+        "stream": True,
+        **fields,
+    }
+
+
+async def heard(response: httpx2.Response, into: list[str] | None = None) -> list[str]:
+    """The data of a stream's events, to its end. `into` holds them where it breaks off."""
+    events = [] if into is None else into
+    decoder = SseDecoder()
+    async for data in response.aiter_bytes():
+        events += decoder.feed(data)
+    return events
+
+
+async def streamed(
+    client: httpx2.AsyncClient, path: str, body: Json, into: list[str] | None = None
+) -> list[str]:
+    """The data of the events that answer a request."""
+    async with client.stream("POST", path, json=body) as response:
+        assert response.status_code == 200, await response.aread()
+        assert response.headers["content-type"] == "text/event-stream"
+        return await heard(response, into)
+
+
+def objects(events: list[str]) -> list[Json]:
+    """The events of a stream that ends with `[DONE]`, which is left out."""
+    assert events[-1] == "[DONE]"
+    return [json.loads(event) for event in events[:-1]]
+
+
+def texts(events: list[str]) -> list[str]:
+    """What native events say, of a stream however it ended."""
+    return [json.loads(event)["text"] for event in events if event != "[DONE]"]
+
+
+@asynccontextmanager
+async def dialled(server: FaultServer) -> AsyncIterator[SocketStream]:
+    """A bare connection."""
+    port = int(server.url.rpartition(":")[2])
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        yield stream
+
+
+async def post(stream: SocketStream, body: object, path: str = "/generate") -> None:
+    """Sends a request on a bare connection, which is the last one on it."""
+    data = json.dumps(body).encode()
+    await stream.send(b"POST %s HTTP/1.1\r\nConnection: close\r\n" % path.encode())
+    await stream.send(b"content-length: %d\r\n\r\n%s" % (len(data), data))
+
+
+async def drained(stream: SocketStream) -> tuple[bytes, type[Exception]]:
+    """All that comes, and how it ends: EndOfStream is a FIN, BrokenResourceError a RST."""
+    data = b""
+    try:
+        while True:
+            data += await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+        return data, type(error)
+
+
+async def grown(events: list[str], count: int) -> None:
+    """Returns when so many events are there."""
+    with anyio.fail_after(30):
+        while len(events) < count:
+            await anyio.lowlevel.checkpoint()
