@@ -76,7 +76,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first operation of an attempt, such as `a - c`, and the terms that it leaves, its result last."""
+    """The first operation of an attempt, such as `a - c`, and what it leaves, its result last."""
 
     task: str
     remaining: tuple[Term, ...]

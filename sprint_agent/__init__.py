@@ -7,8 +7,10 @@ from sprint_agent.errors import (
     ContextTooLong,
     EngineError,
     EngineUnavailable,
+    ExecutorError,
     LimitReached,
     PlanError,
+    PromptError,
     QuestionError,
     RequestRefused,
     SprintError,
@@ -33,7 +35,16 @@ from sprint_agent.events import (
     StageEnded,
     StageStarted,
 )
-from sprint_agent.executors import Executor, Task, executor
+from sprint_agent.executors import (
+    Executor,
+    NestedExecutor,
+    Policy,
+    PythonExecutor,
+    Task,
+    executor,
+    tool,
+    with_policy,
+)
 from sprint_agent.join import first_success
 from sprint_agent.limits import Limits
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
@@ -53,14 +64,19 @@ __all__ = [
     "ExecutionStarted",
     "ExecutionText",
     "Executor",
+    "ExecutorError",
     "LimitReached",
     "Limits",
+    "NestedExecutor",
     "PlanError",
     "PlanRepaired",
     "PlanText",
+    "Policy",
     "Prompt",
+    "PromptError",
     "PromptReady",
     "PromptRenumbered",
+    "PythonExecutor",
     "QuestionError",
     "RequestRefused",
     "Result",
@@ -81,4 +97,6 @@ __all__ = [
     "executor",
     "first_success",
     "solve",
+    "tool",
+    "with_policy",
 ]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import anyio
 
@@ -26,7 +27,7 @@ from sprint_agent.engines.base import (
     TokenUsage,
 )
 from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import TokenLedger
+from sprint_agent.limits import Limits, Slots, TokenLedger
 from sprint_agent.result import Execution, Prompt, add
 
 
@@ -35,16 +36,24 @@ class OutOfTokens(Exception):
 
 
 class Tally:
-    """What the calls on one account have cost so far, those under way included."""
+    """What calls have cost so far, those under way included, and what those of its `children` have."""
 
     def __init__(self) -> None:
         self._ended: list[TokenUsage] = []
         self._open: dict[int, tuple[int, int]] = {}
+        self._children: list[Tally] = []
 
     @property
     def usage(self) -> TokenUsage:
         """The sum of all calls. Of a call that was left early, what had arrived counts."""
-        return add([*self._ended, *(TokenUsage(*counts) for counts in self._open.values())])
+        under_way = (TokenUsage(*counts) for counts in self._open.values())
+        return add([*self._ended, *under_way, *(child.usage for child in self._children)])
+
+    def child(self) -> Tally:
+        """A tally of its own, whose calls count here too."""
+        child = Tally()
+        self._children.append(child)
+        return child
 
     def begin(self, call: int, prompt_tokens: int) -> None:
         """A call is sent."""
@@ -60,6 +69,31 @@ class Tally:
         self._ended.append(usage or TokenUsage(*self._open[call]))
         del self._open[call]
         return self._ended[-1].completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a run draws on, and where it is counted. `run` names it: those around it, then itself."""
+
+    run: str
+    ledger: TokenLedger
+    slots: Slots
+    tally: Tally
+
+    @classmethod
+    def open(cls, limits: Limits) -> Self:
+        """The account of a run that stands for itself."""
+        run = uuid.uuid4().hex[:8]
+        return cls(run, TokenLedger(limits.tokens), Slots(limits.concurrency), Tally())
+
+    def nested(self, name: str, limits: Limits, tally: Tally) -> Account:
+        """The account of a run inside this one: its own limits within this one's, on `tally`."""
+        return Account(
+            f"{self.run}/{name}",
+            TokenLedger(limits.tokens, self.ledger),
+            Slots(limits.concurrency, self.slots),
+            tally,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +164,7 @@ def digest(context: Snapshot) -> str:
 class Caller:
     """Calls the engine of a run on the run's token budget.
 
-    `left` says how many seconds remain of the deadline; `executors` are those of the run.
+    `executors` are those of the run.
     """
 
     def __init__(
@@ -139,7 +173,6 @@ class Caller:
         ledger: TokenLedger,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
-        left: Callable[[], float],
         *,
         executors: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
@@ -148,7 +181,6 @@ class Caller:
         self._ledger = ledger
         self._emit = emit
         self._now = now
-        self._left = left
         self._executors = executors
         self._recorded = recorded
         self._calls = 0
@@ -167,7 +199,8 @@ class Caller:
             try:
                 return await self._once(number, call, reader)
             except EngineError as error:
-                pause = retry.pause(error, tries, self._left(), random.random())
+                left = anyio.current_effective_deadline() - anyio.current_time()
+                pause = retry.pause(error, tries, left, random.random())
                 if pause is None:
                     raise
                 self._emit(events.CallRetried(self._now(), number, str(error), pause))

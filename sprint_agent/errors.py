@@ -9,11 +9,13 @@
     │   └── TruncatedStream      a stream ended without a finish reason
     ├── TraceError               a trace cannot be read, or is not of this run
     ├── PlanError                the planner wrote what cannot be run, also after its repair turn
+    ├── ExecutorError            an executor of this library could not do its part
+    │   └── PromptError          an executor cannot take its prompt; the same again would fail again
     ├── LimitReached             a limit ended the run; carries the partial Result
     └── ExpressionError          (Countdown) a text is no expression
 
-An exception of an executor is not in the tree: it becomes a failed Execution, which the planner
-reads. Cancellation is never turned into an error.
+What an executor raises, of this tree or not, never reaches the caller: it becomes a failed
+Execution, which the planner reads. Cancellation is never turned into an error.
 """
 
 from __future__ import annotations
@@ -69,6 +71,18 @@ class TraceError(SprintError):
 
 class PlanError(SprintError):
     """The planner wrote what cannot be run, and its repair turn did not mend it."""
+
+
+class ExecutorError(SprintError):
+    """An executor of this library could not do its part. The planner reads the message."""
+
+
+class PromptError(ExecutorError):
+    """An executor cannot take its prompt, and the same prompt would fail again.
+
+    An executor of your own may raise it: it is not retried and goes to no fallback, since it is
+    the planner that can mend the prompt. The message tells it how.
+    """
 
 
 class LimitReached(SprintError):

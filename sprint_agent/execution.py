@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import anyio
 
 from sprint_agent import events, grammar
 from sprint_agent.calls import Call, OutOfTokens, Tally
 from sprint_agent.context import Snapshot
-from sprint_agent.engines.base import Delta, Sampling
-from sprint_agent.executors import Generated, Task
-from sprint_agent.result import Execution, ExecutionStatus, Prompt
+from sprint_agent.engines.base import Delta, Sampling, TokenUsage
+from sprint_agent.executors.base import Generated, Nested, Task, text_of
+from sprint_agent.limits import Place
+from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
 
 if TYPE_CHECKING:
     from sprint_agent.turn import Setting
 
 MAX_CHARACTERS = 32_000
 """What an executor returns beyond this is clipped, so that it cannot fill the context."""
-
-
-class Slots:
-    """Places for executions that run at the same time, given in the order in which they ask."""
-
-    def __init__(self, total: int | None) -> None:
-        self._limiter = anyio.CapacityLimiter(total) if total else None
-        self._released: int | None = None
-
-    @asynccontextmanager
-    async def take(self, number: int) -> AsyncGenerator[int | None]:
-        """A place, while entered; says for whose end it had to wait, if it had to."""
-        if self._limiter is None:
-            yield None
-            return
-        waits = self._limiter.available_tokens < 1
-        async with self._limiter:
-            try:
-                yield self._released if waits else None
-            finally:
-                self._released = number
 
 
 async def execute(
@@ -55,9 +34,9 @@ async def execute(
     if recorded is not None:
         ended(recorded)
         return
-    tally = Tally()
+    tally = setting.account.tally.child()
+    work: _Work | None = None
     started: float | None = None
-    after: int | None = None
     name = setting.routing.name(prompt.executor)
 
     def close(
@@ -74,52 +53,57 @@ async def execute(
                 started=started,
                 ended=setting.now(),
                 error=error or None,
-                after=after,
+                after=work.place.after if work else None,
                 ids=ids,
+                parallel_tokens=work.parallel_tokens if work else 0,
             )
         )
 
     try:
-        async with setting.slots.take(prompt.number) as after:
+        async with setting.account.slots.take(stage, prompt.number) as place:
+            work = _Work(setting, tally, place)
             started = setting.now()
             setting.emit(events.ExecutionStarted(started, stage, prompt.number))
-            call = _Call(setting, stage, prompt.number, tally)
-            task = Task(prompt.text, stage, prompt.number, context, call)
+            task = Task(prompt.text, stage, prompt.number, context, setting.account.run, work)
             outcome = await setting.routing.find(prompt.executor).execute(task)
         close("done", *_read(outcome))
     except anyio.get_cancelled_exc_class():
         close("stopped", grammar.STOPPED)
         raise
-    except Exception as error:
+    # A tool that calls sys.exit() means itself, not the application.
+    except (Exception, SystemExit) as error:
         reason = _reason(error)
         close("failed", grammar.failed(reason), error=reason)
 
 
 def stopped(stage: int, prompt: Prompt, executor: str, at: float) -> Execution:
     """The execution of a prompt whose executor had not come to begin."""
-    tally = Tally()
     return Execution(
-        stage, prompt.number, executor, "stopped", grammar.STOPPED, tally.usage, None, at
+        stage, prompt.number, executor, "stopped", grammar.STOPPED, TokenUsage(), None, at
     )
 
 
-class _Call:
-    """`Task.generate` for one execution: streams its text as events, on its own tally."""
+class _Work:
+    """What one execution's task asks of its run, counted on the execution's tally."""
 
-    def __init__(self, setting: Setting, stage: int, number: int, tally: Tally) -> None:
+    def __init__(self, setting: Setting, tally: Tally, place: Place) -> None:
         self._setting = setting
-        self._stage = stage
-        self._number = number
         self._tally = tally
+        self.place = place
+        self.parallel_tokens = 0
 
-    async def __call__(
+    @property
+    def tokens_left(self) -> int | None:
+        return self._setting.account.ledger.left
+
+    async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
     ) -> Generated:
-        reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
+        reader = _Answer(self._setting, self.place, self._tally, context)
         call = Call(
-            self._stage,
-            self._number,
-            sampling or self._setting.seeded(self._stage, self._number),
+            self.place.stage,
+            self.place.number,
+            sampling or self._sampling(),
             (*grammar.EXECUTOR_STOPS, *stop),
         )
         finish = await self._setting.caller.stream(call, reader)
@@ -127,16 +111,25 @@ class _Call:
         ids = tuple(token for delta in reader.deltas for token in delta.ids)
         return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
 
+    async def solve(self, nested: Nested) -> Result:
+        name = f"{self.place.stage}.{self.place.number}"
+        account = self._setting.account.nested(name, nested.limits, self._tally.child())
+        async with self.place.lent():
+            result = await self._setting.nested(nested, self._sampling(), account)
+        usage = result.usage
+        self.parallel_tokens += usage.total_tokens - usage.sequential_tokens
+        return result
+
+    def _sampling(self) -> Sampling:
+        return self._setting.seeded(self.place.stage, self.place.number)
+
 
 class _Answer:
     """What one call of an execution generates."""
 
-    def __init__(
-        self, setting: Setting, stage: int, number: int, tally: Tally, context: Snapshot
-    ) -> None:
+    def __init__(self, setting: Setting, place: Place, tally: Tally, context: Snapshot) -> None:
         self._setting = setting
-        self._stage = stage
-        self._number = number
+        self._place = place
         self._context = context
         self.tally = tally
         self.deltas: list[Delta] = []
@@ -146,8 +139,8 @@ class _Answer:
 
     def receive(self, delta: Delta, call: int) -> bool:
         self.deltas.append(delta)
-        now, text, ids = self._setting.now(), delta.text, delta.ids
-        self._setting.emit(events.ExecutionText(now, self._stage, self._number, text, ids, call))
+        now, stage, number = self._setting.now(), self._place.stage, self._place.number
+        self._setting.emit(events.ExecutionText(now, stage, number, delta.text, delta.ids, call))
         return True
 
     def discard(self) -> None:
@@ -156,16 +149,24 @@ class _Answer:
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
     """The text of what an executor returned, and its ids where the model generated it."""
+    text = text_of(outcome)
     if isinstance(outcome, Generated):
-        return outcome.text, outcome.ids
-    if not isinstance(outcome, str):
-        raise TypeError(f"the executor returned {type(outcome).__name__}, not text")
-    if len(outcome) > MAX_CHARACTERS:
-        return f"{outcome[:MAX_CHARACTERS]}\n[{len(outcome) - MAX_CHARACTERS} more left out]", None
-    return outcome, None
+        return text, outcome.ids
+    if len(text) > MAX_CHARACTERS:
+        return f"{text[:MAX_CHARACTERS]}\n[{len(text) - MAX_CHARACTERS} more left out]", None
+    return text, None
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OutOfTokens):
+def _reason(error: BaseException) -> str:
+    cause = _alone(error)
+    if isinstance(cause, OutOfTokens):
         return "the run's token budget is used up"
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+
+
+def _alone(error: BaseException) -> BaseException:
+    """What a task group raised, where that is one error; else `error` itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group

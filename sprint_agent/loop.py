@@ -17,20 +17,22 @@ from collections.abc import Callable
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Caller, OutOfTokens, Recorded
+from sprint_agent.calls import Account, Caller, OutOfTokens, Recorded
 from sprint_agent.context import Context
 from sprint_agent.engines.base import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
-from sprint_agent.execution import Slots
-from sprint_agent.executors import Routing
+from sprint_agent.executors import Nested, Routing
 from sprint_agent.join import Join
-from sprint_agent.limits import Limits, TokenLedger
+from sprint_agent.limits import Limits
 from sprint_agent.result import LimitName, Result, Stage, add
 from sprint_agent.turn import Dispatch, Setting, TurnRun
 
 
 class Loop:
-    """One run of one question. What happens goes to `emit`, which must not block."""
+    """One run of one question. What happens goes to `emit`, which must not block.
+
+    `account` is that of a run inside another; without it, the run stands for itself.
+    """
 
     def __init__(
         self,
@@ -42,7 +44,9 @@ class Loop:
         sampling: Sampling,
         emit: Callable[[events.Event], None],
         recorded: Recorded | None = None,
+        account: Account | None = None,
     ) -> None:
+        account = account or Account.open(limits)
         self._limits = limits
         self._emit = emit
         self._began = anyio.current_time() - (recorded.seconds if recorded else 0.0)
@@ -54,14 +58,14 @@ class Loop:
             sampling=sampling,
             caller=Caller(
                 engine,
-                TokenLedger(limits.tokens),
+                account.ledger,
                 emit,
                 self._now,
-                self._left,
                 executors=routing.cards,
                 recorded=recorded,
             ),
-            slots=Slots(limits.concurrency),
+            account=account,
+            nested=self._nested,
             recorded=recorded,
             emit=emit,
             now=self._now,
@@ -144,6 +148,20 @@ class Loop:
                 self._context.append(piece.text)
         self._emit(events.StageEnded(self._now(), stage))
 
+    async def _nested(self, nested: Nested, sampling: Sampling, account: Account) -> Result:
+        """Runs a question inside this run. This run's deadline is around it, as around all here."""
+        loop = Loop(
+            engine=self._setting.engine,
+            routing=Routing(nested.executors),
+            limits=nested.limits,
+            dispatch=self._setting.dispatch,
+            join=nested.join,
+            sampling=sampling,
+            emit=_ignore,
+            account=account,
+        )
+        return await loop.run(nested.question)
+
     def _keep_unfinished(self) -> None:
         """Keeps what a limit interrupted: the prompts and executions of the turn under way."""
         turn = self._turn
@@ -162,3 +180,7 @@ class Loop:
         """Seconds that remain of the deadline."""
         deadline = self._limits.deadline
         return math.inf if deadline is None else deadline - self._now()
+
+
+def _ignore(event: events.Event) -> None:
+    """A nested run's events are not reported: their numbers would be read as the outer run's."""

@@ -37,7 +37,8 @@ class Execution:
     `text` stands in the context: what the executor returned, or what tells the planner that it
     failed or was stopped. `error` says why it failed. `started` and `ended` are seconds since the
     run began (`started` is None for one that was stopped before it began). `after` is the number
-    of the execution for whose place it had to wait, under a concurrency limit.
+    of the execution for whose place it had to wait, under a concurrency limit. Of its tokens,
+    `parallel_tokens` are off its critical path: a nested run generated them beside others.
     """
 
     stage: int
@@ -51,6 +52,12 @@ class Execution:
     error: str | None = None
     after: int | None = None
     ids: tuple[int, ...] | None = None
+    parallel_tokens: int = 0
+
+    @property
+    def sequential_tokens(self) -> int:
+        """Tokens on its critical path: E_k of `Stage.sequential_tokens`."""
+        return self.usage.completion_tokens - self.parallel_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Stage:
         ends: dict[int, int] = {}
         for execution, prompt in zip(self.executions, self.prompts, strict=True):
             start = max(prompt.tokens, ends.get(execution.after or 0, 0))
-            ends[execution.number] = start + execution.usage.completion_tokens
+            ends[execution.number] = start + execution.sequential_tokens
         if self.ended_by is not None:
             return ends[self.ended_by]
         return max(self.usage.completion_tokens, *ends.values(), 0)

@@ -7,7 +7,7 @@ are done, or is cancelled by the first success. The turn ends in a plan, in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,15 +15,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Call, Caller, Recorded, Tally
+from sprint_agent.calls import Account, Call, Caller, Recorded
 from sprint_agent.context import Context, Snapshot, Turn
 from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
 from sprint_agent.errors import PlanError
-from sprint_agent.execution import Slots, execute, stopped
-from sprint_agent.executors import Routing
+from sprint_agent.execution import execute, stopped
+from sprint_agent.executors import Nested, Routing
 from sprint_agent.grammar import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
 from sprint_agent.join import FirstSuccess, Join
-from sprint_agent.result import Execution, Prompt, Stage
+from sprint_agent.result import Execution, Prompt, Result, Stage
 
 Dispatch = Literal["tag", "stage"]
 _REPAIR_TEMPERATURE = 0.6
@@ -31,7 +31,10 @@ _REPAIR_TEMPERATURE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all turns of a run share. `now` is in seconds since the run began."""
+    """What all turns of a run share. `now` is in seconds since the run began.
+
+    `nested` runs a question inside this run, on an account that draws on this one's.
+    """
 
     engine: Engine
     routing: Routing
@@ -39,7 +42,8 @@ class Setting:
     join: Join
     sampling: Sampling
     caller: Caller
-    slots: Slots
+    account: Account
+    nested: Callable[[Nested, Sampling, Account], Awaitable[Result]]
     recorded: Recorded | None
     emit: Callable[[events.Event], None]
     now: Callable[[], float]
@@ -74,7 +78,7 @@ class TurnRun:
         self._ended_by: int | None = None
         self._prompts: list[Prompt] = []
         self._executions: dict[int, Execution] = {}
-        self.tally = Tally()
+        self.tally = setting.account.tally.child()
         self.answer: str | None = None
 
     async def run(self) -> None:

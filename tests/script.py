@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from sprint_agent.testing import Say
+from sprint_agent import Execution, Executor, Limits, Sprint, Task, grammar
+from sprint_agent.context import Snapshot
+from sprint_agent.testing import Say, ScriptedEngine
 
 _EXECUTION = re.compile(r"<execution_(\d+)\.(\d+)>\n\Z")
 
@@ -59,3 +62,20 @@ class Continuing:
             return whole[len(prompt) - opened[-1].end() :]
         stages = list(re.finditer(r"<think>\n|</Execution_\d+>\n\n", prompt))
         return self.turns[len(stages) - 1][len(prompt) - stages[-1].end() :]
+
+
+async def executed(
+    *executors: Executor, tasks: list[tuple[str | None, str]], limits: Limits = Limits()
+) -> list[Execution]:
+    """What becomes of `tasks`, (executor, prompt) each, in one stage of a run."""
+    prompts = [grammar.prompt(1, n, text, name) for n, (name, text) in enumerate(tasks, 1)]
+    turns: list[str | Say] = [f"{grammar.plan(1, prompts)}</Plan_1>", answer("done")]
+    agent = Sprint(ScriptedEngine(Scripted(turns)), executors=executors, limits=limits)
+    result = await agent.solve("What?")
+    assert result.answer == "done"
+    return list(result.stages[0].executions)
+
+
+def a_task(prompt: str, work: Any = None) -> Task:
+    """A task for an executor that is called without a run."""
+    return Task(prompt, 1, 1, Snapshot("", None), "test", work)

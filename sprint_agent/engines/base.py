@@ -32,11 +32,11 @@ back, or is a thought that is no part of the answer, its delta has an empty text
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 FinishReason = Literal["stop", "end", "length"]
 """Why a generation ended: a stop string, the model's own end, or `max_tokens`."""
@@ -63,10 +63,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorCard:
-    """What a planner that was not trained is told of an executor."""
+    """What a planner that was not trained is told of an executor.
+
+    `schema` is the JSON schema of its prompts; None where they are plain text.
+    """
 
     name: str
     description: str
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the user's; they only grow, so a server's prefix cache hits. An executor gets a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,8 +157,15 @@ def _ended(number: int, stage: StageText) -> tuple[str, str]:
 def _executors(cards: Sequence[ExecutorCard]) -> str:
     if not cards:
         return _ANYONE
-    lines = [f"- {card.name}: {' '.join(card.description.split())}" for card in cards]
-    return _SOMEONE.format(name=cards[0].name, cards="\n".join(lines))
+    return _SOMEONE.format(name=cards[0].name, cards="\n".join(map(_card, cards)))
+
+
+def _card(card: ExecutorCard) -> str:
+    line = f"- {card.name}: {' '.join(card.description.split())}"
+    if card.schema is None:
+        return line
+    schema = json.dumps(card.schema)
+    return f"{line} Its task is a JSON object and nothing else, by this schema: {schema}"
 
 
 def _merged(said: Sequence[tuple[str, str]]) -> tuple[dict[str, str], ...]:

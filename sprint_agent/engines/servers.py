@@ -102,7 +102,9 @@ def refusal(
         return EngineUnavailable(
             f"the server at {url} {what} ({status}): {words}",
             transient=True,
-            retry_after=retry.read_retry_after((headers or {}).get("retry-after"), datetime.now(UTC)),
+            retry_after=retry.read_retry_after(
+                (headers or {}).get("retry-after"), datetime.now(UTC)
+            ),
         )
     if isinstance(status, int) and 400 <= status < 500:
         return RequestRefused(f"the server at {url} refused the request: {words}")

@@ -20,6 +20,13 @@ async def test_executors_of_an_application(capsys: pytest.CaptureFixture[str]) -
     assert "weather    failed  Failed: ConnectionError" in capsys.readouterr().out
 
 
+async def test_tools_programs_and_runs_within_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    result = await runpy.run_path(str(EXAMPLES / "tools.py"))["main"]()
+    texts = [e.text.strip() for e in result.stages[0].executions]
+    assert texts == ["Lisbon to Porto: 313 km", "338350", "42 and 72"]
+    assert "'description': 'a city'" in capsys.readouterr().out
+
+
 async def test_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     result = await runpy.run_path(str(EXAMPLES / "embed.py"))["main"]()
     assert result.answer is not None

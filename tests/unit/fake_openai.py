@@ -14,7 +14,6 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from sprint_agent.engines.base import Delta, Finish, Request, Sampling
 from sprint_agent.engines.openai import Mode, OpenAIEngine
-from tests.unit.fake_sglang import Reply
 
 ANSWER = "take <p>3+5</p> and 7, then <p>8*7</p> " * 16
 PROMPT = "use 3, 5 and 7"
@@ -22,6 +21,35 @@ GREEDY = Sampling(max_tokens=24, temperature=0.0)
 MODES: tuple[Mode, ...] = ("completions", "chat")
 
 Body = dict[str, Any]
+
+
+@dataclass
+class Reply:
+    """One connection's answer to one request."""
+
+    socket: SocketStream
+    drip: bool = False
+
+    async def whole(self, status: int, body: str) -> None:
+        head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body.encode())}\r\n\r\n"
+        await self.socket.send((head + body).encode())
+
+    async def begin(self) -> None:
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        await self.socket.send((head + "transfer-encoding: chunked\r\n\r\n").encode())
+
+    async def raw(self, data: bytes) -> None:
+        for piece in [data[n : n + 1] for n in range(len(data))] if self.drip else [data]:
+            await self.socket.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+
+    async def event(self, said: object) -> None:
+        text = said if isinstance(said, str) else json.dumps(said)
+        await self.raw(f"data: {text}\n\n".encode())
+
+    async def end(self) -> None:
+        await self.socket.send(b"0\r\n\r\n")
+
+
 Behaviour = Callable[["Server", Reply, Body], Awaitable[None]]
 
 

@@ -10,10 +10,11 @@ from sprint_agent import countdown, testing
 
 PUBLIC = """
 AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event
-Execution ExecutionEnded ExecutionStarted ExecutionText Executor LimitReached Limits PlanError
-PlanRepaired PlanText Prompt PromptReady PromptRenumbered QuestionError RequestRefused Result Run
-RunEnded RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError
-TruncatedStream Usage executor first_success solve
+Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
+NestedExecutor PlanError PlanRepaired PlanText Policy Prompt PromptError PromptReady
+PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run RunEnded RunStarted
+Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream
+Usage executor first_success solve tool with_policy
 """
 
 
@@ -44,14 +45,14 @@ def test_the_package_holds_exports_only() -> None:
 
 
 def test_the_core_imports_without_any_extra() -> None:
-    """Only anyio, msgspec and the standard library: no torch, no transformers, no rich, no openai."""
+    """Only anyio, msgspec and the standard library: no torch, no pydantic, no rich, no openai."""
     import subprocess
     import sys
 
     code = (
         "import sys, sprint_agent, sprint_agent.testing; "
         "heavy = {'torch', 'transformers', 'tokenizers', 'rich', 'cyclopts', 'networkx'}; "
-        "heavy |= {'httpx2', 'httpx', 'openai', 'pytest'}; "
+        "heavy |= {'httpx2', 'httpx', 'openai', 'pytest', 'pydantic', 'ctypes'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

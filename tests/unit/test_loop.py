@@ -400,15 +400,6 @@ class TestExecutors:
         assert first.text == "I thought: did 1.1\n"
         assert first.usage.completion_tokens > 0
 
-    def test_only_async_functions_of_one_argument_are_executors(self) -> None:
-        with pytest.raises(TypeError, match="async"):
-            executor(lambda prompt: prompt)
-        with pytest.raises(TypeError, match="one argument"):
-
-            @executor
-            async def two(a: str, b: str) -> str:
-                return a + b
-
     def test_two_executors_of_one_name_are_refused(self) -> None:
         @executor
         async def same(prompt: str) -> str:

@@ -26,6 +26,7 @@ class Counted:
 
     name = "tool"
     description = "counts"
+    schema = None
 
     def __init__(self) -> None:
         self.done: list[tuple[int, int]] = []

@@ -1,0 +1,135 @@
+"""Executors that are cancelled, at whatever step, leave no task, request, process or folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import Process
+
+from sprint_agent import (
+    Executor,
+    Limits,
+    NestedExecutor,
+    Policy,
+    PythonExecutor,
+    Sprint,
+    Task,
+    executor,
+    with_policy,
+)
+from sprint_agent.executors import ModelExecutor, policy
+from sprint_agent.testing import ScriptedEngine
+from tests.cancel.test_cancel_runs import cancelled_at
+from tests.script import a_task, answer, execution_of, plan
+
+pytestmark = pytest.mark.anyio
+
+
+def script(context: str) -> str:
+    if execution_of(context):
+        return "did\n</execution_"
+    if "<Execution_1>" in context:
+        return answer("3")
+    return plan("one", "two") if context.startswith("<Question>\npart") else plan(*TASKS)
+
+
+TASKS = ("tool: part", "tool: part", "three")
+
+
+@executor
+async def fails(task: Task) -> str:
+    await task.generate()
+    raise OSError("always")
+
+
+@executor
+def threaded(prompt: str) -> str:
+    return prompt
+
+
+def nested() -> Sequence[Executor]:
+    return [NestedExecutor("tool")]
+
+
+def shared() -> Sequence[Executor]:
+    return [with_policy(ModelExecutor("tool"), Policy(pure=True, concurrency=1))]
+
+
+def tried_again() -> Sequence[Executor]:
+    again = Policy(timeout=60, retries=1, concurrency=1, fallback=ModelExecutor())
+    return [with_policy(Renamed(fails), again)]
+
+
+def in_a_thread() -> Sequence[Executor]:
+    return [Renamed(threaded)]
+
+
+class Renamed:
+    """An executor under the name that the plan has."""
+
+    name = "tool"
+    description = ""
+    schema = None
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner = inner
+
+    async def execute(self, task: Task) -> object:
+        return await self._inner.execute(task)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(concurrency=1, deadline=60, tokens=10_000)])
+@pytest.mark.parametrize("executors", [nested, shared, tried_again, in_a_thread])
+async def test_cancelling_at_every_step_leaves_nothing(
+    executors: Callable[[], Sequence[Executor]], limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "FIRST_PAUSE", 0.0)
+    made = executors()
+    before = asyncio.all_tasks()
+    steps = 0
+    while True:
+        engine = ScriptedEngine(script)
+        agent = Sprint(engine, executors=made, limits=limits)
+        under_way = await cancelled_at(steps, lambda agent=agent: agent.solve("What?"))
+        assert engine.in_flight == 0, f"a request is left after a cancel at step {steps}"
+        assert asyncio.all_tasks() == before, f"a task is left after a cancel at step {steps}"
+        if not under_way:
+            break
+        steps += 1
+    assert steps > 50
+    # Places and what others wait for are whole: the same executors still work.
+    with anyio.fail_after(20):
+        result = await Sprint(ScriptedEngine(script), executors=made).solve("What?")
+    assert [e.status for e in result.stages[0].executions] == ["done"] * 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the executor is for POSIX")
+@pytest.mark.parametrize("step", [*range(12), 30, 100, 1000])
+async def test_a_program_that_is_cancelled_leaves_no_process_and_no_folder(
+    step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    processes: list[Process] = []
+    open_process = anyio.open_process
+
+    async def opened(*command: object, **more: object) -> Process:
+        processes.append(await open_process(*command, **more))  # type: ignore
+        return processes[-1]
+
+    monkeypatch.setattr(anyio, "open_process", opened)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = a_task("import time\ntime.sleep(3600)")
+    before = asyncio.all_tasks()
+    with anyio.fail_after(20):
+        made = PythonExecutor(seconds=3600)
+        assert await cancelled_at(step, lambda: made.execute(program))
+    assert [process.returncode for process in processes] == [-9] * len(processes)
+    assert len(processes) == 1
+    assert not os.listdir(tmp_path)
+    assert asyncio.all_tasks() == before

@@ -1,0 +1,375 @@
+"""A run inside an execution: what it shares with the run around it, and what it answers for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sprint_agent import (
+    Execution,
+    Executor,
+    Limits,
+    NestedExecutor,
+    PromptReady,
+    Result,
+    RunStarted,
+    Sprint,
+    Task,
+    executor,
+    first_success,
+)
+from sprint_agent.limits import Place, Slots, TokenLedger
+from sprint_agent.testing import Say, ScriptedEngine
+from tests.script import answer, execution_of, plan
+
+pytestmark = pytest.mark.anyio
+INNER = "hard part"
+OUTER_PLAN = plan(f"solve: {INNER}", "other")
+
+
+def script(context: str) -> str:
+    """Outside, one prompt of two is solved by a run of its own, which has a stage of two."""
+    inside = context.startswith(f"<Question>\n{INNER}\n")
+    number = execution_of(context)
+    if number:
+        return f"part {number[1]}\n</execution_"
+    if "<Execution_1>" in context:
+        return answer("inner 42" if inside else "outer 42")
+    return plan("a", "work: b") if inside else OUTER_PLAN
+
+
+@executor
+async def work(prompt: str) -> str:
+    await anyio.lowlevel.checkpoint()
+    return f"worked on {prompt}"
+
+
+NESTED = NestedExecutor(executors=[work])
+
+
+async def solve(
+    *executors: Executor, limits: Limits = Limits()
+) -> tuple[Result, Execution, ScriptedEngine]:
+    engine = ScriptedEngine(script)
+    agent = Sprint(engine, executors=executors, limits=limits)
+    result = await agent.solve("What?")
+    assert engine.in_flight == 0
+    return result, result.stages[0].executions[0], engine
+
+
+class TestAnswers:
+    async def test_its_answer_is_the_execution_s_text(self) -> None:
+        result, nested, engine = await solve(NESTED)
+        assert (nested.status, nested.text) == ("done", "inner 42")
+        assert result.answer == "outer 42"
+        assert any("worked on b" in engine.prompt_text(r) for r in engine.requests)
+        assert "worked on b" not in result.text
+
+    async def test_its_limit_is_a_failed_execution_and_the_run_goes_on(self) -> None:
+        for limits, which in [(Limits(tokens=5), "tokens"), (Limits(deadline=1e-9), "deadline")]:
+            result, nested, _ = await solve(NestedExecutor(limits=limits))
+            assert nested.status == "failed"
+            assert f"the limit {which} ended the nested run after" in nested.text
+            assert result.answer == "outer 42"
+
+    async def test_its_stages_are_its_own(self) -> None:
+        def plans_for_ever(context: str) -> str | Say:
+            if not context.startswith(f"<Question>\n{INNER}\n") or execution_of(context):
+                return script(context)
+            if context.endswith("<Final_answer>\n"):
+                return "\\boxed{forced}\n</Final_answer>"
+            return plan("again", stage=context.count("<Execution_") + 1)
+
+        engine = ScriptedEngine(plans_for_ever)
+        nested = NestedExecutor(limits=Limits(stages=3))
+        agent = Sprint(engine, executors=[nested], limits=Limits(stages=2))
+        result = await agent.solve("What?")
+        assert result.stages[0].executions[0].text == "forced"
+        assert result.answer == "outer 42"
+
+    async def test_it_knows_its_own_executors_alone(self) -> None:
+        _, nested, engine = await solve(NestedExecutor(), work)
+        assert nested.text == "inner 42"
+        assert any("no executor named 'work'" in engine.prompt_text(r) for r in engine.requests)
+
+    async def test_its_stage_may_end_at_the_first_success(self) -> None:
+        @executor
+        async def work(prompt: str) -> str:
+            await anyio.sleep_forever()
+            return prompt
+
+        join = first_success(lambda execution: execution.number == 1)
+        _, nested, _ = await solve(NestedExecutor(executors=[work], join=join))
+        assert nested.text == "inner 42"
+
+    async def test_what_it_raises_is_a_failed_execution(self) -> None:
+        def refuses(context: str) -> str | Say:
+            if context.startswith(f"<Question>\n{INNER}\n"):
+                return "<Plan_1>\n<prompt_1.1> never closed </Plan_1>"
+            return script(context)
+
+        agent = Sprint(ScriptedEngine(refuses), executors=[NESTED])
+        result = await agent.solve("What?")
+        nested, other = result.stages[0].executions
+        assert (nested.error or "").startswith("PlanError: ")
+        assert other.status == "done"
+        assert nested.usage.completion_tokens > 0
+
+
+class TestShares:
+    async def test_it_counts_as_its_execution(self) -> None:
+        result, nested, _ = await solve(NESTED)
+        alone = await Sprint(ScriptedEngine(script), executors=[work]).solve(INNER)
+        assert nested.usage.completion_tokens == alone.usage.total_tokens
+        assert nested.usage.prompt_tokens == alone.usage.prompt_tokens
+        assert nested.sequential_tokens == alone.usage.sequential_tokens
+        assert nested.sequential_tokens < nested.usage.completion_tokens
+        (stage,) = result.stages
+        assert stage.sequential_tokens == stage.prompts[0].tokens + nested.sequential_tokens
+
+    async def test_no_more_tokens_are_generated_than_the_run_s_budget_has(self) -> None:
+        result, _, _ = await solve(NESTED)
+        whole = result.usage.total_tokens
+        for budget in range(1, whole + 20, 9):
+            agent = Sprint(ScriptedEngine(script), executors=[NESTED])
+            result = await agent.solve("What?", limits=Limits(tokens=budget))
+            assert result.usage.total_tokens <= budget
+            assert (result.limit == "tokens") == (result.answer is None)
+        assert result.answer == "outer 42"
+
+    async def test_the_run_s_deadline_ends_it(self) -> None:
+        def hangs(context: str) -> str | Say:
+            inside = context.startswith(f"<Question>\n{INNER}\n")
+            return Say("part", hang=True) if inside and execution_of(context) else script(context)
+
+        engine = ScriptedEngine(hangs)
+        limits = Limits(deadline=0.2)
+        result = await Sprint(engine, executors=[NESTED], limits=limits).solve("What?")
+        assert result.limit == "deadline"
+        nested = result.stages[0].executions[0]
+        assert nested.status == "stopped"
+        # What it had generated by then counts, though it came to no result.
+        assert nested.usage.completion_tokens > len(plan("a", "work: b"))
+        assert engine.in_flight == 0
+
+    @pytest.mark.parametrize("places", [1, 2])
+    async def test_its_executions_take_the_run_s_places(self, places: int) -> None:
+        running = most = 0
+
+        @executor
+        async def counted(prompt: str) -> str:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            running -= 1
+            return prompt
+
+        def deep(context: str) -> str:
+            question = context.split("\n")[1]
+            if "<Execution_1>" in context:
+                return answer(question)
+            inner = [] if question == "depth 2" else [f"solve: depth {int(question[-1]) + 1}"]
+            return plan(*inner, "counted: a", "counted: b")
+
+        nested = NestedExecutor(executors=[counted, NestedExecutor(executors=[counted])])
+        agent = Sprint(
+            ScriptedEngine(deep), executors=[counted, nested], limits=Limits(concurrency=places)
+        )
+        with anyio.fail_after(20):
+            result = await agent.solve("depth 0")
+        executions = result.stages[0].executions
+        assert [e.text for e in executions] == ["depth 1", "a", "b"]
+        assert most == places
+
+    async def test_it_is_named_after_the_run_around_it(self) -> None:
+        runs: list[str] = []
+
+        @executor
+        async def outer(task: Task) -> str:
+            runs.append(task.run)
+            return (await task.solve(INNER, executors=[named])).answer or ""
+
+        @executor
+        async def named(task: Task) -> str:
+            runs.append(task.run)
+            return ""
+
+        agent = Sprint(ScriptedEngine(_work_is("outer", "named")), executors=[outer])
+        await agent.solve("What?")
+        assert runs[1] == f"{runs[0]}/1.1"
+
+    async def test_the_run_s_events_are_its_own(self) -> None:
+        agent = Sprint(ScriptedEngine(script), executors=[NESTED])
+        async with agent.run("What?") as run:
+            seen = [event async for event in run]
+        ready = [event.text for event in seen if isinstance(event, PromptReady)]
+        assert ready == [INNER, "other"]
+        assert sum(isinstance(event, RunStarted) for event in seen) == 1
+
+    async def test_an_executor_may_solve_several_questions_side_by_side(self) -> None:
+        @executor
+        async def twice(task: Task) -> str:
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(ask, task)
+            return "both"
+
+        async def ask(task: Task) -> None:
+            assert (await task.solve(INNER, executors=[work])).answer == "inner 42"
+
+        engine = ScriptedEngine(_work_is("twice", "work"))
+        agent = Sprint(engine, executors=[twice], limits=Limits(concurrency=1))
+        with anyio.fail_after(20):
+            result = await agent.solve("What?")
+        alone = await Sprint(ScriptedEngine(script), executors=[work]).solve(INNER)
+        both = result.stages[0].executions[0]
+        assert both.usage.completion_tokens == 2 * alone.usage.total_tokens
+
+
+def _work_is(outside: str, inside: str) -> object:
+    def named(context: str) -> str:
+        said = script(context)
+        return said.replace('"solve"', f'"{outside}"').replace('"work"', f'"{inside}"')
+
+    return named
+
+
+# --- the limits themselves -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Node:
+    """An execution: after some steps, nested runs side by side, each with places of its own."""
+
+    steps: int
+    runs: Sequence[tuple[int | None, Sequence[Node]]]
+
+
+LEAVES = st.builds(Node, st.integers(0, 3), st.just(()))
+NODES = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(
+        Node,
+        st.integers(0, 3),
+        st.lists(st.tuples(st.none() | st.integers(1, 3), st.lists(inner, max_size=3)), max_size=3),
+    ),
+    max_leaves=16,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(NODES, min_size=1, max_size=5), st.integers(1, 3), st.none() | st.integers(0, 12))
+def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
+    nodes: list[Node], places: int, cancel_after: int | None
+) -> None:
+    working: Counter[Slots] = Counter()
+    bounds: dict[Slots, int | None] = {}
+
+    async def execution(node: Node, number: int, around: tuple[Slots, ...]) -> None:
+        async with around[-1].take(1, number) as place:
+            for slots in around:
+                working[slots] += 1
+                assert working[slots] <= (bounds[slots] or places)
+            try:
+                await steps(node.steps)
+            finally:
+                for slots in around:
+                    working[slots] -= 1
+            async with anyio.create_task_group() as group:
+                for total, inner in node.runs:
+                    group.start_soon(nested, place, inner, total, around)
+            assert place.held or not node.runs
+
+    async def nested(
+        place: Place, inner: Sequence[Node], total: int | None, around: tuple[Slots, ...]
+    ) -> None:
+        await steps(len(inner))
+        async with place.lent():
+            await run(inner, total, around)
+
+    async def run(inner: Sequence[Node], total: int | None, around: tuple[Slots, ...]) -> None:
+        slots = Slots(total, around[-1] if around else None)
+        bounds[slots] = total
+        async with anyio.create_task_group() as group:
+            for number, node in enumerate(inner, 1):
+                group.start_soon(execution, node, number, (*around, slots))
+
+    async def cancel(scope: anyio.CancelScope) -> None:
+        await steps(cancel_after or 0)
+        scope.cancel()
+
+    async def main() -> None:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                if cancel_after is not None:
+                    group.start_soon(cancel, group.cancel_scope)
+                await run(nodes, places, ())
+                group.cancel_scope.cancel()
+        # Every place was given back: as many as there are can be taken at once.
+        with anyio.fail_after(20):
+            for slots, total in bounds.items():
+                async with AsyncExitStack() as stack:
+                    for number in range(min(total or places, places)):
+                        await stack.enter_async_context(slots.take(2, number))
+
+    anyio.run(main)
+
+
+async def steps(count: int) -> None:
+    for _ in range(count):
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_wait_for_another_run_s_place_is_not_after_one_of_the_same_number() -> None:
+    root = Slots(1)
+    inner = Slots(None, root)
+    afters: list[int | None] = []
+    go_on = anyio.Event()
+
+    async def wait(slots: Slots, number: int) -> None:
+        async with slots.take(1, number) as place:
+            afters.append(place.after)
+            await go_on.wait()
+
+    async with anyio.create_task_group() as group:
+        for slots, number in [(root, 1), (inner, 1), (inner, 2)]:
+            group.start_soon(wait, slots, number)
+            await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    assert afters == [None, None, 1]
+
+
+@given(
+    st.none() | st.integers(0, 40),
+    st.lists(st.none() | st.integers(0, 40), max_size=3),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(0, 20)), max_size=20),
+)
+def test_ledgers_within_ledgers_are_never_overdrawn(
+    budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
+) -> None:
+    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    ledgers = [TokenLedger(budget)]
+    for inner in budgets:
+        ledgers.append(TokenLedger(inner, ledgers[-1]))
+    open_calls: list[tuple[TokenLedger, int, int]] = []
+    for depth, wanted, used in calls:
+        ledger = ledgers[min(depth, len(ledgers) - 1)]
+        left = ledger.left
+        granted = ledger.reserve(wanted)
+        assert granted == (wanted if left is None else min(wanted, left))
+        open_calls.append((ledger, granted, min(used, granted)))
+    for ledger, granted, used in open_calls:
+        ledger.settle(granted, used)
+    for ledger, bound in zip(ledgers, [budget, *budgets], strict=True):
+        assert bound is None or ledger.used <= bound
+    assert ledgers[0].used == sum(used for _, _, used in open_calls)

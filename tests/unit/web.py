@@ -1,0 +1,75 @@
+"""A small web server on loopback, for what asks one: each connection brings one request."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+
+@dataclass
+class Asked:
+    """One request as it came. `answer` sends; `gone` waits until the client has left."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+    socket: SocketStream
+
+    async def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        fields = {"content_length": str(len(body)), **headers}
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
+        head = "\r\n".join([f"HTTP/1.1 {status} X", *lines, "connection: close", "", ""])
+        await self.socket.send(head.encode() + body)
+
+    async def gone(self) -> None:
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await self.socket.receive()
+
+
+@dataclass
+class Web:
+    """Where the server is, and what it was asked."""
+
+    host: str
+    asked: list[Asked] = field(default_factory=list[Asked])
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}"
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[Asked], Awaitable[None]]) -> AsyncGenerator[Web]:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    web = Web(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+
+    async def serve(socket: SocketStream) -> None:
+        async with socket:
+            asked = await _read(socket)
+            web.asked.append(asked)
+            # The client may have enough of an answer before its end.
+            with contextlib.suppress(anyio.BrokenResourceError):
+                await answer(asked)
+
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        yield web
+        group.cancel_scope.cancel()
+
+
+async def _read(socket: SocketStream) -> Asked:
+    stream = BufferedByteReceiveStream(socket)
+    head = (await stream.receive_until(b"\r\n\r\n", 100_000)).decode()
+    request, *lines = head.split("\r\n")
+    method, target, _ = request.split(" ")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    body = await stream.receive_exactly(int(headers.get("content-length", "0")))
+    return Asked(method, target, headers, body, socket)
