@@ -46,7 +46,7 @@ from sprint_agent.executors import (
     with_policy,
 )
 from sprint_agent.join import first_success
-from sprint_agent.limits import Limits
+from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
 from sprint_agent.trace import Trace
 
@@ -72,6 +72,7 @@ __all__ = [
     "PlanRepaired",
     "PlanText",
     "Policy",
+    "Prices",
     "Prompt",
     "PromptError",
     "PromptReady",

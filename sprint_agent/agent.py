@@ -23,7 +23,7 @@ from sprint_agent.engines.base import Engine, Sampling
 from sprint_agent.errors import TraceError
 from sprint_agent.executors import Executor, Routing
 from sprint_agent.join import Join
-from sprint_agent.limits import Limits
+from sprint_agent.limits import Limits, Prices
 from sprint_agent.loop import Loop
 from sprint_agent.result import Result
 from sprint_agent.trace import Recorder, Resumed, Trace
@@ -91,6 +91,8 @@ class Sprint:
     ("tag") or when the plan is whole ("stage"). `join` says when a stage ends: when all executions
     are done ("all") or by `first_success(check)`. Any number of runs may go on at once.
 
+    `prices` are what the engine's tokens cost, for `Limits.cost` and `Result.cost`.
+
     Outside of `async with`, `solve` and `run` open the engine for themselves.
     """
 
@@ -103,6 +105,7 @@ class Sprint:
         dispatch: Dispatch = "tag",
         join: Join = "all",
         sampling: Sampling = Sampling(),
+        prices: Prices | None = None,
     ) -> None:
         self.engine = open_engine(engine)
         self._routing = Routing(executors)
@@ -110,6 +113,7 @@ class Sprint:
         self._dispatch: Dispatch = dispatch
         self._join: Join = join
         self._sampling = sampling
+        self._prices = prices
         self._users = 0
         self._opening = anyio.Lock()
 
@@ -239,4 +243,5 @@ class Sprint:
             sampling=self._sampling,
             emit=emit,
             recorded=resumed,
+            prices=self._prices,
         )

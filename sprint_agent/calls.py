@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol
 
 import anyio
 
 from sprint_agent import events, retry
+from sprint_agent.account import Tally
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import (
     Delta,
@@ -24,76 +24,10 @@ from sprint_agent.engines.base import (
     Finish,
     Request,
     Sampling,
-    TokenUsage,
 )
 from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import Limits, Slots, TokenLedger
-from sprint_agent.result import Execution, Prompt, add
-
-
-class OutOfTokens(Exception):
-    """The run's token budget is used up. Internal: it becomes a limit, or a failed execution."""
-
-
-class Tally:
-    """What calls have cost so far, those under way included, and what those of its `children` have."""
-
-    def __init__(self) -> None:
-        self._ended: list[TokenUsage] = []
-        self._open: dict[int, tuple[int, int]] = {}
-        self._children: list[Tally] = []
-
-    @property
-    def usage(self) -> TokenUsage:
-        """The sum of all calls. Of a call that was left early, what had arrived counts."""
-        under_way = (TokenUsage(*counts) for counts in self._open.values())
-        return add([*self._ended, *under_way, *(child.usage for child in self._children)])
-
-    def child(self) -> Tally:
-        """A tally of its own, whose calls count here too."""
-        child = Tally()
-        self._children.append(child)
-        return child
-
-    def begin(self, call: int, prompt_tokens: int) -> None:
-        """A call is sent."""
-        self._open[call] = (prompt_tokens, 0)
-
-    def receive(self, call: int, delta: Delta) -> None:
-        """A delta has come. Without ids, it counts as one token until the engine says better."""
-        prompt_tokens, arrived = self._open[call]
-        self._open[call] = (prompt_tokens, arrived + (len(delta.ids) or 1))
-
-    def end(self, call: int, usage: TokenUsage | None) -> int:
-        """A call has ended, with the engine's own count or without; returns its tokens."""
-        self._ended.append(usage or TokenUsage(*self._open[call]))
-        del self._open[call]
-        return self._ended[-1].completion_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a run draws on, and where it is counted. `run` names it: those around it, then itself."""
-
-    run: str
-    ledger: TokenLedger
-    slots: Slots
-    tally: Tally
-
-    @classmethod
-    def open(cls, limits: Limits) -> Self:
-        """The account of a run that stands for itself."""
-        run = uuid.uuid4().hex[:8]
-        return cls(run, TokenLedger(limits.tokens), Slots(limits.concurrency), Tally())
-
-    def nested(self, name: str, limits: Limits, tally: Tally) -> Account:
-        """The account of a run inside this one: its own limits within this one's, on `tally`."""
-        return Account(
-            f"{self.run}/{name}",
-            TokenLedger(limits.tokens, self.ledger),
-            Slots(limits.concurrency, self.slots),
-            tally,
-        )
+from sprint_agent.limits import Budget, Exhausted
+from sprint_agent.result import Execution, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +96,7 @@ def digest(context: Snapshot) -> str:
 
 
 class Caller:
-    """Calls the engine of a run on the run's token budget.
+    """Calls the engine of a run on the run's budget.
 
     `executors` are those of the run.
     """
@@ -170,7 +104,7 @@ class Caller:
     def __init__(
         self,
         engine: Engine,
-        ledger: TokenLedger,
+        budget: Budget,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         *,
@@ -178,7 +112,7 @@ class Caller:
         recorded: Recorded | None = None,
     ) -> None:
         self._engine = engine
-        self._ledger = ledger
+        self._budget = budget
         self._emit = emit
         self._now = now
         self._executors = executors
@@ -188,7 +122,7 @@ class Caller:
     async def stream(self, call: Call, reader: Reader) -> Finish | None:
         """Sends a request, again where it fails for a while only, and hands its deltas to `reader`.
 
-        Returns the finish, or None where the reader had enough. Raises OutOfTokens where the budget
+        Returns the finish, or None where the reader had enough. Raises Exhausted where the budget
         ends the call, and what the engine raises.
         """
         tries = 0
@@ -208,11 +142,9 @@ class Caller:
             await anyio.sleep(pause)
 
     async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
-        granted = self._ledger.reserve(call.sampling.max_tokens)
-        if granted == 0:
-            raise OutOfTokens
         context = reader.context()
-        sampling = replace(call.sampling, max_tokens=granted)
+        grant = self._budget.reserve(len(context.ids or ()), call.sampling.max_tokens)
+        sampling = replace(call.sampling, max_tokens=grant.tokens)
         prompt = digest(context)
         self._emit(
             events.CallStarted(
@@ -239,10 +171,12 @@ class Caller:
             raise
         finally:
             used = reader.tally.end(number, finish.usage if finish else None)
-            self._ledger.settle(granted, used)
+            self._budget.settle(
+                grant, used.prompt_tokens, used.completion_tokens, used.cached_tokens
+            )
             self._emit(events.CallEnded(self._now(), number, finish, failure))
-        if finish and finish.reason == "length" and granted < call.sampling.max_tokens:
-            raise OutOfTokens
+        if finish and finish.reason == "length" and grant.bound is not None:
+            raise Exhausted(grant.bound)
         return finish
 
     async def _read(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, cast
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Call, OutOfTokens, Tally
+from sprint_agent.account import Tally
+from sprint_agent.calls import Call
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import Delta, Sampling, TokenUsage
 from sprint_agent.executors.base import Generated, Nested, Task, text_of
-from sprint_agent.limits import Place
+from sprint_agent.limits import Exhausted
+from sprint_agent.places import Place
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class _Work:
 
     @property
     def tokens_left(self) -> int | None:
-        return self._setting.account.ledger.left
+        return self._setting.account.budget.tokens_left
 
     async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
@@ -159,8 +161,8 @@ def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
 
 def _reason(error: BaseException) -> str:
     cause = _alone(error)
-    if isinstance(cause, OutOfTokens):
-        return "the run's token budget is used up"
+    if isinstance(cause, Exhausted):
+        return str(cause)
     return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
 
 

@@ -1,172 +1,173 @@
-"""What a run may use up. Limits are real: the deadline bounds the whole run, tokens are reserved.
+"""What a run may use up. Limits are real: the deadline bounds the whole run, budgets are reserved.
 
-A nested run draws on the ledger and on the places of the run that it is part of, besides its own.
+A nested run draws on the budget of the run that it is part of, besides its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Generic, Literal, TypeVar
 
-import anyio
+LimitName = Literal["deadline", "tokens", "executions", "cost"]
+"""The limits that end a run. (The one on stages makes the planner answer.)"""
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds of one run.
 
-    `deadline` is in seconds from its start. `tokens` bounds all that is generated. At most `stages`
-    turns of the planner; the last one is made to answer (12 in the paper). `concurrency` bounds the
-    executions of a run at the same time. None is no bound.
+    `deadline` is in seconds from its start. `tokens` bounds all that is generated, and `cost` what
+    that and the prompts cost, by the agent's prices. At most `stages` turns of the planner; the last
+    one is made to answer (12 in the paper). `executions` bounds those that begin, and `concurrency`
+    those of a run at the same time. None is no bound.
 
     Raises ValueError for a bound that is not positive.
     """
 
     deadline: float | None = None
     tokens: int | None = None
+    cost: float | None = None
     stages: int = 12
+    executions: int | None = None
     concurrency: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("deadline", "tokens", "stages", "concurrency"):
-            bound = getattr(self, name)
+        for field in fields(self):
+            bound = getattr(self, field.name)
             if bound is not None and bound <= 0:
-                raise ValueError(f"the limit {name} must be positive, not {bound}")
+                raise ValueError(f"the limit {field.name} must be positive, not {bound}")
 
 
-class TokenLedger:
-    """The tokens of a run: reserved before a call is sent, settled when it has ended.
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million tokens cost, in any currency: of prompts, of cached prompts, of answers."""
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """What so many tokens cost; `cached_tokens` are among the `prompt_tokens`."""
+        cached = self.prompt if self.cached is None else self.cached
+        prompt = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
+        return (prompt + completion_tokens * self.completion) / 1e6
+
+
+class Exhausted(Exception):
+    """A part of a run's budget is used up. Internal: it ends the run, or fails an execution."""
+
+    def __init__(self, limit: LimitName) -> None:
+        super().__init__(f"the run's limit on {limit} is reached")
+        self.limit: LimitName = limit
+
+
+class Ledger(Generic[N]):
+    """A quantity that calls use up: reserved before one is sent, settled when it has ended.
 
     So the budget is never overshot, however many calls are under way. What is reserved is also
     reserved with `parent`, the ledger of the run that this one is part of.
     """
 
-    def __init__(self, budget: int | None, parent: TokenLedger | None = None) -> None:
+    def __init__(self, budget: N | None, parent: Ledger[N] | None = None) -> None:
         self._budget = budget
         self._parent = parent
-        self._reserved = 0
-        self._used = 0
+        self._gone: N | Literal[0] = 0
 
     @property
-    def used(self) -> int:
-        """Tokens of the calls that have ended."""
-        return self._used
+    def used(self) -> N | Literal[0]:
+        """What is used up or reserved."""
+        return self._gone
 
     @property
-    def left(self) -> int | None:
-        """Tokens that a call could reserve now; None where there is no bound."""
-        bounds = [self._parent.left] if self._parent else []
+    def left(self) -> N | None:
+        """What could be reserved now; None where there is no bound."""
+        bounds: list[N] = []
+        if self._parent is not None and self._parent.left is not None:
+            bounds.append(self._parent.left)
         if self._budget is not None:
-            bounds.append(max(0, self._budget - self._used - self._reserved))
-        return min((bound for bound in bounds if bound is not None), default=None)
+            bounds.append(max(self._budget - self._gone, self._budget - self._budget))
+        return min(bounds, default=None)
 
-    def reserve(self, wanted: int) -> int:
-        """Reserves up to `wanted` tokens; returns how many, 0 where none are left."""
+    def reserve(self, wanted: N) -> N:
+        """Reserves up to `wanted`; returns how much, 0 where none is left."""
         left = self.left
         granted = wanted if left is None else min(wanted, left)
-        self._reserve(granted)
+        self._move(granted)
         return granted
 
-    def settle(self, granted: int, used: int) -> None:
+    def settle(self, granted: N, used: N) -> None:
         """Ends a call: what it did not use of its reservation is free again."""
-        self._reserved -= granted
-        self._used += used
+        self._move(used - granted)
+
+    def _move(self, amount: N) -> None:
+        self._gone = self._gone + amount
         if self._parent is not None:
-            self._parent.settle(granted, used)
-
-    def _reserve(self, granted: int) -> None:
-        self._reserved += granted
-        if self._parent is not None:
-            self._parent._reserve(granted)
+            self._parent._move(amount)
 
 
-class Slots:
-    """Places for executions that run at the same time, given in the order in which they ask.
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a call may use: `tokens` to generate, for at most `cost`. `bound` is what cut it down."""
 
-    An execution of a nested run needs a place in that run and one in each run around it.
-    """
-
-    def __init__(self, total: int | None, parent: Slots | None = None) -> None:
-        self._limiter = anyio.CapacityLimiter(total) if total else None
-        self._parent = parent
-        self._released: Place | None = None
-
-    @asynccontextmanager
-    async def take(self, stage: int, number: int) -> AsyncGenerator[Place]:
-        """A place for execution `number` of `stage`, while entered."""
-        place = Place(self, stage, number)
-        before = await self.acquire(place)
-        if before is not None and before.slots is self and before.stage == stage:
-            place.after = before.number
-        place.held = True
-        try:
-            yield place
-        finally:
-            if place.held:
-                self.release(place)
-
-    async def acquire(self, place: Place) -> Place | None:
-        """Waits for a place here and in the runs around; says whose it was, if it had to wait."""
-        before: Place | None = None
-        if self._limiter is not None:
-            waits = self._limiter.available_tokens < 1
-            await self._limiter.acquire_on_behalf_of(place)
-            before = self._released if waits else None
-        if self._parent is not None:
-            # From the inside outwards, always: whoever waits holds only what the others do not need.
-            try:
-                before = await self._parent.acquire(place) or before
-            except BaseException:
-                self._release_here(place)
-                raise
-        return before
-
-    def release(self, place: Place) -> None:
-        """Gives the place back, here and in the runs around."""
-        if self._parent is not None:
-            self._parent.release(place)
-        self._release_here(place)
-
-    def _release_here(self, place: Place) -> None:
-        if self._limiter is not None:
-            self._released = place
-            self._limiter.release_on_behalf_of(place)
+    tokens: int
+    cost: float
+    bound: LimitName | None
 
 
-class Place:
-    """The place of one execution. `after` is the number of the one for whose end it had to wait."""
+class Budget:
+    """All that a run may use up and that calls must not overshoot: tokens, executions, cost."""
 
-    def __init__(self, slots: Slots, stage: int, number: int) -> None:
-        self.slots = slots
-        self.stage = stage
-        self.number = number
-        self.after: int | None = None
-        self.held = False
-        self._borrowers = 0
-        self._returning = False
+    def __init__(
+        self, limits: Limits, prices: Prices | None = None, parent: Budget | None = None
+    ) -> None:
+        if limits.cost is not None and prices is None:
+            raise ValueError("a limit on cost needs prices: Sprint(…, prices=Prices(…))")
+        self._prices = prices
+        self._tokens = Ledger(limits.tokens, parent and parent._tokens)
+        self._executions = Ledger(limits.executions, parent and parent._executions)
+        self._cost = Ledger(limits.cost, parent and parent._cost)
 
-    @asynccontextmanager
-    async def lent(self) -> AsyncGenerator[None]:
-        """Gives the place to others for a while: a nested run's executions need it themselves."""
-        self._borrowers += 1
-        if self.held:
-            self.held = False
-            self.slots.release(self)
-        try:
-            yield
-        finally:
-            self._borrowers -= 1
-            if self._borrowers == 0 and not self._returning:
-                await self._take_back()
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that a call could generate now; None where there is no bound."""
+        return self._tokens.left
 
-    async def _take_back(self) -> None:
-        self._returning = True
-        try:
-            await self.slots.acquire(self)
-        finally:
-            self._returning = False
-        self.held = self._borrowers == 0
-        if not self.held:
-            # It was lent anew while this one waited for it.
-            self.slots.release(self)
+    def nested(self, limits: Limits) -> Budget:
+        """The budget of a run inside this one: its own limits, within this one's."""
+        return Budget(limits, self._prices, self)
+
+    def begin_execution(self) -> None:
+        """Takes one execution off the budget. Raises Exhausted where none is left."""
+        if self._executions.reserve(1) == 0:
+            raise Exhausted("executions")
+
+    def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
+        """Reserves up to `wanted` tokens of an answer; raises Exhausted where not even one is left.
+
+        `prompt_tokens` are 0 where the engine takes text: the cost of such prompts is known only
+        when the call has ended.
+        """
+        granted, bound = wanted, None
+        if (left := self._tokens.left) is not None and left < granted:
+            granted, bound = left, "tokens"
+        money = self._cost.left
+        if money is not None and self._prices is not None:
+            beyond_prompt = money - self._prices.cost(prompt_tokens, 0)
+            each = self._prices.cost(0, 1)
+            affordable = int(beyond_prompt / each) if each else granted
+            if beyond_prompt < 0 or affordable < granted:
+                granted, bound = (0 if beyond_prompt < 0 else affordable), "cost"
+        if granted <= 0:
+            raise Exhausted(bound or "tokens")
+        cost = self._prices.cost(prompt_tokens, granted) if self._prices else 0.0
+        self._tokens.reserve(granted)
+        self._cost.reserve(cost)
+        return Grant(granted, cost, bound)
+
+    def settle(self, grant: Grant, prompt_tokens: int, used: int, cached_tokens: int) -> None:
+        """Ends a call: what it did not use of its grant is free again."""
+        self._tokens.settle(grant.tokens, used)
+        cost = self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
+        self._cost.settle(grant.cost, cost)

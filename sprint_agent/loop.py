@@ -17,14 +17,15 @@ from collections.abc import Callable
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Account, Caller, OutOfTokens, Recorded
+from sprint_agent.account import Account
+from sprint_agent.calls import Caller, Recorded
 from sprint_agent.context import Context
 from sprint_agent.engines.base import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
 from sprint_agent.executors import Nested, Routing
 from sprint_agent.join import Join
-from sprint_agent.limits import Limits
-from sprint_agent.result import LimitName, Result, Stage, add
+from sprint_agent.limits import Exhausted, LimitName, Limits, Prices
+from sprint_agent.result import Result, Stage, add
 from sprint_agent.turn import Dispatch, Setting, TurnRun
 
 
@@ -45,8 +46,10 @@ class Loop:
         emit: Callable[[events.Event], None],
         recorded: Recorded | None = None,
         account: Account | None = None,
+        prices: Prices | None = None,
     ) -> None:
-        account = account or Account.open(limits)
+        account = account or Account.open(limits, prices)
+        self._prices = prices
         self._limits = limits
         self._emit = emit
         self._began = anyio.current_time() - (recorded.seconds if recorded else 0.0)
@@ -58,7 +61,7 @@ class Loop:
             sampling=sampling,
             caller=Caller(
                 engine,
-                account.ledger,
+                account.budget,
                 emit,
                 self._now,
                 executors=routing.cards,
@@ -89,8 +92,8 @@ class Loop:
         with anyio.move_on_after(self._left()) as scope:
             try:
                 answer = await self._turns()
-            except OutOfTokens:
-                limit = "tokens"
+            except Exhausted as exhausted:
+                limit = exhausted.limit
         if scope.cancelled_caught:
             limit = "deadline"
         if limit is not None:
@@ -103,6 +106,7 @@ class Loop:
             final=add(self._rest),
             seconds=self._now(),
             limit=limit,
+            prices=self._prices,
         )
         self._emit(events.RunEnded(self._now(), result))
         return result
@@ -159,6 +163,7 @@ class Loop:
             sampling=sampling,
             emit=_ignore,
             account=account,
+            prices=self._prices,
         )
         return await loop.run(nested.question)
 

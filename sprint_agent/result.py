@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from sprint_agent.engines.base import TokenUsage
 from sprint_agent.errors import LimitReached
+from sprint_agent.limits import LimitName, Prices
 
 ExecutionStatus = Literal["done", "failed", "stopped"]
-LimitName = Literal["deadline", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class Result:
     `answer` is what stood in `\\boxed{…}` (all of the final answer, where nothing did); None where a
     limit ended the run before, and then `limit` names it. `text` is the whole context at the end.
     `final` is what the last turn cost. `seconds` are those from the question to the answer.
+    `prices` are those of the agent's engine, where it was told them.
     """
 
     question: str
@@ -121,6 +122,7 @@ class Result:
     final: TokenUsage
     seconds: float
     limit: LimitName | None = None
+    prices: Prices | None = None
 
     @property
     def usage(self) -> Usage:
@@ -135,6 +137,14 @@ class Result:
             prompt_tokens=sum(call.prompt_tokens for call in calls),
             cached_tokens=sum(call.cached_tokens for call in calls),
         )
+
+    @property
+    def cost(self) -> float | None:
+        """What the run cost, by the agent's prices; None where there are none."""
+        used = self.usage
+        if self.prices is None:
+            return None
+        return self.prices.cost(used.prompt_tokens, used.total_tokens, used.cached_tokens)
 
     @property
     def parallelization_ratio(self) -> float:
@@ -156,6 +166,7 @@ class Result:
             "limit": self.limit,
             "stages": [_stage_json(stage) for stage in self.stages],
             "usage": asdict(self.usage),
+            "cost": self.cost,
             "parallelization_ratio": self.parallelization_ratio,
             "seconds": self.seconds,
         }

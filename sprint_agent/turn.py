@@ -15,7 +15,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from sprint_agent import events, grammar
-from sprint_agent.calls import Account, Call, Caller, Recorded
+from sprint_agent.account import Account
+from sprint_agent.calls import Call, Caller, Recorded
 from sprint_agent.context import Context, Snapshot, Turn
 from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
 from sprint_agent.errors import PlanError
@@ -84,7 +85,7 @@ class TurnRun:
     async def run(self) -> None:
         """Runs the turn and its executions to their end.
 
-        Raises PlanError, EngineError and OutOfTokens as the planner's own calls do; executions
+        Raises PlanError, EngineError and Exhausted as the planner's own calls do; executions
         raise nothing.
         """
         async with anyio.create_task_group() as group:
@@ -204,6 +205,7 @@ class TurnRun:
         assert self._group is not None
         pending, self._pending = self._pending, []
         for closed in pending:
+            self._setting.account.budget.begin_execution()
             number = len(self._prompts) + 1
             tokens = self.tally.usage.completion_tokens
             prompt = Prompt(number, closed.text, closed.executor, tokens)

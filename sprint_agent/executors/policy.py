@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from sprint_agent.calls import OutOfTokens
 from sprint_agent.errors import PromptError
 from sprint_agent.executors.base import Executor, Generated, JsonSchema, Task, text_of
+from sprint_agent.limits import Exhausted
 
 CACHED_CHARACTERS = 8_000_000
 """What a pure executor's cache holds at most; what was used longest ago makes room."""
@@ -92,7 +92,7 @@ class _PolicyExecutor:
             return await self._own(task)
         try:
             return await self._own(task)
-        except (PromptError, OutOfTokens):
+        except (PromptError, Exhausted):
             raise
         except Exception as error:
             task.logger.warning("%s failed, %s takes over: %r", self.name, fallback.name, error)
@@ -123,7 +123,7 @@ class _PolicyExecutor:
             flight.text = text_of(outcome)
             state.cache.put(task.prompt, flight.text)
             return outcome
-        except OutOfTokens:
+        except Exhausted:
             raise
         except Exception as error:
             flight.error = error
@@ -137,7 +137,7 @@ class _PolicyExecutor:
         for attempt in range(1, self._policy.retries + 1):
             try:
                 return await self._attempt(task)
-            except (PromptError, OutOfTokens):
+            except (PromptError, Exhausted):
                 raise
             except Exception as error:
                 task.logger.warning("%s failed at attempt %d: %r", self.name, attempt, error)

@@ -26,7 +26,8 @@ from sprint_agent import (
     executor,
     first_success,
 )
-from sprint_agent.limits import Place, Slots, TokenLedger
+from sprint_agent.limits import Ledger
+from sprint_agent.places import Place, Slots
 from sprint_agent.testing import Say, ScriptedEngine
 from tests.script import answer, execution_of, plan
 
@@ -358,10 +359,10 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
     budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
 ) -> None:
     """Calls on a chain of ledgers, all under way until the last was reserved."""
-    ledgers = [TokenLedger(budget)]
+    ledgers = [Ledger(budget)]
     for inner in budgets:
-        ledgers.append(TokenLedger(inner, ledgers[-1]))
-    open_calls: list[tuple[TokenLedger, int, int]] = []
+        ledgers.append(Ledger(inner, ledgers[-1]))
+    open_calls: list[tuple[Ledger[int], int, int]] = []
     for depth, wanted, used in calls:
         ledger = ledgers[min(depth, len(ledgers) - 1)]
         left = ledger.left

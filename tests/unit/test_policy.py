@@ -23,8 +23,8 @@ from sprint_agent import (
     executor,
     with_policy,
 )
-from sprint_agent.calls import OutOfTokens
 from sprint_agent.executors import ModelExecutor, policy
+from sprint_agent.limits import Exhausted
 from sprint_agent.testing import ScriptedEngine
 from tests.script import Scripted, a_task, executed, plan
 
@@ -299,7 +299,7 @@ class TestPure:
             if calls == 1:
                 begun.set()
                 await go_on.wait()
-                raise OutOfTokens
+                raise Exhausted("tokens")
             return "mine"
 
         outcomes: list[object] = []
@@ -307,7 +307,7 @@ class TestPure:
         async def ask() -> None:
             try:
                 outcomes.append(await slow.execute(a_task("x")))
-            except OutOfTokens as error:
+            except Exhausted as error:
                 outcomes.append(type(error))
 
         async with anyio.create_task_group() as group:
@@ -316,7 +316,7 @@ class TestPure:
             group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
             go_on.set()
-        assert outcomes == [OutOfTokens, "mine"]
+        assert outcomes == [Exhausted, "mine"]
 
     async def test_ids_are_one_run_s_and_are_not_kept(self) -> None:
         shared = with_policy(ModelExecutor("thinks"), Policy(pure=True))

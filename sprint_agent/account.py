@@ -1,0 +1,73 @@
+"""What a run draws on, and what its calls have cost so far."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Self
+
+from sprint_agent.engines.base import Delta, TokenUsage
+from sprint_agent.limits import Budget, Limits, Prices
+from sprint_agent.places import Slots
+from sprint_agent.result import add
+
+
+class Tally:
+    """What calls have cost so far, those under way included, and what those of its `children` have."""
+
+    def __init__(self) -> None:
+        self._ended: list[TokenUsage] = []
+        self._open: dict[int, tuple[int, int]] = {}
+        self._children: list[Tally] = []
+
+    @property
+    def usage(self) -> TokenUsage:
+        """The sum of all calls. Of a call that was left early, what had arrived counts."""
+        under_way = (TokenUsage(*counts) for counts in self._open.values())
+        return add([*self._ended, *under_way, *(child.usage for child in self._children)])
+
+    def child(self) -> Tally:
+        """A tally of its own, whose calls count here too."""
+        child = Tally()
+        self._children.append(child)
+        return child
+
+    def begin(self, call: int, prompt_tokens: int) -> None:
+        """A call is sent."""
+        self._open[call] = (prompt_tokens, 0)
+
+    def receive(self, call: int, delta: Delta) -> None:
+        """A delta has come. Without ids, it counts as one token until the engine says better."""
+        prompt_tokens, arrived = self._open[call]
+        self._open[call] = (prompt_tokens, arrived + (len(delta.ids) or 1))
+
+    def end(self, call: int, usage: TokenUsage | None) -> TokenUsage:
+        """A call has ended, with the engine's own count or without; returns what it cost."""
+        self._ended.append(usage or TokenUsage(*self._open[call]))
+        del self._open[call]
+        return self._ended[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a run draws on, and where it is counted. `run` names it: those around it, then itself."""
+
+    run: str
+    budget: Budget
+    slots: Slots
+    tally: Tally
+
+    @classmethod
+    def open(cls, limits: Limits, prices: Prices | None) -> Self:
+        """The account of a run that stands for itself."""
+        run = uuid.uuid4().hex[:8]
+        return cls(run, Budget(limits, prices), Slots(limits.concurrency), Tally())
+
+    def nested(self, name: str, limits: Limits, tally: Tally) -> Account:
+        """The account of a run inside this one: its own limits within this one's, on `tally`."""
+        return Account(
+            f"{self.run}/{name}",
+            self.budget.nested(limits),
+            Slots(limits.concurrency, self.slots),
+            tally,
+        )
