@@ -47,6 +47,7 @@ from sprint_agent.executors import (
 )
 from sprint_agent.join import first_success
 from sprint_agent.limits import Limits, Prices
+from sprint_agent.paper import PaperMetrics, paper_metrics
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
 from sprint_agent.trace import Trace
 
@@ -68,6 +69,7 @@ __all__ = [
     "LimitReached",
     "Limits",
     "NestedExecutor",
+    "PaperMetrics",
     "PlanError",
     "PlanRepaired",
     "PlanText",
@@ -97,6 +99,7 @@ __all__ = [
     "Usage",
     "executor",
     "first_success",
+    "paper_metrics",
     "solve",
     "tool",
     "with_policy",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Self
 
-from sprint_agent.engines.base import Delta, TokenUsage
+from sprint_agent.engines.base import Delta, RunTag, TokenUsage
 from sprint_agent.limits import Budget, Limits, Prices
 from sprint_agent.places import Slots
 from sprint_agent.result import add
@@ -50,9 +51,13 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a run draws on, and where it is counted. `run` names it: those around it, then itself."""
+    """What a run draws on, and where it is counted.
+
+    `run` names it: those around it, then itself. `tag` is that of the outermost, for the engine.
+    """
 
     run: str
+    tag: RunTag
     budget: Budget
     slots: Slots
     tally: Tally
@@ -61,12 +66,14 @@ class Account:
     def open(cls, limits: Limits, prices: Prices | None) -> Self:
         """The account of a run that stands for itself."""
         run = uuid.uuid4().hex[:8]
-        return cls(run, Budget(limits, prices), Slots(limits.concurrency), Tally())
+        tag = RunTag(run, time.time())
+        return cls(run, tag, Budget(limits, prices), Slots(limits.concurrency), Tally())
 
     def nested(self, name: str, limits: Limits, tally: Tally) -> Account:
         """The account of a run inside this one: its own limits within this one's, on `tally`."""
         return Account(
             f"{self.run}/{name}",
+            self.tag,
             self.budget.nested(limits),
             Slots(limits.concurrency, self.slots),
             tally,

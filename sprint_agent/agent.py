@@ -18,8 +18,8 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
-from sprint_agent.engines import open_engine
-from sprint_agent.engines.base import Engine, Sampling
+from sprint_agent.engines import Place, open_engine
+from sprint_agent.engines.base import Sampling
 from sprint_agent.errors import TraceError
 from sprint_agent.executors import Executor, Routing
 from sprint_agent.join import Join
@@ -87,9 +87,10 @@ class Sprint:
 
     `engine` is an Engine, the URL of an SGLang server, `openai+URL#MODEL` for a chat model on an
     OpenAI-compatible server, or the folder of a Hugging Face model, which is then run in this
-    process. `dispatch` says when an executor starts: at the closing tag of its prompt
-    ("tag") or when the plan is whole ("stage"). `join` says when a stage ends: when all executions
-    are done ("all") or by `first_success(check)`. Any number of runs may go on at once.
+    process; of several, each run stays with one. `dispatch` says when an executor starts: at the
+    closing tag of its prompt ("tag") or when the plan is whole ("stage"). `join` says when a stage
+    ends: when all executions are done ("all") or by `first_success(check)`. Any number of runs may
+    go on at once.
 
     `prices` are what the engine's tokens cost, for `Limits.cost` and `Result.cost`.
 
@@ -98,7 +99,7 @@ class Sprint:
 
     def __init__(
         self,
-        engine: Engine | str | os.PathLike[str],
+        engine: Place | Sequence[Place],
         *,
         executors: Sequence[Executor] = (),
         limits: Limits = Limits(),

@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 
 from sprint_agent import events, retry
-from sprint_agent.account import Tally
+from sprint_agent.account import Account, Tally
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import (
     Delta,
@@ -26,7 +26,7 @@ from sprint_agent.engines.base import (
     Sampling,
 )
 from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import Budget, Exhausted
+from sprint_agent.limits import Exhausted
 from sprint_agent.result import Execution, Prompt
 
 
@@ -104,7 +104,7 @@ class Caller:
     def __init__(
         self,
         engine: Engine,
-        budget: Budget,
+        account: Account,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         *,
@@ -112,7 +112,7 @@ class Caller:
         recorded: Recorded | None = None,
     ) -> None:
         self._engine = engine
-        self._budget = budget
+        self._account = account
         self._emit = emit
         self._now = now
         self._executors = executors
@@ -143,7 +143,7 @@ class Caller:
 
     async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
         context = reader.context()
-        grant = self._budget.reserve(len(context.ids or ()), call.sampling.max_tokens)
+        grant = self._account.budget.reserve(len(context.ids or ()), call.sampling.max_tokens)
         sampling = replace(call.sampling, max_tokens=grant.tokens)
         prompt = digest(context)
         self._emit(
@@ -162,6 +162,7 @@ class Caller:
                 context.prompt,
                 sampling,
                 call.stop,
+                run=self._account.tag,
                 executors=self._executors,
                 complaint=call.complaint,
             )
@@ -171,7 +172,7 @@ class Caller:
             raise
         finally:
             used = reader.tally.end(number, finish.usage if finish else None)
-            self._budget.settle(
+            self._account.budget.settle(
                 grant, used.prompt_tokens, used.completion_tokens, used.cached_tokens
             )
             self._emit(events.CallEnded(self._now(), number, finish, failure))

@@ -61,7 +61,7 @@ class Loop:
             sampling=sampling,
             caller=Caller(
                 engine,
-                account.budget,
+                account,
                 emit,
                 self._now,
                 executors=routing.cards,

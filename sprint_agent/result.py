@@ -55,6 +55,11 @@ class Execution:
     parallel_tokens: int = 0
 
     @property
+    def seconds(self) -> float:
+        """How long it took, the waiting for a place left out."""
+        return 0.0 if self.started is None else self.ended - self.started
+
+    @property
     def sequential_tokens(self) -> int:
         """Tokens on its critical path: E_k of `Stage.sequential_tokens`."""
         return self.usage.completion_tokens - self.parallel_tokens
@@ -65,6 +70,7 @@ class Stage:
     """A plan, its prompts and, in their order, its executions.
 
     `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early.
+    `waited` are the seconds that executions still took when the plan was written.
     """
 
     number: int
@@ -73,6 +79,7 @@ class Stage:
     executions: tuple[Execution, ...]
     usage: TokenUsage
     ended_by: int | None = None
+    waited: float = 0.0
 
     @property
     def sequential_tokens(self) -> int:
@@ -139,6 +146,16 @@ class Result:
         )
 
     @property
+    def work_seconds(self) -> float:
+        """How long planner and executions were at work, added up: the run's seconds, one by one.
+
+        `seconds` is the critical path; this by that is what running side by side was worth.
+        """
+        executions = [execution for stage in self.stages for execution in stage.executions]
+        waited = sum(stage.waited for stage in self.stages)
+        return self.seconds - waited + sum(execution.seconds for execution in executions)
+
+    @property
     def cost(self) -> float | None:
         """What the run cost, by the agent's prices; None where there are none."""
         used = self.usage
@@ -169,6 +186,7 @@ class Result:
             "cost": self.cost,
             "parallelization_ratio": self.parallelization_ratio,
             "seconds": self.seconds,
+            "work_seconds": self.work_seconds,
         }
 
 

@@ -79,6 +79,7 @@ class TurnRun:
         self._ended_by: int | None = None
         self._prompts: list[Prompt] = []
         self._executions: dict[int, Execution] = {}
+        self._written: float | None = None
         self.tally = setting.account.tally.child()
         self.answer: str | None = None
 
@@ -92,6 +93,7 @@ class TurnRun:
             self._group = group
             try:
                 await self._write()
+                self._written = self._now()
                 self._dispatch_pending()
             except Exception as error:
                 self._fail(error)
@@ -124,6 +126,7 @@ class TurnRun:
             executions=tuple(executions),
             usage=self.tally.usage,
             ended_by=self._ended_by,
+            waited=0.0 if self._written is None else self._now() - self._written,
         )
 
     # --- the planner ------------------------------------------------------------------------------

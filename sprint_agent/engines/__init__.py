@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from sprint_agent.engines.base import Engine
 from sprint_agent.errors import EngineUnavailable
 
+Place = Engine | str | os.PathLike[str]
+"""What an engine can be named by: itself, a server's URL, or the folder of a model."""
 
-def open_engine(engine: Engine | str | os.PathLike[str]) -> Engine:
-    """The engine that is meant: an Engine itself, a server's URL, or the folder of a model.
+
+def open_engine(engine: Place | Sequence[Place]) -> Engine:
+    """The engine that is meant; several are a pool, of which each run stays with one.
 
     A plain URL is that of an SGLang server; `openai+URL#MODEL` is a chat model on an OpenAI-compatible
     one. Nothing is loaded or reached before the engine is entered. Raises EngineUnavailable where
     what the engine stands on is not installed, and where no model is named.
     """
+    if isinstance(engine, Sequence) and not isinstance(engine, str):
+        from sprint_agent.engines.pool import EnginePool
+
+        return EnginePool([open_engine(one) for one in engine])
     if not isinstance(engine, str | os.PathLike):
         return engine
     place = os.fspath(engine)

@@ -74,8 +74,18 @@ class ExecutorCard:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTag:
+    """The run that a request belongs to: its name, and when it began (seconds of the Unix epoch)."""
+
+    name: str
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One call: a prompt (ids for an engine with a tokenizer, else text), sampling and stops.
+
+    Requests of one `run` share a prefix; of runs that compete, older ones should go first.
 
     The rest is for an engine that prompts a chat model into the protocol, others pass over it:
     `executors`, beside the model, may be named in a plan, and `complaint` says why the last try at
@@ -86,6 +96,7 @@ class Request:
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     request_id: str = field(default_factory=new_request_id)
+    run: RunTag | None = None
     executors: tuple[ExecutorCard, ...] = ()
     complaint: str | None = None
 

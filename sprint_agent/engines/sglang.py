@@ -120,7 +120,10 @@ class SGLangEngine:
     @asynccontextmanager
     async def _generate(self, request: Request) -> AsyncGenerator[_Stream]:
         server = self._entered()
-        body = wire.request_body(request, server.tokenizer.vocab_size, server.context_length)
+        priority = wire.priority_of(request, server.state)
+        body = wire.request_body(
+            request, server.tokenizer.vocab_size, server.context_length, priority
+        )
         if request.request_id in self._running:
             raise RequestRefused(f"request {request.request_id} is running already")
         self._running.add(request.request_id)
@@ -148,8 +151,13 @@ class _Server:
     url: str
     tokenizer: Tokenizer
     context_length: int | None
-    incremental: bool
-    """Whether an event holds only the ids that are new, not all so far."""
+    state: dict[str, object]
+    """What it says of its settings."""
+
+    @property
+    def incremental(self) -> bool:
+        """Whether an event holds only the ids that are new, not all so far."""
+        return self.state.get("incremental_streaming_output") is True
 
 
 class _Stream:
@@ -303,9 +311,7 @@ async def _learn(
     # Prompts of max_req_input_len are refused: a few ids below the context, or what memory holds.
     lengths = (state.get("context_length"), state.get("max_req_input_len"))
     context = min((length for length in lengths if isinstance(length, int)), default=None)
-    return _Server(
-        client, url, tokenizer, context, state.get("incremental_streaming_output") is True
-    )
+    return _Server(client, url, tokenizer, context, state)
 
 
 async def _get(client: httpx2.AsyncClient, url: str, name: str) -> dict[str, object]:

@@ -23,8 +23,19 @@ class Chunk:
     finish: dict[str, object] | None
 
 
+def priority_of(request: Request, state: dict[str, object]) -> int | None:
+    """A request's priority, by which older runs go first; None where the server has none.
+
+    It counts in seconds: a run that is a little older does not push another's requests out.
+    """
+    if request.run is None or state.get("enable_priority_scheduling") is not True:
+        return None
+    began = int(request.run.began)
+    return began if state.get("schedule_low_priority_values_first") is True else -began
+
+
 def request_body(
-    request: Request, vocab_size: int, context_length: int | None
+    request: Request, vocab_size: int, context_length: int | None, priority: int | None = None
 ) -> dict[str, object]:
     """The body of `/generate`. RequestRefused or ContextTooLong for what cannot be run."""
     if len(request.request_id) != _ID_CHARACTERS:
@@ -46,12 +57,13 @@ def request_body(
     }
     if sampling.seed is not None:
         parameters["sampling_seed"] = sampling.seed
-    return {
+    body: dict[str, object] = {
         "rid": request.request_id,
         "input_ids": list(prompt),
         "sampling_params": parameters,
         "stream": True,
     }
+    return body if priority is None else body | {"priority": priority}
 
 
 def read_chunk(said: dict[str, object]) -> Chunk:

@@ -1,0 +1,131 @@
+"""Budgets of tokens, executions and cost: nothing is overshot, and what was finished is handed back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprint_agent import Limits, NestedExecutor, Prices, Sprint
+from sprint_agent.limits import Budget, Exhausted, Grant
+from sprint_agent.testing import Say, ScriptedEngine
+from tests.script import Scripted, answer, plan
+
+PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
+"""Two a token of a prompt, one where it is cached, ten a token of an answer."""
+
+
+def two_stages() -> Scripted:
+    turns: list[str | Say] = [plan("a", "b"), plan("c", "d", stage=2), answer("42")]
+    return Scripted(turns)
+
+
+@pytest.mark.anyio
+class TestExecutions:
+    @pytest.mark.parametrize("bound", [1, 2, 3])
+    async def test_no_more_begin_than_the_limit(self, bound: int) -> None:
+        agent = Sprint(ScriptedEngine(two_stages()), limits=Limits(executions=bound))
+        result = await agent.solve("What?")
+        assert result.limit == "executions"
+        assert result.answer is None
+        assert sum(len(stage.prompts) for stage in result.stages) == bound
+
+    async def test_as_many_as_the_limit_are_no_failure(self) -> None:
+        agent = Sprint(ScriptedEngine(two_stages()), limits=Limits(executions=4))
+        assert (await agent.solve("What?")).answer == "42"
+
+    async def test_those_of_nested_runs_count(self) -> None:
+        inner: list[str | Say] = [plan("x", "y"), answer("inner")]
+        outer: list[str | Say] = [plan("solve: deep", "b"), answer("outer")]
+
+        def script(prompt: str) -> str | Say:
+            return (inside if "deep\n</Question>" in prompt else outside)(prompt)
+
+        for bound, reached in [(4, None), (3, "executions")]:
+            inside, outside = Scripted(inner), Scripted(outer)
+            agent = Sprint(
+                ScriptedEngine(script),
+                executors=[NestedExecutor()],
+                limits=Limits(executions=bound),
+            )
+            result = await agent.solve("What?")
+            (nested, _) = result.stages[0].executions
+            assert nested.status == ("failed" if reached else "done")
+            assert result.answer == "outer"
+
+
+@pytest.mark.anyio
+class TestCost:
+    async def test_a_limit_on_cost_needs_prices(self) -> None:
+        agent = Sprint(ScriptedEngine(two_stages()), limits=Limits(cost=1.0))
+        with pytest.raises(ValueError, match="prices"):
+            await agent.solve("What?")
+
+    async def test_a_run_says_what_it_cost(self) -> None:
+        result = await Sprint(ScriptedEngine(two_stages()), prices=PRICES).solve("What?")
+        used = result.usage
+        fresh = used.prompt_tokens - used.cached_tokens
+        assert result.cost == 2 * fresh + used.cached_tokens + 10 * used.total_tokens
+        assert result.to_json()["cost"] == result.cost
+        assert (await Sprint(ScriptedEngine(two_stages())).solve("What?")).cost is None
+
+    async def test_it_is_never_overshot(self) -> None:
+        whole = await Sprint(ScriptedEngine(two_stages()), prices=PRICES).solve("What?")
+        assert whole.cost is not None
+        for share in range(1, 20):
+            limits = Limits(cost=whole.cost * share / 20)
+            engine = ScriptedEngine(two_stages())
+            result = await Sprint(engine, limits=limits, prices=PRICES).solve("What?")
+            assert result.cost is not None
+            assert result.cost <= whole.cost * share / 20
+            assert (result.limit == "cost") == (result.answer is None)
+
+
+CALLS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30), st.integers(0, 30))
+)
+
+
+@given(
+    st.none() | st.integers(1, 60),
+    st.none() | st.integers(1, 400),
+    st.none() | st.integers(1, 60),
+    CALLS,
+)
+def test_budgets_within_budgets_are_never_overdrawn(
+    tokens: int | None, cost: int | None, inner: int | None, calls: list[tuple[int, int, int, int]]
+) -> None:
+    """Calls on a chain of budgets, every third one ended at once, the others at the end."""
+    outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
+    chain = [outer, middle := outer.nested(Limits(tokens=inner)), middle.nested(Limits())]
+    spent = generated = 0
+    open_calls: list[tuple[Budget, Grant, int, int]] = []
+
+    def end(budget: Budget, grant: Grant, prompt: int, used: int) -> None:
+        budget.settle(grant, prompt, used, 0)
+
+    for number, (depth, prompt, wanted, written) in enumerate(calls):
+        try:
+            grant = chain[depth].reserve(prompt, wanted)
+        except Exhausted:
+            continue
+        assert 1 <= grant.tokens <= wanted
+        assert (grant.bound is None) == (grant.tokens == wanted)
+        used = min(written, grant.tokens)
+        spent += 2 * prompt + 10 * used
+        generated += used
+        if number % 3 == 0:
+            end(chain[depth], grant, prompt, used)
+        else:
+            open_calls.append((chain[depth], grant, prompt, used))
+    for call in open_calls:
+        end(*call)
+    assert tokens is None or generated <= tokens
+    assert cost is None or spent <= cost
+    if tokens is not None:
+        assert outer.tokens_left == tokens - generated
+
+
+def test_prices_count_a_million_tokens() -> None:
+    assert Prices(prompt=3.0, completion=15.0).cost(1_000_000, 2_000_000) == 33.0
+    assert Prices(prompt=3.0, completion=15.0, cached=0.3).cost(2_000_000, 0, 1_000_000) == 3.3
