@@ -275,6 +275,7 @@ def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
 ) -> None:
     working: Counter[Slots] = Counter()
     bounds: dict[Slots, int | None] = {}
+    room: dict[Slots, int] = {}
 
     async def execution(node: Node, number: int, around: tuple[Slots, ...]) -> None:
         async with around[-1].take(1, number) as place:
@@ -301,6 +302,7 @@ def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
     async def run(inner: Sequence[Node], total: int | None, around: tuple[Slots, ...]) -> None:
         slots = Slots(total, around[-1] if around else None)
         bounds[slots] = total
+        room[slots] = min(total or places, room[around[-1]] if around else places)
         async with anyio.create_task_group() as group:
             for number, node in enumerate(inner, 1):
                 group.start_soon(execution, node, number, (*around, slots))
@@ -318,9 +320,9 @@ def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
                 group.cancel_scope.cancel()
         # Every place was given back: as many as there are can be taken at once.
         with anyio.fail_after(20):
-            for slots, total in bounds.items():
+            for slots, free in room.items():
                 async with AsyncExitStack() as stack:
-                    for number in range(min(total or places, places)):
+                    for number in range(free):
                         await stack.enter_async_context(slots.take(2, number))
 
     anyio.run(main)
