@@ -22,6 +22,7 @@ from pathlib import Path
 
 from sprint_agent import EngineError, Limits, PlanError, Result, Sprint
 from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solver, verify
+from sprint_agent.engines.base import Sampling
 from sprint_agent.join import Join
 
 RFT_MODEL = Path(__file__).parent / "models" / "rft"
@@ -70,11 +71,10 @@ async def measure(
 ) -> AsyncIterator[Measured]:
     """Runs every method on every puzzle; `models` are the folders of "sprint" and "rft"."""
     async with AsyncExitStack() as stack:
-        agents = {
-            name: await stack.enter_async_context(solver.agent(folder))
-            for name, folder in models.items()
-        }
-        sprint, rft = agents["sprint"], agents["rft"]
+        sprint = await stack.enter_async_context(solver.agent(models["sprint"]))
+        # One chain of thought takes as many tokens as the context holds.
+        chain = Sampling(temperature=0.0)
+        rft = await stack.enter_async_context(solver.agent(models["rft"], sampling=chain))
         for agent in (sprint, rft):
             await _solve(agent, puzzles[0], "all", None)
         for puzzle in puzzles:

@@ -26,9 +26,9 @@ class CountdownData:
     `trajectories` in all, and how many of them are rendered as runs; one in `three_every` has three
     numbers, the others four. The planner learns from each run: of one in `waiting_every` by a run that
     waits for all executions, of the others by runs that end at the first success, `endings` of them
-    where there is one stage. Executors learn from the hit, and from up to `misses` openings of its
-    first stage that missed: those of later stages are the same work behind a context that is ten times
-    as long.
+    where there is one stage. Executors learn from the hit, from up to `misses` openings of its first
+    stage that missed, and from `late_misses` of the second: the same work behind a context that is ten
+    times as long, of which they must not learn that it always hits.
     """
 
     trajectories: int = 36_000
@@ -38,6 +38,7 @@ class CountdownData:
     waiting_every: int = 20
     endings: int = 2
     misses: int = 4
+    late_misses: int = 1
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -85,11 +86,13 @@ def rft_sample(packed: Packed) -> Sample:
 def _executors(packed: Packed, data: CountdownData, rng: random.Random) -> tuple[str, ...]:
     hits: list[str] = []
     misses: list[str] = []
+    late: list[str] = []
     for stage_number, stage in enumerate(packed.stages, 1):
         for number, task in enumerate((c for c in stage if c.prompt), 1):
             if task.visited:
                 if claim(task.execution) is not None:
                     hits.append(f"{stage_number}.{number}")
-                elif stage_number == 1:
-                    misses.append(f"{stage_number}.{number}")
-    return (*hits, *rng.sample(misses, min(data.misses, len(misses))))
+                else:
+                    (misses if stage_number == 1 else late).append(f"{stage_number}.{number}")
+    early = rng.sample(misses, min(data.misses, len(misses)))
+    return (*hits, *early, *rng.sample(late, min(data.late_misses, len(late))))

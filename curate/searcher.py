@@ -5,7 +5,7 @@ them and an operation), works through what the remaining numbers can make of it,
 target, and goes back to the next opening. Sums and differences come first; only when none of them
 leads to the target does it go on to products and quotients. It ends at the first hit.
 
-    a 11, b 7, c 5, d 3.
+    a 11, b 7, c 5, d 3 to 24.
     Sums and differences first.
     a + b = a 11 + b 7 = 18, c 5, d 3.
     5 + 3 = 8, and 18: + 26 high, - 10 low, * 144 high.
@@ -18,7 +18,7 @@ leads to the target does it go on to products and quotients. It ends at the firs
     Answer: 4 * 6 = \\boxed{(7 - 3) * (11 - 5)}
 
 The names make every number easy to find, from however far away; they go from the largest number to the
-smallest. The first line of an attempt is its opening and what that leaves; the second says that 8 and
+smallest, and are said anew before products and quotients. The first line of an attempt is its opening and what that leaves; the second says that 8 and
 18 are left, which make 26, 10 and 144. Each result is held against the target, aloud: that is what a
 model learns to tell a hit by. At a hit, results are replaced by what made them, until only the puzzle's
 own numbers stand.
@@ -91,10 +91,9 @@ class Search:
 
 
 def announcements(puzzle: Puzzle) -> tuple[str, ...]:
-    """What is said before each group of openings; before the first, the numbers get their names."""
+    """What is said before each group of openings: the numbers with their names, and the target."""
     named = ", ".join(term.named for term in _named(puzzle))
-    first, *rest = (text for text, _ in GROUPS)
-    return (f"{named}.\n{first}", *rest)
+    return tuple(f"{named} to {puzzle.target}.\n{text}" for text, _ in GROUPS)
 
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:

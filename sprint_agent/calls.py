@@ -139,7 +139,9 @@ class Caller:
                     raise
                 self._emit(events.CallRetried(self._now(), number, str(error), pause))
                 reader.discard()
-            await anyio.sleep(pause)
+            # What a trace holds is read in one go: a stage that ended early must not cut it short.
+            if pause > 0:
+                await anyio.sleep(pause)
 
     async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
         context = reader.context()

@@ -74,11 +74,12 @@ def solve(
     """
     puzzle = _puzzle(question, required=engine is None)
     limits = Limits() if engine else countdown.LIMITS
+    greedy = Sampling(temperature=0.0) if engine else countdown.SAMPLING
     agent = Sprint(
         engine or countdown.MODEL,
         limits=Limits(concurrency=1) if sequential else limits,
         dispatch="stage" if sequential else dispatch,
-        sampling=Sampling(temperature=0.0) if puzzle else Sampling(),
+        sampling=greedy if puzzle else Sampling(),
     )
     join: Join = countdown.solved(puzzle) if puzzle else "all"
     result = anyio.run(_run, agent, puzzle.question if puzzle else question, join, not json, trace)

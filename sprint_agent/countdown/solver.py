@@ -18,6 +18,8 @@ from sprint_agent.turn import Dispatch
 MODEL = Path(__file__).parent / "model"
 LIMITS = Limits(concurrency=6)
 """In this process, each further execution at a time makes every step dearer: six answer soonest."""
+SAMPLING = Sampling(max_tokens=512, temperature=0.0)
+"""Greedy. No plan or execution that the shipped model learned from has as many tokens."""
 
 
 def agent(
@@ -25,9 +27,10 @@ def agent(
     *,
     limits: Limits = LIMITS,
     dispatch: Dispatch = "tag",
+    sampling: Sampling = SAMPLING,
 ) -> Sprint:
     """An agent for Countdown questions, greedy; the shipped model drives it by default."""
-    return Sprint(engine, limits=limits, dispatch=dispatch, sampling=Sampling(temperature=0.0))
+    return Sprint(engine, limits=limits, dispatch=dispatch, sampling=sampling)
 
 
 def solved(puzzle: Puzzle) -> FirstSuccess:

@@ -162,8 +162,9 @@ class TestRendering:
             ):
                 assert verify(grammar.boxed(transcript.answer), puzzle)
 
-    def test_executors_learn_from_hits_and_from_misses_of_the_first_stage(self) -> None:
-        data = CountdownData(trajectories=40, misses=4)
+    def test_executors_learn_from_hits_and_from_misses(self) -> None:
+        data = CountdownData(trajectories=80, misses=4, late_misses=2)
+        late = False
         for number, packed in enumerate(trajectories(data, "train")):
             made = sprint_samples(packed, data, len, number)
             (sample,) = (s for s in made if s.learned != ("planner",))
@@ -172,8 +173,10 @@ class TestRendering:
             found = {(i, j): claim(stages[i - 1].executions[j - 1]) for i, j in places}
             assert any(found.values())
             misses = [stage for (stage, _), answer in found.items() if answer is None]
-            assert set(misses) <= {1}
-            assert len(misses) <= 4
+            assert misses.count(1) <= 4
+            assert misses.count(2) <= 2
+            late = late or 2 in misses
+        assert late
 
     def test_one_run_in_so_many_waits_and_the_others_end_early_several_times(self) -> None:
         data = CountdownData(trajectories=200, waiting_every=4, endings=3)

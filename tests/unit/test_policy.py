@@ -166,7 +166,7 @@ class TestRetries:
         result = await agent.solve("What?")
         assert result.limit == "tokens"
         errors = [e.error for e in result.stages[0].executions]
-        assert errors == ["the run's token budget is used up"] * 2
+        assert errors == ["the run's limit on tokens is reached"] * 2
         assert not caplog.records
 
 
