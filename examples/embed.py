@@ -15,7 +15,7 @@ from sprint_agent.countdown import Puzzle, solver
 
 async def main() -> Result:
     """Solves a puzzle, watching."""
-    puzzle = Puzzle((3, 1, 7, 5), 10)
+    puzzle = Puzzle((3, 5, 7, 11), 24)
     async with (
         solver.agent() as agent,
         agent.run(puzzle.question, join=solver.solved(puzzle)) as run,

@@ -12,8 +12,8 @@ import pytest
 
 from sprint_agent.countdown import Puzzle, solver, verify
 
-QUESTION = "Use 3, 1, 7 and 5 to make 10."
-PUZZLE = Puzzle((3, 1, 7, 5), 10)
+QUESTION = "Use 3, 5, 7 and 11 to make 24."
+PUZZLE = Puzzle((3, 5, 7, 11), 24)
 
 
 def sprint(*arguments: str) -> subprocess.CompletedProcess[str]:

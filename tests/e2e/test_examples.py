@@ -30,5 +30,5 @@ async def test_tools_programs_and_runs_within_runs(capsys: pytest.CaptureFixture
 async def test_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     result = await runpy.run_path(str(EXAMPLES / "embed.py"))["main"]()
     assert result.answer is not None
-    assert verify(result.answer, Puzzle((3, 1, 7, 5), 10))
+    assert verify(result.answer, Puzzle((3, 5, 7, 11), 24))
     assert "stage 1 ended" in capsys.readouterr().out

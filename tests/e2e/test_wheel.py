@@ -38,6 +38,6 @@ def test_it_solves_a_puzzle_in_an_empty_environment(wheel: Path, tmp_path: Path)
     binaries = tmp_path / "venv" / "bin"
     install = [binaries / "pip", "install", "-q", "torch==2.13.0", f"{wheel}[cli,local]"]
     subprocess.run(install, check=True, timeout=600, cwd=tmp_path)
-    command = [binaries / "sprint", "solve", "--json", "Use 3, 1, 7 and 5 to make 10."]
+    command = [binaries / "sprint", "solve", "--json", "Use 3, 5, 7 and 11 to make 24."]
     done = subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
     assert json.loads(done.stdout)["answer"]
