@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -25,8 +25,7 @@ from sprint_agent import (
     with_policy,
 )
 from sprint_agent.executors import ModelExecutor, policy
-from sprint_agent.testing import ScriptedEngine
-from tests.cancel.test_cancel_runs import cancelled_at
+from sprint_agent.testing import ScriptedEngine, cancel_everywhere
 from tests.script import a_task, answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -87,27 +86,40 @@ class Renamed:
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(concurrency=1, deadline=60, tokens=10_000)])
 @pytest.mark.parametrize("executors", [nested, shared, tried_again, in_a_thread])
-async def test_cancelling_at_every_step_leaves_nothing(
+async def test_cancelling_at_every_point_leaves_nothing(
     executors: Callable[[], Sequence[Executor]], limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "FIRST_PAUSE", 0.0)
     made = executors()
-    before = asyncio.all_tasks()
-    steps = 0
-    while True:
-        engine = ScriptedEngine(script)
-        agent = Sprint(engine, executors=made, limits=limits)
-        under_way = await cancelled_at(steps, lambda agent=agent: agent.solve("What?"))
-        assert engine.in_flight == 0, f"a request is left after a cancel at step {steps}"
-        assert asyncio.all_tasks() == before, f"a task is left after a cancel at step {steps}"
-        if not under_way:
-            break
-        steps += 1
-    assert steps > 50
+    engines: list[ScriptedEngine] = []
+
+    async def run() -> None:
+        engines.append(ScriptedEngine(script))
+        await Sprint(engines[-1], executors=made, limits=limits).solve("What?")
+
+    report = await cancel_everywhere(run, leaked={"requests": lambda: engines[-1].in_flight})
+    assert report.ok, str(report)
+    assert report.points > 50
     # Places and what others wait for are whole: the same executors still work.
     with anyio.fail_after(20):
         result = await Sprint(ScriptedEngine(script), executors=made).solve("What?")
     assert [e.status for e in result.stages[0].executions] == ["done"] * 3
+
+
+async def cancelled_at(step: int, run: Callable[[], Awaitable[object]]) -> bool:
+    """Cancels `run` after so many steps of the event loop; whether it was still under way."""
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                for _ in range(step):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+
+            group.start_soon(cancel)
+            await run()
+            group.cancel_scope.cancel()
+    return scope.cancelled_caught
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the executor is for POSIX")
