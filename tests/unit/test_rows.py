@@ -149,7 +149,8 @@ def test_decisions_are_told_apart_by_kind(reader: FileTokenizer) -> None:
         return reader.decode([i for i, k in zip(row.ids, row.kinds, strict=True) if k == kind])
 
     assert of_kind(DECISION) == " yes.\n"
-    assert of_kind(DECISION + 1) == packed.annotated.trajectory.answer
+    answer = packed.annotated.trajectory.answer
+    assert of_kind(DECISION + 1).endswith(f"\\boxed{{{answer}}}\n")
 
 
 @settings(max_examples=50, deadline=None)
