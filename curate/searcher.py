@@ -18,10 +18,10 @@ leads to the target does it go on to products and quotients. It ends at the firs
     Answer: 4 * 6 = \\boxed{(7 - 3) * (11 - 5)}
 
 The names make every number easy to find, from however far away; they go from the largest number to the
-smallest, and are said anew before products and quotients. The first line of an attempt is its opening and what that leaves; the second says that 8 and
-18 are left, which make 26, 10 and 144. Each result is held against the target, aloud: that is what a
-model learns to tell a hit by. At a hit, results are replaced by what made them, until only the puzzle's
-own numbers stand.
+smallest, and are said anew before products and quotients. The first line of an attempt is its opening
+and what that leaves; the second says that 8 and 18 are left, which make 26, 10 and 144. Each result is
+held against the target, aloud: that is what a model learns to tell a hit by. At a hit, results are
+replaced by what made them, until only the puzzle's own numbers stand.
 
 Only positive whole numbers up to `CAP` are followed (of 3,000 puzzles with four numbers from 1 to 13
 and targets up to 100, 99.97 % stay solvable so).
