@@ -24,7 +24,7 @@ app = cyclopts.App(help=__doc__)
 def countdown(
     *,
     out: Path = Path("runs/countdown"),
-    method: Literal["both", "sprint", "rft"] = "both",
+    part: Literal["both", "shared", "sprint", "rft"] = "both",
     tokens: int | None = None,
     threads: int | None = None,
 ) -> None:
@@ -33,26 +33,25 @@ def countdown(
     Parameters
     ----------
     out
-        The folder for data, checkpoints and models.
-    method
-        Which model to train. Both are trained side by side, each on half of the cores.
+        The folder for data, checkpoints and models. What stands there already is not made again.
+    part
+        What to train: both models, or the part of their training that they share, or what one adds.
     tokens
         The budget of each model, in training tokens, in place of the recipe's.
     threads
-        CPU threads of each training.
+        CPU threads, all cores by default. The models are trained side by side, each on half of them.
     """
     recipe = recipes.Recipe()
     if tokens is not None:
         recipe = replace(recipe, schedule=replace(recipe.schedule, tokens=tokens))
     recipes.prepare(recipe, out)
-    if method == "both":
-        threads = threads or max(1, (os.cpu_count() or 2) // 2)
-        given = ["--out", str(out), "--threads", str(threads)]
-        recipes.side_by_side([*given, *(["--tokens", str(tokens)] if tokens else [])])
+    if part == "both":
+        given = ["--tokens", str(tokens)] if tokens else []
+        recipes.both(out, threads or os.cpu_count() or 2, given)
         return
     if threads:
         torch.set_num_threads(threads)
-    print(recipes.train(recipe, out, method, lambda line: print(line, flush=True)))
+    recipes.train(recipe, out, part, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 Both models come from the same trajectories, start from the same weights and have the same budget of
 tokens; they differ in how the trajectories are rendered. RFT reads them as they were written. SPRINT
 does so too for the first part of its budget, and learns to plan and execute in the rest: like the
-models of the paper, it is a sequential reasoner before.
+models of the paper, it is a sequential reasoner before. That part is both methods', and is made once.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from transformers import PreTrainedModel
 
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
@@ -28,6 +30,8 @@ from train.rows import Row, RowBuilder
 
 Method = Literal["sprint", "rft"]
 METHODS: tuple[Method, ...] = ("sprint", "rft")
+Part = Literal["shared", "sprint", "rft"]
+"""A training: the part that both methods share, or what one of them adds to it."""
 VALIDATION = 100
 VALIDATION_SUFFIX = "-validation"
 
@@ -116,49 +120,69 @@ def rows(path: Path, builder: RowBuilder, longest: int, enough: int) -> tuple[li
     return kept, dropped
 
 
-def train(recipe: Recipe, folder: Path, method: Method, say: Callable[[str], None]) -> Path:
-    """Trains one method's model on prepared data; returns its Hugging Face folder."""
+def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) -> None:
+    """Makes one part of a training on prepared data; a method's ends in its Hugging Face folder.
+
+    A method goes on from the shared part where that was made before, and else begins from nothing.
+    """
     reader = FileTokenizer.load(folder / "tokenizer")
     builder = RowBuilder(reader, recipe.decisions)
-    longest = recipe.shape.context_length
     budget = recipe.schedule.tokens
 
-    def course(start: float, name: Method) -> sft.Course:
-        kept, dropped = rows(folder / f"{name}.jsonl", builder, longest, budget)
-        say(f"{name}: {len(kept)} rows, {dropped} longer than {longest} ids dropped")
-        return sft.Course(start, kept)
+    def read(name: str) -> list[Row]:
+        kept, dropped = rows(folder / f"{name}.jsonl", builder, recipe.shape.context_length, budget)
+        say(f"{name}: {len(kept)} rows, {dropped} that are too long were dropped")
+        return kept
 
-    courses = [course(0.0, "rft")]
-    if method == "sprint":
-        courses.append(course(recipe.sequential, "sprint"))
-    held_out, _ = rows(folder / f"{method}{VALIDATION_SUFFIX}.jsonl", builder, longest, budget)
-    end = reader.encode(tokenizer.END)
-    model = models.build(recipe.shape, reader.vocab_size, end[0], recipe.schedule.seed)
+    courses = [sft.Course(0.0, read("rft"))]
+    if part == "sprint":
+        courses.append(sft.Course(recipe.sequential, read("sprint")))
+    held_out = read(f"{'sprint' if part == 'sprint' else 'rft'}{VALIDATION_SUFFIX}")
+    end = reader.encode(tokenizer.END)[0]
+    model = models.build(recipe.shape, reader.vocab_size, end, recipe.schedule.seed)
+    checkpoints, shared = folder / f"{part}.checkpoints", folder / "shared.checkpoints"
+    if part != "shared" and shared.exists() and not checkpoints.exists():
+        shutil.copytree(shared, checkpoints)
 
     def report(step: dict[str, float]) -> None:
-        say(f"{method}: {json.dumps(step)}")
+        say(f"{part}: {json.dumps(step)}")
 
-    later = {
-        "sprint": (recipe.sequential, recipe.parallel_weights),
-        "rft": (recipe.calibrated, (1.0, 1.0)),
+    schedule = _schedule(recipe, part)
+    until = recipe.sequential if part == "shared" else 1.0
+    sft.train(model, courses, held_out, schedule, checkpoints, report, until)
+    if part != "shared":
+        _export(model, recipe, folder / "tokenizer", folder / part)
+
+
+def _schedule(recipe: Recipe, part: Part) -> sft.Schedule:
+    """The schedule of a training: up to the end of the shared part, it is the same for both methods."""
+    later: dict[Part, tuple[tuple[float, tuple[float, ...]], ...]] = {
+        "shared": (),
+        "sprint": ((recipe.sequential, recipe.parallel_weights),),
+        "rft": ((recipe.calibrated, (1.0, 1.0)),),
     }
-    weights = (*recipe.schedule.decision_weights, later[method])
-    schedule = replace(recipe.schedule, decision_weights=weights)
-    sft.train(model, courses, held_out, schedule, folder / f"{method}.checkpoints", report)
-    out = folder / method
+    weights = (*recipe.schedule.decision_weights, *later[part])
+    return replace(recipe.schedule, decision_weights=weights)
+
+
+def _export(model: PreTrainedModel, recipe: Recipe, words: Path, out: Path) -> None:
+    """Writes a trained model in the Hugging Face layout, with its tokenizer and its recipe."""
     model.to(torch.float32).save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (out / name).write_bytes((folder / "tokenizer" / name).read_bytes())
+        (out / name).write_bytes((words / name).read_bytes())
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    return out
 
 
-def side_by_side(arguments: Sequence[str]) -> None:
-    """Trains both methods at once, each in a process of its own on half of the cores."""
-    processes = [
-        subprocess.Popen([sys.executable, "-m", "train", "countdown", "--method", m, *arguments])
-        for m in METHODS
-    ]
+def both(folder: Path, threads: int, arguments: Sequence[str]) -> None:
+    """Makes both methods' models on prepared data, in processes of their own.
+
+    The shared part has all `threads`; then the methods go side by side, each on half of them.
+    """
+    command = [sys.executable, "-m", "train", "countdown", "--out", str(folder), *arguments]
+    if not any((folder / f"{method}.checkpoints").exists() for method in METHODS):
+        subprocess.run([*command, "--part", "shared", "--threads", str(threads)], check=True)
+    half = str(max(1, threads // 2))
+    processes = [subprocess.Popen([*command, "--part", m, "--threads", half]) for m in METHODS]
     try:
         failed = [process.wait() for process in processes]
     finally:

@@ -167,8 +167,9 @@ def train(
     schedule: Schedule,
     folder: Path,
     report: Callable[[dict[str, float]], None],
+    until: float = 1.0,
 ) -> None:
-    """Trains `model` in place, on each course in its turn, until the budget is used up.
+    """Trains `model` in place, on each course in its turn, until that share of the budget is used up.
 
     Every `REPORT_EVERY` steps `report` gets the progress, and a checkpoint goes to `folder`; a
     training that finds one there goes on from it.
@@ -195,11 +196,14 @@ def train(
         engine.step()
         done += batch.tokens
         steps += 1
-        if steps % REPORT_EVERY == 0:
+        last = done >= until * schedule.tokens
+        if steps % REPORT_EVERY == 0 or last:
             speed = (done - began_at) / (time.monotonic() - began)
             measured = evaluate(wrapped, validation, schedule.batch_tokens)
             engine.save_checkpoint(str(folder), client_state={"done": done, "steps": steps})
             report({"tokens": done, "tokens_per_second": speed, **measured})
+        if last:
+            break
 
 
 def batches_of(courses: Sequence[Course], schedule: Schedule) -> Iterator[tuple[Course, Batch]]:

@@ -47,8 +47,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    out = countdown.train(RECIPE, prepared, "sprint", said.append)
-    whole = weights(out)
+    countdown.train(RECIPE, prepared, "sprint", said.append)
+    whole = weights(prepared / "sprint")
     assert len(said) > 4
 
     class Interrupted(Exception):
@@ -68,16 +68,32 @@ def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_pa
     with pytest.raises(Interrupted):
         countdown.train(RECIPE, again, "sprint", stop_early)
     assert not (again / "sprint").exists()
-    resumed = weights(countdown.train(RECIPE, again, "sprint", said.append))
+    countdown.train(RECIPE, again, "sprint", said.append)
+    resumed = weights(again / "sprint")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_the_shared_part_is_what_either_method_begins_with(prepared: Path, tmp_path: Path) -> None:
+    parts, alone = tmp_path / "parts", tmp_path / "alone"
+    for folder in (parts, alone):
+        folder.mkdir()
+        for path in (*prepared.glob("*.jsonl"), prepared / "tokenizer"):
+            (folder / path.name).symlink_to(path)
+    countdown.train(RECIPE, parts, "shared", lambda line: None)
+    assert not (parts / "shared").exists()
+    for method in countdown.METHODS:
+        countdown.train(RECIPE, parts, method, lambda line: None)
+        countdown.train(RECIPE, alone, method, lambda line: None)
+        one, other = weights(parts / method), weights(alone / method)
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.anyio
 async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
     recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=10_000))
-    folder = countdown.train(recipe, prepared, "rft", lambda line: None)
-    async with LocalEngine(folder) as engine:
+    countdown.train(recipe, prepared, "rft", lambda line: None)
+    async with LocalEngine(prepared / "rft") as engine:
         prompt = tuple(engine.tokenizer.encode("Use 3, 5, 7 and 11 to make 24."))
         request = Request(prompt, Sampling(max_tokens=5, temperature=0.0))
         async with engine.generate(request) as stream:

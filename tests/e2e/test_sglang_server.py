@@ -1,0 +1,101 @@
+"""The engines on a real SGLang server, with the shipped model.
+
+Set SPRINT_SGLANG_PYTHON to the interpreter of an environment with SGLang (`.ci/sglang DIR` makes one).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+pytest.importorskip("httpx2")
+
+from benchmarks.sglang_server import sglang_server
+from sprint_agent import Sprint
+from sprint_agent.countdown import Puzzle, solver, verify
+from sprint_agent.engines.base import Engine, Request, RunTag, Sampling
+from sprint_agent.engines.openai import OpenAIEngine
+from sprint_agent.engines.openai_server import Mode
+from sprint_agent.engines.sglang import SGLangEngine
+from sprint_agent.testing import check_engine
+from sprint_agent.testing.conformance import CHECKS
+
+SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
+QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
+SEEDLESS = [check for check in CHECKS if check.__name__ != "same_seed_the_same"]
+"""Without its deterministic mode, which no CPU has, this server passes over seeds."""
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.slow,
+    pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no interpreter with SGLang"),
+]
+
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+"""The shipped model never saw a chat: this is enough for it to say something."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    template = tmp_path_factory.mktemp("chat") / "template.jinja"
+    template.write_text(TEMPLATE)
+    flags = ["--incremental-streaming-output", "--enable-priority-scheduling"]
+    flags += ["--chat-template", str(template)]
+    with sglang_server(Path(SGLANG), solver.MODEL, flags) as url:
+        yield url
+
+
+async def test_the_native_engine_conforms(url: str) -> None:
+    async with SGLangEngine(url) as engine:
+        prompts = [tuple(engine.tokenizer.encode(QUESTION))]
+        report = await check_engine(engine, prompts, checks=SEEDLESS)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("mode", ["completions", "chat"])
+async def test_the_openai_engine_conforms(url: str, mode: Mode) -> None:
+    engine = OpenAIEngine(f"{url}/v1", model=str(solver.MODEL), mode=mode)
+    async with engine as entered:
+        report = await check_engine(entered, [QUESTION], checks=SEEDLESS)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+async def test_a_puzzle_is_solved(url: str, ids: bool) -> None:
+    puzzle = Puzzle((3, 5, 7, 11), 24)
+    engine: Engine = SGLangEngine(url)
+    if not ids:
+        engine = OpenAIEngine(f"{url}/v1", model=str(solver.MODEL), mode="completions")
+    result = await solver.agent(engine).solve(puzzle.question, join=solver.solved(puzzle))
+    assert verify(result.answer or "", puzzle)
+    assert result.stages[0].ended_by is not None
+    if ids:
+        assert result.usage.cached_tokens > 0
+
+
+async def test_prefixes_are_shared_by_the_servers_of_a_pool(url: str) -> None:
+    """A pool of two engines on one server: every run stays with one."""
+    agent = Sprint([url, url], sampling=solver.SAMPLING)
+    puzzle = Puzzle((3, 5, 7, 11), 24)
+    async with agent, anyio.create_task_group() as group:
+
+        async def one() -> None:
+            result = await agent.solve(puzzle.question, join=solver.solved(puzzle))
+            assert verify(result.answer or "", puzzle)
+
+        for _ in range(3):
+            group.start_soon(one)
+
+
+async def test_older_runs_have_priority(url: str) -> None:
+    """The server takes the priority; what it does with it is its own."""
+    async with SGLangEngine(url) as engine:
+        prompt = tuple(engine.tokenizer.encode(QUESTION))
+        asked = Request(prompt, Sampling(max_tokens=4), run=RunTag("a", 1_700_000_000.5))
+        async with engine.generate(asked) as stream:
+            events = [event async for event in stream]
+    assert events
