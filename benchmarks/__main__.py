@@ -67,10 +67,15 @@ def countdown(
         }
         print(jsonlib.dumps(value))
         return
-    console = Console()
+    console = _console()
     console.print(tables.countdown(f"{len(drawn)} puzzles with {numbers} numbers", methods))
     for number, quarter in enumerate(quarters, 1):
         console.print(tables.countdown(f"Quarter {number} by RFT's length", quarter))
+
+
+def _console() -> Console:
+    """A console for tables: in a file, they are as wide as they need to be."""
+    return Console() if Console().is_terminal else Console(width=130)
 
 
 async def _measure(drawn: list[bench.Puzzle], models: dict[str, Path]) -> list[Measured]:
@@ -106,7 +111,7 @@ def overhead(*, json: _Flag = False) -> None:
     if json:
         print(jsonlib.dumps(timing.to_json(figures, sizes)))
         return
-    console = Console()
+    console = _console()
     for table in tables.overhead(timing.to_json(figures, sizes)):
         console.print(table)
 
@@ -164,7 +169,7 @@ def prefix(
     if json:
         print(jsonlib.dumps(caching.to_json(modes)))
     else:
-        Console().print(tables.prefix(f"{len(drawn)} puzzles with {numbers} numbers", modes))
+        _console().print(tables.prefix(f"{len(drawn)} puzzles with {numbers} numbers", modes))
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sprint_agent.engines.base import Finish, Request, Sampling, TokenUsage
+from sprint_agent.engines import sglang_wire as wire
+from sprint_agent.engines.base import Finish, Request, RunTag, Sampling, TokenUsage
 from sprint_agent.engines.sglang import SGLangEngine
 from sprint_agent.errors import (
     ContextTooLong,
@@ -219,3 +220,32 @@ async def test_a_finished_answer_leaves_its_connection_for_the_next() -> None:
         for _ in range(5):
             await read(engine, Request(PROMPT, GREEDY))
         assert server.connections == 1
+
+
+class TestPriority:
+    """Older runs first, where the server has priorities; elsewhere none is sent."""
+
+    OLDER, NEWER = (
+        Request(PROMPT, run=RunTag(name, began)) for name, began in [("a", 5), ("b", 9)]
+    )
+
+    def test_a_greater_number_goes_first(self) -> None:
+        state: dict[str, object] = {"enable_priority_scheduling": True}
+        older, newer = (wire.priority_of(r, state) for r in (self.OLDER, self.NEWER))
+        assert older is not None
+        assert newer is not None
+        assert older > newer
+
+    def test_unless_the_server_has_it_the_other_way_round(self) -> None:
+        state: dict[str, object] = {"enable_priority_scheduling": True}
+        state["schedule_low_priority_values_first"] = True
+        assert wire.priority_of(self.OLDER, state) == 5
+        assert wire.priority_of(self.NEWER, state) == 9
+
+    def test_without_a_run_or_without_priorities_there_is_none(self) -> None:
+        assert wire.priority_of(self.OLDER, {}) is None
+        assert wire.priority_of(Request(PROMPT), {"enable_priority_scheduling": True}) is None
+
+    def test_it_stands_in_the_body_where_there_is_one(self) -> None:
+        assert wire.request_body(self.OLDER, 128, None, -5)["priority"] == -5
+        assert "priority" not in wire.request_body(self.OLDER, 128, None)
