@@ -23,8 +23,8 @@ and what that leaves; the second says that 8 and 18 are left, which make 26, 10 
 held against the target, aloud: that is what a model learns to tell a hit by. At a hit, results are
 replaced by what made them, until only the puzzle's own numbers stand.
 
-Only positive whole numbers up to `CAP` are followed (of 3,000 puzzles with four numbers from 1 to 13
-and targets up to 100, 99.97 % stay solvable so).
+Only positive whole numbers up to `CAP` are followed: of 1,500 solvable puzzles with four numbers from 1
+to 13 and targets up to 100, it found an answer to all but 5.
 """
 
 from __future__ import annotations

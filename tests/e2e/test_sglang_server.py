@@ -77,8 +77,8 @@ async def test_a_puzzle_is_solved(url: str, ids: bool) -> None:
         assert result.usage.cached_tokens > 0
 
 
-async def test_prefixes_are_shared_by_the_servers_of_a_pool(url: str) -> None:
-    """A pool of two engines on one server: every run stays with one."""
+async def test_several_runs_on_a_pool(url: str) -> None:
+    """Two engines on one server: that each run stays with one is tested without a server."""
     agent = Sprint([url, url], sampling=solver.SAMPLING)
     puzzle = Puzzle((3, 5, 7, 11), 24)
     async with agent, anyio.create_task_group() as group:
@@ -91,8 +91,8 @@ async def test_prefixes_are_shared_by_the_servers_of_a_pool(url: str) -> None:
             group.start_soon(one)
 
 
-async def test_older_runs_have_priority(url: str) -> None:
-    """The server takes the priority; what it does with it is its own."""
+async def test_the_server_takes_a_priority(url: str) -> None:
+    """What it does with it is its own; a server without priorities would be sent none."""
     async with SGLangEngine(url) as engine:
         prompt = tuple(engine.tokenizer.encode(QUESTION))
         asked = Request(prompt, Sampling(max_tokens=4), run=RunTag("a", 1_700_000_000.5))

@@ -38,7 +38,7 @@ async def test_an_executor_begins_while_the_plan_is_written() -> None:
         began.set()
         return "done"
 
-    first, second = plan("tool: a", "b").split("-----")
+    first = plan("tool: a", "b").partition("-----")[0]
     # The planner goes on only when the first executor is at work.
     turns: list[str | Say] = [Say(first, hang=True), answer("42")]
     agent = Sprint(ScriptedEngine(Scripted(turns)), executors=[tool])
@@ -48,7 +48,6 @@ async def test_an_executor_begins_while_the_plan_is_written() -> None:
                 if isinstance(event, events.ExecutionEnded):
                     break
     assert began.is_set()
-    assert second
 
 
 async def test_an_executor_that_always_fails_is_data() -> None:
