@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A chain of thought as it was written, in sequence, and the answer that it came to."""
+    """A chain of thought as it was written, in sequence, and the answer that it came to.
+
+    `source` says where it was read, such as "part.jsonl:17" (the line), or "part.jsonl:17#2" for the
+    second of several trajectories on one question.
+    """
 
     question: str
     text: str
     answer: str
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from any other trajectory, on every machine: a digest of its texts."""
+        return _digest(self.question, self.text)
+
+    @property
+    def question_key(self) -> str:
+        """The same for all trajectories on one question, however it is spaced."""
+        return _digest(" ".join(self.question.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +36,8 @@ class Component:
 
     `number` counts from 1 in the order of the text. `plan` is thought that decides, `prompt` the task
     that it hands on in the annotator's words ("" for a step that hands nothing on), `execution` the
-    work on that task. `parents` are the numbers of the steps whose outcome it needs, all smaller.
+    work on that task, and `comment` what the trajectory says about its outcome. `parents` are the
+    numbers of the steps whose outcome it needs, all smaller.
     A step with `visited` false was announced by the trajectory but not reached: the search had ended
     before. Its execution is what an executor would have written.
     """
@@ -29,6 +46,8 @@ class Component:
     plan: str = ""
     prompt: str = ""
     execution: str = ""
+    comment: str = ""
+    description: str = ""
     parents: frozenset[int] = frozenset()
     visited: bool = True
 
@@ -39,3 +58,9 @@ class Annotated:
 
     trajectory: Trajectory
     components: tuple[Component, ...]
+
+
+def _digest(*texts: str) -> str:
+    # Half a surrogate pair, which JSON can hold, has no UTF-8 of its own.
+    data = b"\0".join(text.encode("utf-8", "surrogatepass") for text in texts)
+    return hashlib.sha256(data).hexdigest()[:24]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import graph, samples, symbolic
+from curate import graph, samples
+from curate.countdown import symbolic
 from curate.countdown import CountdownData, sprint_samples, trajectories
 from curate.pack import pack, select
 from curate.render import first_success, sequential, waiting

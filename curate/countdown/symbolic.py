@@ -8,7 +8,7 @@ group that it did not reach are annotated too, as not visited.
 
 from __future__ import annotations
 
-from curate.searcher import announcements, openings, search, write
+from curate.countdown.searcher import announcements, openings, search, write
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from curate import symbolic
+from curate.countdown import symbolic
 from curate.pack import Packed, pack, select
 from curate.render import first_success, sequential, waiting
 from curate.samples import Sample
