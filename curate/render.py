@@ -3,36 +3,57 @@
 A trajectory can be rendered as a run whose stages wait for all of their executions (the paper's), or
 as one whose stages end at the first success, as `first_success` makes them at inference: the plan is
 cut after the last prompt that was closed by then, and what was still running stands as stopped.
+
+With `notes`, a plan says what it stands on, as the paper's do: what the trajectory remarked on earlier
+executions (`Observation about execution_1.1: …`), and which of them a train of thought draws on
+(`Based on execution_1.1, execution_1.2:`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from curate.pack import Packed
-from curate.trajectory import Component
+from curate.trajectory import Component, Trajectory
 from sprint_agent import grammar
 from sprint_agent.transcript import StageText, Transcript
 
 Claim = Callable[[str], str | None]
 """Reads the answer that an execution claims to have found; None where it claims none."""
 
+Openings = Mapping[int, str]
+"""What a component's train of thought begins with, by the component's number."""
 
-def sequential(packed: Packed) -> Transcript:
+
+def sequential(given: Trajectory) -> Transcript:
     """The trajectory as it was written: one turn, no stages. This is what the RFT model learns."""
+    text = grammar.escape(given.text)
+    return Transcript(given.question, (), text + _answer(text, given.answer))
+
+
+def undivided(given: Trajectory) -> Transcript:
+    """A run that hands nothing on: one plan without prompts. It teaches when not to split."""
+    plan = grammar.plan(1, [grammar.escape(given.text.strip())])
+    return Transcript(given.question, (StageText(plan, ()),), grammar.answer(given.answer))
+
+
+def whole(packed: Packed) -> Transcript:
+    """A run whose stages wait for all of their executions, with notes. Its answer is the reference."""
     given = packed.annotated.trajectory
-    return Transcript(given.question, (), given.text + grammar.answer(given.answer))
+    openings, rest = _notes(packed)
+    stages = [_whole(number, stage, openings) for number, stage in enumerate(packed.stages, 1)]
+    return Transcript(given.question, tuple(stages), rest + grammar.answer(given.answer))
 
 
 def waiting(packed: Packed, claim: Claim) -> Transcript:
-    """A run whose stages wait for all of their executions."""
+    """A run whose stages wait for all of their executions, without notes."""
     return _transcript(packed, [_whole(n, s) for n, s in enumerate(packed.stages, 1)], claim)
 
 
 def first_success(
     packed: Packed, claim: Claim, length: Callable[[str], int], delay: Callable[[], int]
 ) -> Transcript:
-    """A run whose stages end at the first execution that claims an answer.
+    """A run whose stages end at the first execution that claims an answer, without notes.
 
     Time is counted in tokens: an executor starts when its prompt is closed, `delay()` tokens late,
     and writes as fast as the planner does. `length` is a text's length in tokens.
@@ -58,24 +79,56 @@ def first_success(
     return _transcript(packed, stages, claim)
 
 
-def turn(number: int, stage: Sequence[Component], prompts: int | None = None) -> str:
+def turn(
+    number: int,
+    stage: Sequence[Component],
+    prompts: int | None = None,
+    openings: Openings | None = None,
+) -> str:
     """What the planner writes for a stage; with `prompts`, up to the end of so many of them."""
     trains: list[str] = []
     written = 0
     for component in stage:
-        thought = component.plan.strip()
+        lines = [(openings or {}).get(component.number, ""), grammar.escape(component.plan.strip())]
         if component.prompt:
             written += 1
-            task = grammar.prompt(number, written, component.prompt)
-            thought = f"{thought}\n{task}" if thought else task
-        trains.append(thought)
+            lines.append(grammar.prompt(number, written, component.prompt))
+        trains.append("\n".join(line for line in lines if line))
         if prompts is not None and written == prompts:
             return grammar.plan(number, trains).rstrip("\n")
     return grammar.plan(number, trains)
 
 
-def _whole(number: int, stage: Sequence[Component]) -> StageText:
-    return StageText(turn(number, stage), tuple(c.execution for c in stage if c.prompt))
+def _whole(number: int, stage: Sequence[Component], openings: Openings | None = None) -> StageText:
+    executions = tuple(c.execution for c in stage if c.prompt)
+    return StageText(turn(number, stage, openings=openings), executions)
+
+
+def _notes(packed: Packed) -> tuple[Openings, str]:
+    """What opens each train of thought, and the remarks behind which no plan stands any more."""
+    names = {
+        component.number: f"execution_{at}.{k}"
+        for at, stage in enumerate(packed.stages, 1)
+        for k, component in enumerate((c for c in stage if c.prompt), 1)
+    }
+    openings: dict[int, str] = {}
+    remarks: list[str] = []
+    for stage in packed.stages:
+        for component in stage:
+            based = ", ".join(names[p] for p in sorted(component.parents) if p in names)
+            lines = [*remarks, *([f"Based on {based}:"] if based else [])]
+            openings[component.number] = "\n".join(lines)
+            remarks = []
+        remarks = [
+            f"Observation about {names[c.number]}: {grammar.escape(c.comment.strip())}"
+            for c in stage
+            if c.comment.strip()
+        ]
+    return openings, "".join(f"{remark}\n" for remark in remarks)
+
+
+def _answer(text: str, answer: str) -> str:
+    return (grammar.line_end(text) if text else "") + grammar.answer(answer)
 
 
 def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Transcript:

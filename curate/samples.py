@@ -6,13 +6,12 @@ is joined, like one that the planner closed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sprint_agent.transcript import StageText, Transcript
+from curate import records
+from sprint_agent.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +25,9 @@ class Sample:
 
 def write(samples: Iterable[Sample], path: Path) -> int:
     """Writes samples to `path`; returns how many. The file appears when it is whole."""
-    partial = path.with_suffix(".partial")
-    count = 0
-    with partial.open("w", encoding="utf-8") as file:
-        for sample in samples:
-            file.write(json.dumps(asdict(sample)) + "\n")
-            count += 1
-    partial.replace(path)
-    return count
+    return records.write(samples, path)
 
 
 def read(path: Path) -> Iterator[Sample]:
     """Reads samples back. Raises ValueError, with the line's number, for a corrupt one."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                value = json.loads(line)
-                yield Sample(_transcript(value["transcript"]), tuple(value["learned"]))
-            except (ValueError, KeyError, TypeError) as cause:
-                raise ValueError(f"{path}, line {number}: not a sample ({cause})") from cause
-
-
-def _transcript(value: dict[str, Any]) -> Transcript:
-    stages = (StageText(s["turn"], tuple(s["executions"])) for s in value["stages"])
-    return Transcript(value["question"], tuple(stages), value["answer"])
+    return records.read(path, Sample)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from curate.countdown import symbolic
-from curate.pack import Packed, pack, select
+from curate.dropped import Dropped
+from curate.pack import Packed, pack
 from curate.render import first_success, sequential, waiting
 from curate.samples import Sample
+from curate.select import Selection, check, figures
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
 
 
@@ -58,8 +60,15 @@ def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
     written = (symbolic.trajectory(puzzle) for puzzle in puzzles(data, wanted))
     # Its executions are short by nature: one line for each thing that two numbers can make.
     packed = (pack(symbolic.annotate(t), shortest_execution=1) for t in written if t is not None)
-    kept = (p for p in packed if select([p]))
-    return islice(kept, data.trajectories)
+    return islice((p for p in packed if _is_parallel(p)), data.trajectories)
+
+
+def _is_parallel(packed: Packed) -> bool:
+    try:
+        check(figures(waiting(packed, claim), len), Selection())
+    except Dropped:
+        return False
+    return True
 
 
 def sprint_samples(
@@ -80,7 +89,7 @@ def sprint_samples(
 
 def rft_sample(packed: Packed) -> Sample:
     """What the RFT model learns from a trajectory: the same text, left sequential."""
-    return Sample(sequential(packed), ("planner",))
+    return Sample(sequential(packed.annotated.trajectory), ("planner",))
 
 
 def _executors(packed: Packed, data: CountdownData, rng: random.Random) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate import graph, samples
 from curate.countdown import symbolic
 from curate.countdown import CountdownData, sprint_samples, trajectories
-from curate.pack import pack, select
+from curate.pack import pack
 from curate.render import first_success, sequential, waiting
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent import grammar
@@ -134,14 +134,6 @@ class TestPacking:
         with pytest.raises(ValueError, match="not before it"):
             graph.stages([Component(1, parents=frozenset({2})), Component(2)])
 
-    def test_selection_is_by_ratio_and_stages(self) -> None:
-        packed = pack(symbolic.annotate(trajectory()), shortest_execution=1)
-        assert packed.executions_ratio == 12
-        assert packed.steps_ratio == 13
-        assert select([packed]) == [packed]
-        assert select([packed], least_ratio=12.5) == []
-        assert select([packed], most_stages=0) == []
-
 
 class TestRendering:
     def test_the_first_success_comes_first_in_time(self) -> None:
@@ -159,7 +151,7 @@ class TestRendering:
             for transcript in (
                 waiting(packed, claim),
                 first_success(packed, claim, len, lambda: 0),
-                sequential(packed),
+                sequential(packed.annotated.trajectory),
             ):
                 assert verify(grammar.boxed(transcript.answer), puzzle)
 

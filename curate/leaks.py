@@ -1,0 +1,83 @@
+"""The leak check: whether what would run at the same time is really independent.
+
+Executors of one stage do not see each other. A component that uses a value which only a sibling found
+was annotated wrongly: its executor would have to invent it. Models trained on such data learn to make
+things up, so the missing edge is added, which moves the component to a later stage.
+
+What a component may use: what the question says, what earlier stages hold, what the plan of its own
+stage says before it, and what it comes to by itself. A sibling's finding is what its execution comes to
+first. Numbers, names and formulas are compared; a model can be asked for what they do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from curate.trajectory import Component
+from curate.values import values
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Component `component` uses `value`, which only `of`, a sibling of its stage, found."""
+
+    component: int
+    of: int
+    value: str
+
+
+def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
+    """The leaks between siblings, one for each pair at most, in the order of the text."""
+    known = _keys(question)
+    found: list[Leak] = []
+    for stage in stages:
+        found += _in_stage(stage, set(known))
+        for component in stage:
+            known |= _keys(component.plan, component.prompt, component.execution, component.comment)
+    return tuple(found)
+
+
+def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[Component, ...]:
+    """The components, with an edge for each leak."""
+    needs: dict[int, set[int]] = {}
+    for leak in leaks:
+        needs.setdefault(leak.component, set()).add(leak.of)
+    return tuple(
+        replace(component, parents=component.parents | needs.get(component.number, set()))
+        for component in components
+    )
+
+
+def _in_stage(stage: Sequence[Component], known: set[str]) -> list[Leak]:
+    found: list[Leak] = []
+    finder: dict[str, int] = {}
+    for component in stage:
+        leaks = {of: value for value, of in reversed(_used(component, known, finder))}
+        found += [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
+        # The planner wrote it before any of them ran.
+        known |= _keys(component.plan) - finder.keys()
+        for value in values(component.execution):
+            if value.produced and value.key not in known:
+                finder.setdefault(value.key, component.number)
+    return found
+
+
+def _used(
+    component: Component, known: set[str], finder: dict[str, int]
+) -> list[tuple[str, int]]:
+    """The values that a component uses before it comes to them, and who found them."""
+    own: set[str] = set()
+    used: list[tuple[str, int]] = []
+    for part in (component.plan, component.prompt, component.execution):
+        for value in values(part):
+            # A prompt comes to nothing: what stands in it was known to whoever wrote it.
+            produced = value.produced and part is not component.prompt
+            if not produced and value.key in finder.keys() - known - own:
+                used.append((value.shown, finder[value.key]))
+            own.add(value.key)
+    return used
+
+
+def _keys(*texts: str) -> set[str]:
+    return {value.key for text in texts for value in values(text)}

@@ -1,0 +1,169 @@
+"""The pipeline: a map over trajectories, each on its own, and the choice among them behind it.
+
+    trajectory ─▶ graded ─▶ annotated ─▶ leaks mended ─▶ packed ─┐   (many at a time, in any order)
+                     └───────── dropped, with a reason ───────────┴─▶ spool
+    spool, in the order of the input ─▶ selected ─▶ train.jsonl, validation.jsonl, dropped.jsonl
+
+The map's outcomes go to a spool on disk in the order in which they are ready, so that a slow one holds
+nothing back and memory stays flat. What was paid for is kept by the endpoint's cache, and nowhere else:
+a run that was killed is started again, and comes to the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import anyio
+
+from curate import leaks
+from curate.candidate import Candidate
+from curate.dropped import Dropped, Reason
+from curate.leaks import Leak
+from curate.pack import Packed, packed_stages
+from curate.runs import Run
+from curate.trajectory import Annotated, Component, Trajectory
+
+Step = Literal["read", "grade", "annotate", "pack", "select"]
+
+
+class Annotator(Protocol):
+    """Finds the components of a trajectory."""
+
+    async def annotate(self, given: Trajectory) -> Annotated:
+        """Raises Dropped where none can be found that hold to the rules."""
+        ...
+
+
+class LeakFinder(Protocol):
+    """Finds leaks that values do not show."""
+
+    async def leaks(
+        self, given: Trajectory, stages: tuple[tuple[Component, ...], ...]
+    ) -> tuple[Leak, ...]:
+        """Raises Dropped where there is no answer."""
+        ...
+
+
+class Grader(Protocol):
+    """Says whether a trajectory came to the right answer."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where that cannot be said."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A record that is no trajectory."""
+
+    source: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRecord:
+    """A line of `dropped.jsonl`: what was left out, at which step, and why."""
+
+    source: str
+    question: str
+    step: Step
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the `position`-th trajectory: one of the two is None."""
+
+    position: int
+    candidate: Candidate | None
+    dropped: DroppedRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a trajectory is divided.
+
+    `shortest_execution` is in sentences. A leak adds the edge that was missing, or drops the
+    trajectory. `asks` is asked for leaks that values do not show; None where nobody is.
+    """
+
+    shortest_execution: int = 3
+    on_leak: Literal["edge", "drop"] = "edge"
+    asks: LeakFinder | None = None
+
+
+async def packed(annotated: Annotated, how: Packing) -> Packed:
+    """A trajectory divided into stages, whose executions use nothing of their siblings.
+
+    Raises Dropped for a leak, where leaks are not to be mended.
+    """
+    components = annotated.components
+    mended: list[Leak] = []
+    asked = how.asks is None
+    while True:
+        stages = packed_stages(components, how.shortest_execution)
+        found = leaks.find(annotated.trajectory.question, stages)
+        if not found and not asked and how.asks is not None:
+            asked = True
+            found = await how.asks.leaks(annotated.trajectory, stages)
+        if not found:
+            return Packed(Annotated(annotated.trajectory, components), stages, tuple(mended))
+        if how.on_leak == "drop":
+            raise Dropped(Reason.LEAK, f"{found[0].component} uses {found[0].value!r}")
+        mended += found
+        components = leaks.with_edges(components, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done to each trajectory."""
+
+    annotator: Annotator
+    grader: Grader | None
+    packing: Packing
+
+    async def outcome(self, position: int, item: Trajectory | Run | Unread) -> Outcome:
+        """What becomes of one. Raises what ends the run, and nothing for what is wrong with it."""
+        if isinstance(item, Unread):
+            lost = DroppedRecord(item.source, "", "read", item.reason, item.detail)
+            return Outcome(position, None, lost)
+        given = item.trajectory if isinstance(item, Run) else item
+        step: Step = "grade"
+        try:
+            if self.grader is not None and not await self.grader.grade(given):
+                raise Dropped(Reason.WRONG, f"not {given.answer[:200]}")
+            if isinstance(item, Run):
+                return Outcome(position, Candidate(run=item), None)
+            step = "annotate"
+            annotated = await self.annotator.annotate(given)
+            step = "pack"
+            return Outcome(position, Candidate(await packed(annotated, self.packing)), None)
+        except Dropped as why:
+            lost = DroppedRecord(given.source, given.question, step, why.reason, why.detail)
+            return Outcome(position, None, lost)
+
+
+async def outcomes(
+    items: Iterable[Trajectory | Run | Unread],
+    work: Work,
+    workers: int,
+    report: Callable[[Outcome], None],
+) -> None:
+    """Does the work on all items, `workers` of them at a time; reports each outcome as it is ready."""
+    numbered = enumerate(items)
+
+    async def worker() -> None:
+        for position, item in numbered:
+            report(await work.outcome(position, item))
+            # An outcome that waited for nothing (all of it kept) must not keep the others waiting.
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(workers):
+            group.start_soon(worker)

@@ -1,0 +1,64 @@
+"""Records on disk: one JSON object a line, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+_Record = TypeVar("_Record")
+
+
+class Writer:
+    """Writes records, dataclasses all, to a file that appears when the writer is left without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._partial = path.with_name(path.name + ".partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._partial.open("wb")
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, record: object) -> None:
+        """Writes one record."""
+        self._file.write(self._encoder.encode(record) + b"\n")
+        self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if exc is None:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def write(records: Iterable[object], path: Path) -> int:
+    """Writes records to `path`; returns how many."""
+    with Writer(path) as writer:
+        for record in records:
+            writer.write(record)
+    return writer.count
+
+
+def read(path: Path, kind: type[_Record]) -> Iterator[_Record]:
+    """Reads records of `kind` back. Raises ValueError, with the line's number, for a corrupt one."""
+    decoder = msgspec.json.Decoder(kind)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield decoder.decode(line)
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as cause:
+                name = kind.__name__.lower()
+                raise ValueError(f"{path}, line {number}: not a {name} ({cause})") from cause

@@ -1,0 +1,68 @@
+"""The model's own runs as data: a trace of the runtime, read as a trajectory that is divided already.
+
+With a check of the answers and the choice of the best run on each question this is rejection sampling:
+a model learns from those of its runs that were right, and the most parallel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.dropped import Dropped, Reason
+from curate.trajectory import Trajectory
+from sprint_agent.errors import TraceError
+from sprint_agent.result import Result
+from sprint_agent.trace import Trace
+from sprint_agent.transcript import StageText, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of the runtime. `learned` are the planner, and the executions that the model wrote."""
+
+    trajectory: Trajectory
+    transcript: Transcript
+    learned: tuple[str, ...]
+
+
+def read(path: Path) -> Run:
+    """The run in a trace. Raises Dropped where the file is no trace, or its run came to no answer."""
+    try:
+        result = Trace.read(path).result
+    except TraceError as error:
+        raise Dropped(Reason.UNREADABLE, str(error)) from error
+    if result is None or result.answer is None:
+        raise Dropped(Reason.EMPTY, "the run came to no answer")
+    return Run(
+        Trajectory(result.question, result.text, result.answer, path.name),
+        transcript(result),
+        learned(result),
+    )
+
+
+def transcript(result: Result) -> Transcript:
+    """The text of a run, in its parts."""
+    stages = tuple(
+        StageText(stage.plan, tuple(e.text for e in stage.executions)) for stage in result.stages
+    )
+    return Transcript(result.question, stages, _last_turn(result))
+
+
+def learned(result: Result) -> tuple[str, ...]:
+    """What a model can learn from a run: its plans, and the executions that it finished itself."""
+    own = (
+        f"{e.stage}.{e.number}"
+        for stage in result.stages
+        for e in stage.executions
+        if e.status == "done" and e.executor == "model"
+    )
+    return ("planner", *own)
+
+
+def _last_turn(result: Result) -> str:
+    """What the planner wrote behind the last stage, up to its answer's closing tag."""
+    if result.stages:
+        opened = f"</Execution_{result.stages[-1].number}>\n\n"
+        return result.text.rpartition(opened)[2]
+    return result.text.partition("<think>\n")[2]

@@ -1,0 +1,66 @@
+"""The steps behind the map, each from file to file: selected, rendered. `pipeline` has those before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curate import records
+from curate.candidate import Candidate
+from curate.dropped import Dropped, Reason
+from curate.pipeline import DroppedRecord
+from curate.records import Writer
+from curate.select import Count, Rank, Selection, best, check, figures, in_share, rank
+
+
+def select(
+    candidates: Path, wanted: Selection, count: Count, selected: Writer, dropped: Writer
+) -> None:
+    """Writes those that are kept, one for each question, and why the others are not.
+
+    The file is read twice, so that memory holds a line of figures for each and no more.
+    """
+    verdicts = [_verdict(c, wanted, count) for c in records.read(candidates, Candidate)]
+    ranked = ((at, v[0], v[1]) for at, v in enumerate(verdicts) if not isinstance(v, Dropped))
+    chosen = best(ranked)
+    for at, candidate in enumerate(records.read(candidates, Candidate)):
+        verdict = verdicts[at]
+        if isinstance(verdict, Dropped):
+            dropped.write(_dropped(candidate, verdict))
+        elif chosen[verdict[0]] != at:
+            why = Dropped(Reason.DUPLICATE, "only the most parallel one is kept")
+            dropped.write(_dropped(candidate, why))
+        else:
+            undivided = verdict[1][0] == 1
+            selected.write(Candidate(candidate.packed, candidate.run, undivided))
+
+
+def render(
+    selected: Path, train: Writer, validation: Writer, share: float, *, sequential: bool = False
+) -> None:
+    """Writes the samples of what was selected; of its questions, a `share` is for validation.
+
+    With `sequential`, those of the baseline: the same trajectories, left as they were written.
+    """
+    for candidate in records.read(selected, Candidate):
+        held_out = in_share(candidate.trajectory.question_key, share, "validation")
+        sample = candidate.sequential_sample if sequential else candidate.sample
+        (validation if held_out else train).write(sample)
+
+
+def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str, Rank] | Dropped:
+    """The question and the rank of a candidate that is kept where no other is better."""
+    given = candidate.trajectory
+    found = figures(candidate.transcript, count)
+    try:
+        check(found, wanted)
+    except Dropped as why:
+        hardly_parallel = why.reason is Reason.RATIO
+        if not hardly_parallel or not in_share(given.question_key, wanted.keep_sequential, "whole"):
+            return why
+        return given.question_key, rank(found, False, given.key)
+    return given.question_key, rank(found, True, given.key)
+
+
+def _dropped(candidate: Candidate, why: Dropped) -> DroppedRecord:
+    given = candidate.trajectory
+    return DroppedRecord(given.source, given.question, "select", why.reason, why.detail)

@@ -1,0 +1,104 @@
+"""Values in a text: the numbers, names and formulas that a later text can be seen to use.
+
+Small whole numbers are none: they stand everywhere, and that two texts share a 3 says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+_SMALL = 12
+"""Whole numbers up to this size, and round ones, say nothing about where they come from."""
+_ROUND = frozenset({20, 30, 50, 60, 90, 100, 180, 360, 1000})
+_LEAST_FORMULA = 5
+"""Characters without blanks; what is shorter stands in many texts by chance."""
+
+_FRACTION = re.compile(r"\\[dt]?frac\{(\d{1,12})\}\{(\d{1,12})\}|(?<![\w./])(\d{1,12})\s?/\s?(\d{1,12})(?![\w/])")
+_NUMBER = re.compile(r"(?<![\w.\\])(?:\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.\d{1,18})?(?![\w]|\.\d)")
+_NAME = r"[A-Za-z](?:_\{?\w{1,8}\}?|\d{0,2})"
+_DEFINED = re.compile(
+    rf"\b(?:let|define|denote|set|call(?:\s+(?:it|this|that))?)\s+\$?({_NAME})\$?(?=\s*(?:=|:=|\bbe\b|\bas\b|[,.;]|\bthe\b))",
+    re.IGNORECASE,
+)
+_MATH = re.compile(r"\$\$?([^$\n]{1,400}?)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+_IN_MATH = re.compile(rf"(?<![A-Za-z\\_{{]){_NAME}(?![A-Za-z(])")
+_BARE = re.compile(rf"(?<![\w\\]){_NAME}(?=\s*[-+*/^=<>≤≥]\s*[\w(])|(?<=[-+*/^=<>≤≥]\s){_NAME}(?!\w)")
+_OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+|[≤≥√·×÷]")
+_PRODUCED = re.compile(
+    r"(?:=|≈|:|→|\\approx|\\to|\\implies|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?|leaves?|totals?|sums? to|to|of))"
+    r"(?:\s|\\,|\\;|\\boxed\{|about|exactly|only|just|[$({−-])*\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value where it stands in a text: `key` is the same for all ways to write it.
+
+    `produced` says that the text comes to it there (it stands behind an equals sign, or a name is given
+    there), so that it need not be known before.
+    """
+
+    key: str
+    shown: str
+    at: int
+    produced: bool
+
+
+def values(text: str) -> list[Value]:
+    """The values in `text`, in order."""
+    found = [*_numbers(text), *_formulas(text), *_names(text)]
+    return sorted(found, key=lambda value: value.at)
+
+
+def _numbers(text: str) -> Iterator[Value]:
+    taken: list[tuple[int, int]] = []
+    for match in _FRACTION.finditer(text):
+        above, below = (match[1], match[2]) if match[1] else (match[3], match[4])
+        taken.append(match.span())
+        if int(below) and (amount := Fraction(int(above), int(below))).denominator > 1:
+            yield _value(f"number {amount}", match, text)
+    fractions = iter(taken)
+    upcoming = next(fractions, None)
+    for match in _NUMBER.finditer(text):
+        while upcoming and upcoming[1] <= match.start():
+            upcoming = next(fractions, None)
+        if upcoming and upcoming[0] <= match.start():
+            continue
+        amount = Fraction(match[0].replace(",", ""))
+        if amount.denominator > 1 or (amount > _SMALL and amount not in _ROUND):
+            yield _value(f"number {amount}", match, text)
+
+
+def _formulas(text: str) -> Iterator[Value]:
+    for match in _MATH.finditer(text):
+        for part in re.split(r"=|\\implies|\\Rightarrow|,", match[1] or match[2] or match[3]):
+            plain = re.sub(r"\s|\\[,;!]|\\left|\\right", "", part)
+            letters = any(c.isalpha() for c in plain)
+            if len(plain) >= _LEAST_FORMULA and letters and _OPERATOR.search(plain):
+                at = match.start() + match[0].find(part)
+                yield Value(f"formula {plain}", part.strip(), at, _comes_to(text, at))
+
+
+def _names(text: str) -> Iterator[Value]:
+    for match in _DEFINED.finditer(text):
+        yield Value(f"name {_plain(match[1])}", match[1], match.start(1), True)
+    for match in _MATH.finditer(text):
+        for name in _IN_MATH.finditer(match[0]):
+            yield Value(f"name {_plain(name[0])}", name[0], match.start() + name.start(), False)
+    for name in _BARE.finditer(text):
+        yield Value(f"name {_plain(name[0])}", name[0], name.start(), False)
+
+
+def _plain(name: str) -> str:
+    return name.replace("{", "").replace("}", "")
+
+
+def _value(key: str, match: re.Match[str], text: str) -> Value:
+    return Value(key, match[0], match.start(), _comes_to(text, match.start()))
+
+
+def _comes_to(text: str, at: int) -> bool:
+    return bool(_PRODUCED.search(text[max(0, at - 24) : at]))
