@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A chain of thought as it was written, in sequence, and the answer that it came to.
+    """A chain of thought as it was written, in sequence, and the answer to its question.
 
+    `answer` is the reference answer, `claimed` what the trajectory says that the answer is ("" where it
+    says nothing), and `verdict` what its dataset says of that: right, wrong, or nothing.
     `source` says where it was read, such as "part.jsonl:17" (the line), or "part.jsonl:17#2" for the
     second of several trajectories on one question.
     """
@@ -18,6 +20,8 @@ class Trajectory:
     text: str
     answer: str
     source: str = ""
+    claimed: str = ""
+    verdict: bool | None = None
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""Countdown as a source of trajectories: a searcher that writes them, and the annotator that knows them."""
+"""Countdown as a source of trajectories: a searcher writes them, and an annotator knows them."""
 
 from curate.countdown.data import (
     CountdownData,

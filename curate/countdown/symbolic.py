@@ -19,7 +19,7 @@ def trajectory(puzzle: Puzzle) -> Trajectory | None:
     if written is None:
         return None
     text, answer = written
-    return Trajectory(puzzle.question, text, answer)
+    return Trajectory(puzzle.question, text, answer, claimed=answer)
 
 
 def annotate(given: Trajectory) -> Annotated:

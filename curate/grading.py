@@ -1,0 +1,133 @@
+"""Grading: whether the answer that a trajectory claims is the right one."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import unicodedata
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from curate.checkers import Checkers
+from curate.dropped import Dropped, Reason
+from curate.trajectory import Trajectory
+from sprint_agent.countdown import Puzzle, verify
+from sprint_agent.errors import QuestionError
+
+Name = Literal["mathematics", "countdown", "exact", "given", "none"]
+
+_LONGEST = 2000
+"""Characters of an answer that is still compared as mathematics."""
+
+_SPACING = re.compile(r"\s+|\\[,;:!]|\\ |\\left(?![a-z])|\\right(?![a-z])|\\q?quad(?![a-z])")
+_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
+_AROUND = re.compile(r"\A(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])\Z")
+
+
+class Grader(Protocol):
+    """Says whether a trajectory came to the right answer."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where that cannot be said."""
+        ...
+
+
+class Exact:
+    """The claimed answer is written as the reference is, but for blanks and what LaTeX puts around."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where nothing is claimed."""
+        return normal(_claimed(given)) == normal(given.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Mathematics:
+    """The claimed answer and the reference are equal as mathematics, however they are written."""
+
+    checkers: Checkers
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where nothing is claimed, or the two cannot be compared."""
+        claimed = _claimed(given)
+        if normal(claimed) == normal(given.answer):
+            return True
+        longest = max(len(claimed), len(given.answer))
+        if longest > _LONGEST:
+            raise Dropped(Reason.UNGRADED, f"an answer of {longest} characters")
+        same = await self.checkers.same(given.answer, claimed)
+        if same is None:
+            shown = f"{claimed[:80]!r} and {given.answer[:80]!r}"
+            raise Dropped(Reason.UNGRADED, f"{shown} cannot be compared as mathematics")
+        return same
+
+
+class Countdown:
+    """The claimed answer solves the puzzle; the reference does not matter."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where nothing is claimed, or the question is no puzzle."""
+        try:
+            puzzle = Puzzle.parse(given.question)
+        except QuestionError as error:
+            raise Dropped(Reason.UNGRADED, str(error)) from error
+        return verify(_claimed(given), puzzle)
+
+
+class Given:
+    """The dataset says so."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """Raises Dropped where it says nothing."""
+        if given.verdict is None:
+            raise Dropped(Reason.UNGRADED, "the dataset has no verdict")
+        return given.verdict
+
+
+class Ungraded:
+    """Every answer is taken for right."""
+
+    async def grade(self, given: Trajectory) -> bool:
+        """True."""
+        return True
+
+
+@asynccontextmanager
+async def grader(name: Name, processes: int = 2) -> AsyncGenerator[Grader]:
+    """The grader of that name. Mathematics are compared in up to so many processes, gone at the end.
+
+    Raises ImportError where what it stands on is not installed.
+    """
+    match name:
+        case "mathematics":
+            if importlib.util.find_spec("math_verify") is None:
+                raise ImportError(
+                    "grading needs math-verify: from a checkout, pip install -e '.[curate]'"
+                )
+            async with Checkers(processes) as checkers:
+                yield Mathematics(checkers)
+        case "countdown":
+            yield Countdown()
+        case "exact":
+            yield Exact()
+        case "given":
+            yield Given()
+        case "none":
+            yield Ungraded()
+
+
+def normal(answer: str) -> str:
+    """An answer without what does not tell it from others: blanks, dollars, `\\text`, a full stop."""
+    text = _AROUND.sub("", unicodedata.normalize("NFKC", answer.strip().rstrip(".")))
+    return (
+        _SPACING.sub("", _WORDS.sub(r"\1", text))
+        .replace("\\dfrac", "\\frac")
+        .replace("\\tfrac", "\\frac")
+    )
+
+
+def _claimed(given: Trajectory) -> str:
+    if not given.claimed:
+        raise Dropped(Reason.UNGRADED, "it claims no answer")
+    return given.claimed
