@@ -73,7 +73,7 @@ class Ledger:
         """
         wanted = self._price(model, TokenUsage(prompt_tokens, completion_tokens))
         while self._ceiling is not None and self._spent + self._reserved + wanted > self._ceiling:
-            if not self._under_way or self._spent + wanted > self._ceiling:
+            if self._spent + wanted > self._ceiling:
                 raise CostCeiling(
                     f"{self._spent:.2f} of {self._ceiling:.2f} are spent, and the next answer of "
                     f"{model} might cost {wanted:.2f}"
