@@ -18,14 +18,16 @@ LONGEST_WAIT = 60.0
 _FIRST_WAIT = 0.25
 
 
-def pause(error: EngineError, tries: int, left: float, spread: float) -> float | None:
+def pause(
+    error: EngineError, tries: int, left: float, spread: float, most: int = TRIES
+) -> float | None:
     """Seconds to wait before the next try, or None where `error` is final.
 
-    `tries` were made, `left` seconds remain of the deadline. A server that says when to come back
-    (`retry_after`) is taken at its word, and never asked earlier; where that is too late, the call
-    fails at once. `spread`, from 0 to 1, keeps the calls of many runs from coming back together.
+    `tries` were made of `most`, and `left` seconds remain of the deadline. A server that says when to
+    come back (`retry_after`) is taken at its word, and never asked earlier; where that is too late,
+    the call fails at once. `spread`, from 0 to 1, keeps the calls of many from coming back together.
     """
-    if not error.transient or tries >= TRIES:
+    if not error.transient or tries >= most:
         return None
     if error.retry_after is not None:
         wanted = error.retry_after

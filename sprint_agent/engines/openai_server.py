@@ -140,22 +140,30 @@ class Server:
         return stream.response
 
     def _unreached(self, error: Exception) -> EngineUnavailable:
-        # The package wraps what the client raised; what the client raised says more.
-        wrapped = error.__cause__ if isinstance(error, openai.OpenAIError) else None
-        return unreached(self.url, wrapped or error, self.idle)
+        return unreached(self.url, raised_below(error), self.idle)
+
+
+def raised_below(error: Exception) -> BaseException:
+    """What the HTTP client raised, which says more than what the package makes of it."""
+    wrapped = error.__cause__ if isinstance(error, openai.OpenAIError) else None
+    return wrapped or error
 
 
 def open_server(url: str, model: str, mode: Mode, key: str, idle: float) -> Server:
     """A server that has not been reached yet. EngineUnavailable for a bad address or key."""
+    return Server(open_openai(url, key, idle), url, model, mode, idle)
+
+
+def open_openai(url: str, key: str, idle: float) -> openai.AsyncOpenAI:
+    """The package's client, without its retries. EngineUnavailable for a bad address or key."""
     if not (key.isascii() and key.isprintable()):
         raise EngineUnavailable("the API key holds characters that no key has: check api_key=")
     connections = open_client(url, idle)
-    client = openai.AsyncOpenAI(
+    return openai.AsyncOpenAI(
         base_url=url,
         api_key=key,
-        # Retries are made in one place, for all engines; see `calls`.
+        # Retries are made in one place, by whoever calls: for all engines in `calls`.
         max_retries=0,
         timeout=connections.timeout,
         http_client=connections,
     )
-    return Server(client, url, model, mode, idle)

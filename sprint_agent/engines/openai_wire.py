@@ -21,10 +21,13 @@ from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, 
 _KEEPS_STOP = {"vllm": "include_stop_str_in_output", "sglang": "no_stop_trim"}
 """How a server is asked to leave a stop in the text, by who owns its models."""
 
-_OPTIONAL = frozenset({"stream_options", "seed", "temperature", "top_p", "max_tokens"})
+_OPTIONAL = frozenset(
+    {"stream_options", "response_format", "seed", "temperature", "top_p", "max_tokens"}
+)
 """What may be left out; in place of `max_tokens`, its newer name is sent."""
 
 _UNSUPPORTED = re.compile(r"unsupported (?:parameter|value): '(\w+)'", re.IGNORECASE)
+_NAMED = re.compile(r"(stream_options)|response[_ ]format|json_schema", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context.(?:length|window|size)", re.IGNORECASE)
 
 
@@ -100,7 +103,7 @@ def parameters(
 
 def read_chunk(said: dict[str, object]) -> Chunk:
     """An event that is no error, of either endpoint. ValueError where it is not one of OpenAI's."""
-    choices, usage = said.get("choices"), _usage(said.get("usage"))
+    choices, usage = said.get("choices"), read_usage(said.get("usage"))
     if not isinstance(choices, list):
         raise ValueError("choices is no list")
     if not choices:
@@ -147,7 +150,7 @@ def refused(
     error = refusal(url, status, said, headers)
     if isinstance(error, EngineUnavailable):
         return error
-    if _TOO_LONG.search(f"{words} {_field(said, 'code')}"):
+    if _TOO_LONG.search(f"{words} {field(said, 'code')}"):
         return ContextTooLong(
             f"prompt and answer do not fit into the context of the model at {url}: ask for fewer "
             f"max_tokens, or shorten the question ({words})"
@@ -170,13 +173,14 @@ def _unsupported(said: object) -> str | None:
     found = _UNSUPPORTED.search(words)
     if found:
         return found[1]
-    if _field(said, "code") in ("unsupported_parameter", "unsupported_value"):
-        return str(_field(said, "param"))
+    if field(said, "code") in ("unsupported_parameter", "unsupported_value"):
+        return str(field(said, "param"))
     # Servers that check bodies strictly name the field in words of their own.
-    return "stream_options" if "stream_options" in words else None
+    found = _NAMED.search(words)
+    return (found[1] or "response_format") if found else None
 
 
-def _field(said: object, name: str) -> object:
+def field(said: object, name: str) -> object:
     """A field of an error, which some servers wrap into an object."""
     if not isinstance(said, dict):
         return None
@@ -194,8 +198,8 @@ def _text(holder: dict[str, object], name: str) -> str:
     return text
 
 
-def _usage(said: object) -> TokenUsage | None:
-    """The usage in an event, where there is one that can be read."""
+def read_usage(said: object) -> TokenUsage | None:
+    """The usage in an event, or a body, where there is one that can be read."""
     if not isinstance(said, dict):
         return None
     facts = cast("dict[str, object]", said)

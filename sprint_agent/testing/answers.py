@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sprint_agent.engines.base import Tokenizer
@@ -93,7 +93,7 @@ class Model:
 class Ending:
     """Why an answer ended. `matched` is the stop string, or the end id, that ended it."""
 
-    kind: Literal["stop", "length", "abort"]
+    kind: Literal["stop", "length", "abort", "content_filter"]
     matched: str | int | None = None
 
 
@@ -104,7 +104,7 @@ ABORTED = Ending("abort")
 class Answer:
     """What is said to a request. `ids` hold the stop's and the end's too, as SGLang's do.
 
-    `said` of them are text; `text` is all that is shown.
+    `said` of them are text; `text` is all that is shown, as a refusal where it is `declined`.
     """
 
     asking: Asking
@@ -113,6 +113,13 @@ class Answer:
     said: int
     text: str
     ending: Ending
+    declined: bool = False
+
+    def filtered(self, after: int) -> Answer:
+        """The same, ended by a content filter after so many ids."""
+        ids, text = self.ids[:after], self.text_at(after)
+        ending = Ending("content_filter")
+        return replace(self, ids=ids, said=min(self.said, after), text=text, ending=ending)
 
     @property
     def cached_tokens(self) -> int:

@@ -13,7 +13,7 @@ anyio, and it keeps notes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,8 +23,10 @@ from sprint_agent.engines.base import Tokenizer
 from sprint_agent.testing.answers import Asking, Model
 from sprint_agent.testing.faults import (
     ALL,
+    Declined,
     Failure,
     Fault,
+    Filtered,
     Stall,
     Status,
     cut_after,
@@ -271,6 +273,10 @@ class FaultServer:
         say = Say("") if cut_after(call.fault) == 0 else self._said(call.asking)
         answer = self._model.answer(call.asking, say, call.voice.default_most)
         fault = call.fault or _fault_of(say)
+        if isinstance(fault, Filtered):
+            answer = answer.filtered(fault.after)
+        elif isinstance(fault, Declined):
+            answer = replace(answer, declined=True)
         reply = Reply(call.connection, call.voice, answer, fault, self.crash, say.pace, self.chunk)
         with call.scope:
             if say.after is not None:

@@ -7,12 +7,14 @@ streamed, the time of those tokens passes, and the fault is in the one body.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 ALL = sys.maxsize
 """As `after`: all tokens of the answer's text, whatever their number."""
+
+_CHAT = "/v1/chat/completions"
 
 BAD_JSON = b'data: {"text": "so\n\n'
 """An event that is framed as it should be, and whose data is no JSON."""
@@ -121,6 +123,21 @@ class Unfinished(Fault):
     after: int = ALL
     done: bool = False
     finish: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered(Fault):
+    """OpenAI's content filter ends the answer after so many tokens: that is its finish reason."""
+
+    after: int = 0
+    path: str | None = field(default=_CHAT, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Declined(Fault):
+    """The model declines, as OpenAI's chat says it: the answer's text is the message's `refusal`."""
+
+    path: str | None = field(default=_CHAT, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

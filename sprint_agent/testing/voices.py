@@ -113,22 +113,22 @@ class _OpenAIVoice(Voice):
     event_kind: str
 
     @abstractmethod
-    def choices(self, text: str, ending: Ending | None) -> list[Json]:
+    def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
         """The choices of the events that add `text` and, with an ending, finish."""
 
     @abstractmethod
-    def content(self, text: str) -> Json:
+    def content(self, answer: Answer, text: str) -> Json:
         """The part of a whole answer's choice that holds its text."""
 
     def events(self, answer: Answer, start: int, end: int, ending: Ending | None) -> list[Json]:
         text = answer.piece(start, end)
-        said = [self._event(answer, choice) for choice in self.choices(text, ending)]
+        said = [self._event(answer, choice) for choice in self.choices(answer, text, ending)]
         if ending is not None and answer.asking.wants_usage:
             said.append(self._event(answer, None) | {"usage": _usage(answer, end)})
         return said
 
     def whole(self, answer: Answer, end: int, ending: Ending | None) -> Json:
-        choice = self.content(answer.text_at(end)) | _choice_end(ending)
+        choice = self.content(answer, answer.text_at(end)) | _choice_end(ending)
         said = _openai_object(answer, self.kind)
         return said | {"choices": [choice], "usage": _usage(answer, end)}
 
@@ -151,10 +151,10 @@ class CompletionVoice(_OpenAIVoice):
         prompt, text = _prompt(body.get("prompt"), tokenizer)
         return _openai_asking(body, "cmpl", prompt, text, _count(body.get("max_tokens")))
 
-    def choices(self, text: str, ending: Ending | None) -> list[Json]:
+    def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
         return [{"text": text, "logprobs": None} | _choice_end(ending)]
 
-    def content(self, text: str) -> Json:
+    def content(self, answer: Answer, text: str) -> Json:
         return {"text": text, "logprobs": None}
 
 
@@ -176,16 +176,18 @@ class ChatVoice(_OpenAIVoice):
         delta = {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
         return [self._event(answer, delta | _choice_end(None))]
 
-    def choices(self, text: str, ending: Ending | None) -> list[Json]:
-        delta: Json = {"delta": {"content": text}, "logprobs": None}
+    def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
+        key = "refusal" if answer.declined else "content"
+        delta: Json = {"delta": {key: text}, "logprobs": None}
         said = [delta | _choice_end(None)] if text or ending is None else []
         if ending is not None:
             end: Json = {"delta": {}, "logprobs": None}
             said.append(end | _choice_end(ending))
         return said
 
-    def content(self, text: str) -> Json:
-        return {"message": {"role": "assistant", "content": text}, "logprobs": None}
+    def content(self, answer: Answer, text: str) -> Json:
+        refusal = {"content": None, "refusal": text} if answer.declined else {"content": text}
+        return {"message": {"role": "assistant"} | refusal, "logprobs": None}
 
 
 def self_description(path: str, model: Model, incremental: bool) -> Json | None:

@@ -13,10 +13,12 @@ from sprint_agent.testing import (
     ALL,
     BAD_JSON,
     BAD_SSE,
+    Declined,
     Drip,
     Failure,
     Fault,
     FaultServer,
+    Filtered,
     Garbage,
     Reset,
     Say,
@@ -47,6 +49,10 @@ COMPLETIONS = "/v1/completions"
 
 def echo(prompt: str) -> str:
     return prompt
+
+
+def chat(**more: object) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": "p"}], **more}
 
 
 async def test_an_http_status_as_often_as_was_asked() -> None:
@@ -208,6 +214,37 @@ async def test_single_newlines(path: str) -> None:
         bad = (await client.post(path, json=body)).text
         assert bad == "\n".join(lines)
         assert SseDecoder().feed(bad.encode()) == []
+
+
+async def test_what_a_content_filter_leaves() -> None:
+    async with FaultServer(lambda _: "so far") as server, talking(server) as client:
+        server.fail(Filtered(after=2, times=2))
+        assert (await client.post(PATH, json=asking(stream=False))).json()["text"] == "so far"
+        (choice,) = (await client.post(CHAT, json=chat())).json()["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("so", "content_filter")
+        said = objects(await streamed(client, CHAT, chat(stream=True)))
+        choices = [one for event in said for one in event["choices"]]
+        assert "".join(one["delta"].get("content", "") for one in choices) == "so"
+        assert [one["finish_reason"] for one in choices if one["finish_reason"]] == [
+            "content_filter"
+        ]
+        assert server.faults == ()
+
+
+async def test_a_model_that_declines() -> None:
+    async with FaultServer(lambda _: "I will not") as server, talking(server) as client:
+        server.fail(Declined(times=2))
+        (choice,) = (await client.post(CHAT, json=chat())).json()["choices"]
+        assert choice["message"] == {
+            "role": "assistant",
+            "content": None,
+            "refusal": "I will not",
+        }
+        assert choice["finish_reason"] == "stop"
+        said = objects(await streamed(client, CHAT, chat(stream=True)))
+        deltas = [one["delta"] for event in said for one in event["choices"]]
+        assert "".join(delta.get("refusal", "") for delta in deltas) == "I will not"
+        assert not any(delta.get("content") for delta in deltas)
 
 
 async def test_a_drip_is_the_same_answer_in_single_bytes() -> None:

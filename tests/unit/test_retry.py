@@ -26,6 +26,10 @@ class TestRules:
         pauses = [retry.pause(full(), tries, math.inf, 0) for tries in (1, 2, 3)]
         assert pauses == [0.25, 0.5, None]
 
+    def test_whoever_has_more_patience_says_so(self) -> None:
+        pauses = [retry.pause(full(), tries, math.inf, 0, most=6) for tries in (3, 5, 6)]
+        assert pauses == [1.0, 4.0, None]
+
     def test_pauses_are_spread(self) -> None:
         assert retry.pause(full(), 1, math.inf, 1.0) == 0.5
 

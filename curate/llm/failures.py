@@ -1,0 +1,85 @@
+"""What a failed try means: whether it is made again, and how the query ends where it is not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx2
+
+from curate.dropped import Dropped, Reason
+from curate.llm.endpoint import EndpointDown
+from sprint_agent.engines import openai_wire as wire
+from sprint_agent.engines.servers import unreached
+from sprint_agent.errors import ContextTooLong, EngineError
+
+# Nobody's queries are answered where these are: a wrong key, model or path. So are redirects.
+_DOWN = (401, 403, 404, 405)
+
+_FILTERED = ("content_filter", "content_policy_violation")
+"""Codes of a filter that has read the prompt: OpenAI's, and Azure's."""
+
+_PASSING = (
+    httpx2.TimeoutException,
+    httpx2.NetworkError,
+    httpx2.RemoteProtocolError,
+    httpx2.DecodingError,
+)
+
+
+class Failed(EngineError):
+    """A try that failed. `outcome` is what the query ends with if it is not made again.
+
+    `too_long` says that prompt and answer do not fit into the model's context.
+    """
+
+    def __init__(
+        self,
+        outcome: Dropped | EndpointDown,
+        *,
+        transient: bool = False,
+        retry_after: float | None = None,
+        too_long: bool = False,
+    ) -> None:
+        super().__init__(str(outcome), transient=transient, retry_after=retry_after)
+        self.too_long = too_long
+        self.outcome = outcome
+
+
+def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -> Failed:
+    """What an HTTP error means: its status, its body, its headers."""
+    error = wire.refused(url, status, said, headers)
+    words, code = str(error), wire.field(said, "code")
+    if status in _DOWN or status < 400 or code == "insufficient_quota":
+        return Failed(EndpointDown(words))
+    if status == 429:
+        reason = Reason.BUSY
+    elif error.transient:
+        reason = Reason.FAILED
+    else:
+        reason = Reason.REFUSED if code in _FILTERED else Reason.REJECTED
+    return Failed(
+        Dropped(reason, words),
+        transient=error.transient,
+        retry_after=error.retry_after,
+        too_long=isinstance(error, ContextTooLong),
+    )
+
+
+def by_error(url: str, error: BaseException, seconds: float) -> Failed:
+    """What an exception of the HTTP client means, which waits `seconds` for a server that is silent."""
+    words, passing = str(unreached(url, error, seconds)), isinstance(error, _PASSING)
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not passing:
+        return Failed(EndpointDown(words), transient=passing)
+    return Failed(Dropped(Reason.FAILED, words), transient=True)
+
+
+def too_slow(url: str, seconds: float) -> Failed:
+    """The answer was not whole after so many seconds."""
+    detail = f"the server at {url} took longer than {seconds:g} s"
+    return Failed(Dropped(Reason.FAILED, detail), transient=True)
+
+
+def malformed(url: str, error: ValueError) -> Failed:
+    """The server said that all was well, and sent no chat completion."""
+    detail = f"the server at {url} sent no chat completion: {error}"
+    return Failed(Dropped(Reason.FAILED, detail), transient=True)
