@@ -30,9 +30,9 @@ class Picks:
     such. No more are held than might be picked.
     """
 
-    _parallel: list[Example] = field(default_factory=list)
-    _chains: list[Example] = field(default_factory=list)
-    _undivided: list[Example] = field(default_factory=list)
+    _parallel: list[Example] = field(default_factory=list[Example])
+    _chains: list[Example] = field(default_factory=list[Example])
+    _undivided: list[Example] = field(default_factory=list[Example])
     _seen: int = 0
 
     def add(self, candidate: Candidate, found: select.Figures) -> None:
