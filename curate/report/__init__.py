@@ -1,0 +1,42 @@
+"""The report: what a curation has kept and dropped, in figures, and ten trajectories drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curate import records, select
+from curate.candidate import Candidate
+from curate.pipeline import DroppedRecord
+from curate.report import cost, figures
+from curate.report.cost import Cost, Tokens
+from curate.report.examples import Picks, view
+from curate.report.page import render
+
+__all__ = ["Cost", "Tokens", "write"]
+
+
+def write(folder: Path, count: select.Count) -> Path:
+    """Writes `report.html` into a folder of `selected.jsonl` and `dropped.jsonl`; returns its path.
+
+    `count` says how many tokens a text has. What a model has cost is read from `cost.json`, where there
+    is one (a `Cost`). The page needs nothing else: no network, no scripts. The same files make the same
+    page, byte for byte. Memory holds a few numbers for each trajectory and those that are drawn.
+    Raises OSError where a file is missing, ValueError where one is corrupt.
+    """
+    kept, picks = figures.Kept(), Picks()
+    for candidate in records.read(folder / "selected.jsonl", Candidate):
+        found = select.figures(candidate.transcript, count)
+        kept.add(candidate, found)
+        picks.add(candidate, found)
+    dropped = figures.count_dropped(records.read(folder / "dropped.jsonl", DroppedRecord))
+    page = render(
+        kept,
+        figures.losses(dropped, kept.count),
+        cost.read(folder / "cost.json"),
+        [view(number, example) for number, example in enumerate(picks.picked, 1)],
+    )
+    path = folder / "report.html"
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(page, encoding="utf-8", newline="\n")
+    partial.replace(path)
+    return path
