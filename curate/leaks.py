@@ -55,17 +55,15 @@ def _in_stage(stage: Sequence[Component], known: set[str]) -> list[Leak]:
     for component in stage:
         leaks = {of: value for value, of in reversed(_used(component, known, finder))}
         found += [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
-        # The planner wrote it before any of them ran.
-        known |= _keys(component.plan) - finder.keys()
+        # The planner wrote it before any of them ran, and who comes later sees it.
+        known |= _keys(component.plan, component.prompt) - finder.keys()
         for value in values(component.execution):
             if value.produced and value.key not in known:
                 finder.setdefault(value.key, component.number)
     return found
 
 
-def _used(
-    component: Component, known: set[str], finder: dict[str, int]
-) -> list[tuple[str, int]]:
+def _used(component: Component, known: set[str], finder: dict[str, int]) -> list[tuple[str, int]]:
     """The values that a component uses before it comes to them, and who found them."""
     own: set[str] = set()
     used: list[tuple[str, int]] = []
