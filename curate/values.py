@@ -37,7 +37,7 @@ _ARITHMETIC = re.compile(r"\\(?:cdot|times|div|[dt]?frac|[dt]?binom)(?![A-Za-z])
 _PRODUCED = re.compile(
     r"(?:=|≈|:(?=\s)|→|\\approx|\\to|\\implies|['’]s\b"
     r"|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?"
-    r"|leaves?|totals?|costs?|sums? to|to|of|so|hence|thus|therefore))"
+    r"|leaves?|totals?|costs?|say|sums? to|to|of|so|hence|thus|therefore))"
     r"(?:\s|\\,|\\;|\\boxed\{|about|roughly|nearly|almost|exactly|only|just|at most|at least"
     r"|[$({*−-])*\Z",
     re.IGNORECASE,

@@ -27,6 +27,7 @@ def used(text: str) -> list[str]:
         "So it is at most 16.",
         "This gives **16**.",
         "Hence $16$ of them.",
+        "It is closed on some days, so say 16 of them.",
     ],
 )
 def test_what_a_text_comes_to(text: str) -> None:
