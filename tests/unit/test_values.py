@@ -69,6 +69,14 @@ def test_a_calculation_is_no_formula(text: str) -> None:
     assert not values(text)
 
 
+def test_what_was_packed_into_a_later_stage_is_not_known() -> None:
+    first = Component(1, prompt="Begin", execution="It begins.")
+    second = Component(2, prompt="Count", execution="There are 5 * 50 = 250.")
+    third = Component(3, prompt="Weigh", execution="The 250 weigh a ton.")
+    assert leaks.find("", [(first, third), (second,)]) == (leaks.Leak(3, 2, "250"),)
+    assert leaks.find("", [(first,), (second,), (third,)]) == ()
+
+
 def test_an_earlier_prompt_of_the_stage_is_known() -> None:
     first = Component(1, prompt="Check n = 250", execution="Here n = 250, and it holds.")
     second = Component(2, prompt="Check the next", execution="After 250 comes this one.")
