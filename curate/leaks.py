@@ -20,7 +20,7 @@ from curate.values import values
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Component `component` uses `value`, which only `of`, a sibling of its stage, found."""
+    """Component `component` uses `value`, which only `of` found, in the same stage or a later one."""
 
     component: int
     of: int
@@ -28,11 +28,15 @@ class Leak:
 
 
 def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
-    """The leaks between siblings, one for each pair at most, in the order of the text."""
+    """The leaks, stage by stage, one for each pair of components at most.
+
+    What stands before in the text can have been packed into a later stage: that is a leak as well.
+    """
     known = _keys(question)
     found: list[Leak] = []
-    for stage in stages:
-        found += _in_stage(stage, set(known))
+    for at, stage in enumerate(stages):
+        later = [component for behind in stages[at + 1 :] for component in behind]
+        found += _in_stage(stage, later, set(known))
         for component in stage:
             known |= _keys(component.plan, component.prompt, component.execution, component.comment)
     return tuple(found)
@@ -49,23 +53,28 @@ def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[
     )
 
 
-def _in_stage(stage: Sequence[Component], known: set[str]) -> list[Leak]:
+def _in_stage(
+    stage: Sequence[Component], later: Sequence[Component], known: set[str]
+) -> list[Leak]:
     found: list[Leak] = []
     finder: dict[str, int] = {}
-    for component in stage:
-        leaks = {of: value for value, of in reversed(_used(component, known, finder))}
-        found += [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
-        # The planner wrote it before any of them ran.
-        known |= _keys(component.plan) - finder.keys()
-        for value in values(component.execution):
+    here = {component.number for component in stage}
+    for component in sorted([*stage, *later], key=lambda one: one.number):
+        shown = component.execution
+        if component.number in here:
+            leaks = {of: value for value, of in reversed(_used(component, known, finder))}
+            found += [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
+            # The planner wrote it before any of them ran, and who comes later sees it.
+            known |= _keys(component.plan, component.prompt) - finder.keys()
+        else:
+            shown = component.plan + shown
+        for value in values(shown):
             if value.produced and value.key not in known:
                 finder.setdefault(value.key, component.number)
     return found
 
 
-def _used(
-    component: Component, known: set[str], finder: dict[str, int]
-) -> list[tuple[str, int]]:
+def _used(component: Component, known: set[str], finder: dict[str, int]) -> list[tuple[str, int]]:
     """The values that a component uses before it comes to them, and who found them."""
     own: set[str] = set()
     used: list[tuple[str, int]] = []

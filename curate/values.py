@@ -12,11 +12,14 @@ from fractions import Fraction
 
 _SMALL = 12
 """Whole numbers up to this size, and round ones, say nothing about where they come from."""
-_ROUND = frozenset({20, 30, 50, 60, 90, 100, 180, 360, 1000})
+_ROUND = frozenset({*range(10, 101, 10), 180, 360, 1000})
 _LEAST_FORMULA = 5
 """Characters without blanks; what is shorter stands in many texts by chance."""
 
-_FRACTION = re.compile(r"\\[dt]?frac\{(\d{1,12})\}\{(\d{1,12})\}|(?<![\w./])(\d{1,12})\s?/\s?(\d{1,12})(?![\w/])")
+_FRACTION = re.compile(
+    r"\\[dt]?frac\{(\d{1,12})\}\{(\d{1,12})\}"
+    r"|(?<![\w./])(\d{1,12})\s?/\s?(\d{1,12})(?![\w/])"
+)
 _NUMBER = re.compile(r"(?<![\w.\\])(?:\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.\d{1,18})?(?![\w]|\.\d)")
 _NAME = r"[A-Za-z](?:_\{?\w{1,8}\}?|\d{0,2})"
 _DEFINED = re.compile(
@@ -25,12 +28,24 @@ _DEFINED = re.compile(
 )
 _MATH = re.compile(r"\$\$?([^$\n]{1,400}?)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 _IN_MATH = re.compile(rf"(?<![A-Za-z\\_{{]){_NAME}(?![A-Za-z(])")
-_BARE = re.compile(rf"(?<![\w\\]){_NAME}(?=\s*[-+*/^=<>≤≥]\s*[\w(])|(?<=[-+*/^=<>≤≥]\s){_NAME}(?!\w)")
-_OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+|[≤≥√·×÷]")
-_PRODUCED = re.compile(
-    r"(?:=|≈|:|→|\\approx|\\to|\\implies|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?|leaves?|totals?|sums? to|to|of))"
-    r"(?:\s|\\,|\\;|\\boxed\{|about|exactly|only|just|[$({−-])*\Z"
+_BARE = re.compile(
+    rf"(?<![\w\\]){_NAME}(?=\s*[-+*/^=<>≤≥]\s*[\w(])|(?<=[-+*/^=<>≤≥]\s){_NAME}(?!\w)"
 )
+_OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+|[≤≥√·×÷]")
+_ARITHMETIC = re.compile(r"\\(?:cdot|times|div|[dt]?frac|[dt]?binom)(?![A-Za-z])")
+"""What joins numbers to a calculation, which is no formula: it says no more than its numbers."""
+_PRODUCED = re.compile(
+    r"(?:=|≈|:(?=\s)|→|\\approx|\\to|\\implies|['’]s\b"
+    r"|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?"
+    r"|leaves?|totals?|costs?|say|sums? to|to|of|so|hence|thus|therefore))"
+    r"(?:\s|\\,|\\;|\\boxed\{|about|roughly|nearly|almost|exactly|only|just|at most|at least"
+    r"|[$({*−-])*\Z",
+    re.IGNORECASE,
+)
+_OPERAND = re.compile(
+    r"[ ]?(?:[+/×·÷^]|\*(?!\*)|\\(?:cdot|times|div)(?![A-Za-z])|[-−]\s?(?:[\d({\\]|[A-Za-z]\b))"
+)
+"""What follows a number that a text does not come to, but goes on to calculate with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +73,14 @@ def _numbers(text: str) -> Iterator[Value]:
     for match in _FRACTION.finditer(text):
         above, below = (match[1], match[2]) if match[1] else (match[3], match[4])
         taken.append(match.span())
-        if int(below) and (amount := Fraction(int(above), int(below))).denominator > 1:
+        if not int(below):
+            continue
+        amount = Fraction(int(above), int(below))
+        if amount.denominator > 1:
             yield _value(f"number {amount}", match, text)
+        if amount.denominator < int(below):
+            # Not in lowest terms: two numbers, one divided by the other.
+            yield from _divided(match, above, below)
     fractions = iter(taken)
     upcoming = next(fractions, None)
     for match in _NUMBER.finditer(text):
@@ -68,15 +89,26 @@ def _numbers(text: str) -> Iterator[Value]:
         if upcoming and upcoming[0] <= match.start():
             continue
         amount = Fraction(match[0].replace(",", ""))
-        if amount.denominator > 1 or (amount > _SMALL and amount not in _ROUND):
+        if amount.denominator > 1 or _tells(amount):
             yield _value(f"number {amount}", match, text)
+
+
+def _divided(match: re.Match[str], *parts: str) -> Iterator[Value]:
+    for part in parts:
+        amount = Fraction(part)
+        if _tells(amount):
+            yield Value(f"number {amount}", part, match.start() + match[0].find(part), False)
+
+
+def _tells(amount: Fraction) -> bool:
+    return amount > _SMALL and amount not in _ROUND
 
 
 def _formulas(text: str) -> Iterator[Value]:
     for match in _MATH.finditer(text):
         for part in re.split(r"=|\\implies|\\Rightarrow|,", match[1] or match[2] or match[3]):
             plain = re.sub(r"\s|\\[,;!]|\\left|\\right", "", part)
-            letters = any(c.isalpha() for c in plain)
+            letters = any(c.isalpha() for c in _ARITHMETIC.sub("", plain))
             if len(plain) >= _LEAST_FORMULA and letters and _OPERATOR.search(plain):
                 at = match.start() + match[0].find(part)
                 yield Value(f"formula {plain}", part.strip(), at, _comes_to(text, at))
@@ -97,7 +129,8 @@ def _plain(name: str) -> str:
 
 
 def _value(key: str, match: re.Match[str], text: str) -> Value:
-    return Value(key, match[0], match.start(), _comes_to(text, match.start()))
+    produced = _comes_to(text, match.start()) and not _OPERAND.match(text, match.end())
+    return Value(key, match[0], match.start(), produced)
 
 
 def _comes_to(text: str, at: int) -> bool:
