@@ -11,10 +11,8 @@ a run that was killed is started again, and comes to the same files.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import anyio
@@ -22,8 +20,10 @@ import anyio
 from curate import leaks
 from curate.candidate import Candidate
 from curate.dropped import Dropped, Reason
+from curate.grading import Grader
 from curate.leaks import Leak
 from curate.pack import Packed, packed_stages
+from curate.readers import Unread
 from curate.runs import Run
 from curate.trajectory import Annotated, Component, Trajectory
 
@@ -46,23 +46,6 @@ class LeakFinder(Protocol):
     ) -> tuple[Leak, ...]:
         """Raises Dropped where there is no answer."""
         ...
-
-
-class Grader(Protocol):
-    """Says whether a trajectory came to the right answer."""
-
-    async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where that cannot be said."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A record that is no trajectory."""
-
-    source: str
-    reason: Reason
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +108,7 @@ class Work:
     """What is done to each trajectory."""
 
     annotator: Annotator
-    grader: Grader | None
+    grader: Grader
     packing: Packing
 
     async def outcome(self, position: int, item: Trajectory | Run | Unread) -> Outcome:
@@ -136,7 +119,7 @@ class Work:
         given = item.trajectory if isinstance(item, Run) else item
         step: Step = "grade"
         try:
-            if self.grader is not None and not await self.grader.grade(given):
+            if not await self.grader.grade(given):
                 raise Dropped(Reason.WRONG, f"not {given.answer[:200]}")
             if isinstance(item, Run):
                 return Outcome(position, Candidate(run=item), None)

@@ -17,16 +17,17 @@ from curate.candidate import Candidate
 from curate.countdown import CountdownData, symbolic
 from curate.countdown import puzzles as countdown_puzzles
 from curate.dropped import Dropped, Reason
+from curate.grading import Ungraded
 from curate.leaks import Leak
 from curate.pipeline import (
     DroppedRecord,
     Outcome,
     Packing,
-    Unread,
     Work,
     outcomes,
     packed,
 )
+from curate.readers import Unread
 from curate.records import Writer
 from curate.samples import Sample
 from curate.select import Figures, Selection, check, figures, in_share
@@ -133,7 +134,7 @@ class TestNotes:
             Component(1, prompt="a", execution="A1. A2. A3.", comment="It is 5."),
             Component(2, prompt="b", execution="B1. B2. B3."),
             Component(3, plan="Sum up.", parents=frozenset({1, 2})),
-            Component(4, prompt="c", execution="C. C. C.", comment="Good.", parents=frozenset({3})),
+            Component(4, prompt="c", execution="Count one. Count two. Done then.", comment="Good.", parents=frozenset({3})),
         )
         found = await packed(Annotated(Trajectory("What?", "", "7"), components), Packing())
         run = Candidate(packed=found).transcript
@@ -150,8 +151,8 @@ class TestNotes:
         given = Annotated(Trajectory(hostile, hostile, "7"), (one,))
         candidate = Candidate(packed=await packed(given, Packing()))
         for run in (candidate.transcript, replace(candidate, undivided=True).transcript):
-            assert parse(run.text) == run
-            assert len(run.stages) == 1
+            assert parse(run.text).text == run.text
+            assert len(parse(run.text).stages) == 1
         assert candidate.sequential_sample.transcript.text.count("</Final_answer>") == 1
 
 
@@ -209,7 +210,7 @@ class TestMap:
 
         with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError)):
             await outcomes(
-                [Trajectory("q", "t", "7")], Work(Broken(), None, Packing()), 1, lambda _: None
+                [Trajectory("q", "t", "7")], Work(Broken(), Ungraded(), Packing()), 1, lambda _: None
             )
 
 
