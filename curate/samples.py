@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from sprint_agent.transcript import StageText, Transcript
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A run's transcript, and whose contexts of it are learned: "planner", or an executor's number
-    such as "1.3"."""
+    """A run's transcript, and what of it is learned: what the planner wrote, and executions.
+
+    `executions` are the texts to be learned, by number, such as "1.3". An execution that was stopped
+    stands so in the transcript, and what it would have written may be learned all the same.
+    """
 
     transcript: Transcript
-    learned: tuple[str, ...]
+    planner: bool = True
+    executions: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def write(samples: Iterable[Sample], path: Path) -> int:
@@ -42,7 +46,9 @@ def read(path: Path) -> Iterator[Sample]:
         for number, line in enumerate(file, 1):
             try:
                 value = json.loads(line)
-                yield Sample(_transcript(value["transcript"]), tuple(value["learned"]))
+                yield Sample(
+                    _transcript(value["transcript"]), value["planner"], value["executions"]
+                )
             except (ValueError, KeyError, TypeError) as cause:
                 raise ValueError(f"{path}, line {number}: not a sample ({cause})") from cause
 
