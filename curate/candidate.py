@@ -45,16 +45,16 @@ class Candidate:
     def sample(self) -> Sample:
         """What is learned from it: its plans, and the executions that are a model's own."""
         if self.run is not None and not self.undivided:
-            return Sample(self.run.transcript, self.run.learned)
+            return Sample(self.run.transcript, executions=self.run.executions)
         run = self.transcript
-        executions = (
-            f"{number}.{k}"
+        executions = {
+            f"{number}.{k}": text
             for number, stage in enumerate(run.stages, 1)
-            for k in range(1, len(stage.executions) + 1)
-        )
-        return Sample(run, ("planner", *executions))
+            for k, text in enumerate(stage.executions, 1)
+        }
+        return Sample(run, executions=executions)
 
     @property
     def sequential_sample(self) -> Sample:
         """What the sequential baseline learns from it: the same trajectory as it was written."""
-        return Sample(render.sequential(self.trajectory), ("planner",))
+        return Sample(render.sequential(self.trajectory))

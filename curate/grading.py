@@ -38,8 +38,8 @@ class Exact:
     """The claimed answer is written as the reference is, but for blanks and what LaTeX puts around."""
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where nothing is claimed."""
-        return normal(_claimed(given)) == normal(given.answer)
+        """Raises Dropped where nothing is claimed, or there is no reference."""
+        return normal(_claimed(given)) == normal(_reference(given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,15 @@ class Mathematics:
 
     async def grade(self, given: Trajectory) -> bool:
         """Raises Dropped where nothing is claimed, or the two cannot be compared."""
-        claimed = _claimed(given)
-        if normal(claimed) == normal(given.answer):
+        claimed, answer = _claimed(given), _reference(given)
+        if normal(claimed) == normal(answer):
             return True
-        longest = max(len(claimed), len(given.answer))
+        longest = max(len(claimed), len(answer))
         if longest > _LONGEST:
             raise Dropped(Reason.UNGRADED, f"an answer of {longest} characters")
-        same = await self.checkers.same(given.answer, claimed)
+        same = await self.checkers.same(answer, claimed)
         if same is None:
-            shown = f"{claimed[:80]!r} and {given.answer[:80]!r}"
+            shown = f"{claimed[:80]!r} and {answer[:80]!r}"
             raise Dropped(Reason.UNGRADED, f"{shown} cannot be compared as mathematics")
         return same
 
@@ -131,3 +131,9 @@ def _claimed(given: Trajectory) -> str:
     if not given.claimed:
         raise Dropped(Reason.UNGRADED, "it claims no answer")
     return given.claimed
+
+
+def _reference(given: Trajectory) -> str:
+    if not given.answer:
+        raise Dropped(Reason.UNGRADED, "there is no reference answer")
+    return given.answer

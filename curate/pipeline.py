@@ -58,6 +58,11 @@ class DroppedRecord:
     reason: Reason
     detail: str
 
+    @classmethod
+    def of(cls, given: Trajectory, step: Step, why: Dropped) -> DroppedRecord:
+        """The record of a trajectory that was dropped."""
+        return cls(given.source, given.question, step, why.reason, why.detail)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -105,11 +110,11 @@ async def packed(annotated: Annotated, how: Packing) -> Packed:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to each trajectory."""
+    """What is done to each trajectory. Without `packing` it has no stages yet."""
 
     annotator: Annotator
     grader: Grader
-    packing: Packing
+    packing: Packing | None
 
     async def outcome(self, position: int, item: Trajectory | Run | Unread) -> Outcome:
         """What becomes of one. Raises what ends the run, and nothing for what is wrong with it."""
@@ -126,10 +131,11 @@ class Work:
             step = "annotate"
             annotated = await self.annotator.annotate(given)
             step = "pack"
-            return Outcome(position, Candidate(await packed(annotated, self.packing)), None)
+            how = self.packing
+            divided = await packed(annotated, how) if how else Packed(annotated, ())
+            return Outcome(position, Candidate(divided), None)
         except Dropped as why:
-            lost = DroppedRecord(given.source, given.question, step, why.reason, why.detail)
-            return Outcome(position, None, lost)
+            return Outcome(position, None, DroppedRecord.of(given, step, why))
 
 
 async def outcomes(

@@ -13,7 +13,10 @@ _Record = TypeVar("_Record")
 
 
 class Writer:
-    """Writes records, dataclasses all, to a file that appears when the writer is left without an error."""
+    """Writes records, dataclasses all, to a file that appears when it is whole.
+
+    Where the writer is left by an error, it does not appear.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -6,12 +6,14 @@ a model learns from those of its runs that were right, and the most parallel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.dropped import Dropped, Reason
 from curate.trajectory import Trajectory
 from sprint_agent.errors import TraceError
+from sprint_agent.executors.routing import MODEL
 from sprint_agent.result import Result
 from sprint_agent.trace import Trace
 from sprint_agent.transcript import StageText, Transcript
@@ -19,26 +21,27 @@ from sprint_agent.transcript import StageText, Transcript
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of the runtime. `learned` are the planner, and the executions that the model wrote."""
+    """A run of the runtime, and the executions in it that the model finished itself, by number."""
 
     trajectory: Trajectory
     transcript: Transcript
-    learned: tuple[str, ...]
+    executions: dict[str, str]
 
 
-def read(path: Path) -> Run:
-    """The run in a trace. Raises Dropped where the file is no trace, or its run came to no answer."""
+def read(path: Path, references: Mapping[str, str]) -> Run:
+    """The run in a trace. `references` are the right answers, by the key of the question.
+
+    Raises Dropped where the file is no trace, or its run came to no answer.
+    """
     try:
         result = Trace.read(path).result
     except TraceError as error:
         raise Dropped(Reason.UNREADABLE, str(error)) from error
     if result is None or result.answer is None:
         raise Dropped(Reason.EMPTY, "the run came to no answer")
-    return Run(
-        Trajectory(result.question, result.text, result.answer, path.name),
-        transcript(result),
-        learned(result),
-    )
+    given = Trajectory(result.question, result.text, "", path.name, claimed=result.answer)
+    right = references.get(given.question_key, "")
+    return Run(replace(given, answer=right), transcript(result), own_executions(result))
 
 
 def transcript(result: Result) -> Transcript:
@@ -49,15 +52,14 @@ def transcript(result: Result) -> Transcript:
     return Transcript(result.question, stages, _last_turn(result))
 
 
-def learned(result: Result) -> tuple[str, ...]:
-    """What a model can learn from a run: its plans, and the executions that it finished itself."""
-    own = (
-        f"{e.stage}.{e.number}"
+def own_executions(result: Result) -> dict[str, str]:
+    """The executions of a run that a model can learn from: what it finished itself."""
+    return {
+        f"{e.stage}.{e.number}": e.text
         for stage in result.stages
         for e in stage.executions
-        if e.status == "done" and e.executor == "model"
-    )
-    return ("planner", *own)
+        if e.status == "done" and e.executor == MODEL
+    }
 
 
 def _last_turn(result: Result) -> str:

@@ -7,7 +7,7 @@ is joined, like one that the planner closed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate import records
@@ -16,11 +16,15 @@ from sprint_agent.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A run's transcript, and whose contexts of it are learned: "planner", or an executor's number
-    such as "1.3"."""
+    """A run's transcript, and what of it is learned: what the planner wrote, and executions.
+
+    `executions` are the texts to be learned, by number, such as "1.3". An execution that was stopped
+    stands so in the transcript, and what it would have written may be learned all the same.
+    """
 
     transcript: Transcript
-    learned: tuple[str, ...]
+    planner: bool = True
+    executions: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def write(samples: Iterable[Sample], path: Path) -> int:

@@ -44,8 +44,19 @@ class Figures:
 class Selection:
     """What is kept.
 
-    `ratio` says by which of the two ratios; `longest` is in tokens (None for any length).
-    `keep_sequential` is the share of the trajectories below `least_ratio` that are kept undivided.
+    Parameters
+    ----------
+    ratio
+        Which parallelization ratio counts: executions by stages, or steps by stages.
+    least_ratio
+        The least ratio of what is kept.
+    most_stages
+        The most stages that it has.
+    longest
+        The most tokens that it has; any number, if this is not given.
+    keep_sequential
+        The share of the trajectories below the least ratio that is kept undivided, to teach when not to
+        split.
     """
 
     ratio: Literal["executions", "steps"] = "executions"
@@ -80,7 +91,8 @@ def check(found: Figures, wanted: Selection) -> None:
     ratio = getattr(found, f"{wanted.ratio}_ratio")
     if ratio < wanted.least_ratio:
         raise Dropped(
-            Reason.RATIO, f"{ratio:.2f} {wanted.ratio} a stage, and {wanted.least_ratio:g} are wanted"
+            Reason.RATIO,
+            f"{ratio:.2f} {wanted.ratio} a stage, and {wanted.least_ratio:g} are wanted",
         )
 
 
@@ -107,7 +119,5 @@ def best(ranked: Iterable[tuple[int, str, Rank]]) -> dict[str, int]:
 def _longest(number: int, turn: str, executions: tuple[str, ...], count: Count) -> int:
     parser = grammar.TurnParser()
     ends = [e.end for e in parser.feed(turn) if isinstance(e, grammar.PromptClosed)]
-    ways = [
-        count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)
-    ]
+    ways = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
     return max(ways, default=0) + count(turn[ends[-1] if ends else 0 :])

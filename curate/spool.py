@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
@@ -17,7 +19,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = TemporaryFile(dir=folder)  # noqa: SIM115: closed by `close`
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115
         self._starts = array("q")
         self._encoder = msgspec.json.Encoder()
 
@@ -35,6 +37,14 @@ class Spool:
             self._file.seek(start)
             yield decoder.decode(self._file.readline())
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Lets the file go."""
         self._file.close()

@@ -25,10 +25,10 @@ def select(
     for at, candidate in enumerate(records.read(candidates, Candidate)):
         verdict = verdicts[at]
         if isinstance(verdict, Dropped):
-            dropped.write(_dropped(candidate, verdict))
+            dropped.write(DroppedRecord.of(candidate.trajectory, "select", verdict))
         elif chosen[verdict[0]] != at:
             why = Dropped(Reason.DUPLICATE, "only the most parallel one is kept")
-            dropped.write(_dropped(candidate, why))
+            dropped.write(DroppedRecord.of(candidate.trajectory, "select", why))
         else:
             undivided = verdict[1][0] == 1
             selected.write(Candidate(candidate.packed, candidate.run, undivided))
@@ -59,8 +59,3 @@ def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str
             return why
         return given.question_key, rank(found, False, given.key)
     return given.question_key, rank(found, True, given.key)
-
-
-def _dropped(candidate: Candidate, why: Dropped) -> DroppedRecord:
-    given = candidate.trajectory
-    return DroppedRecord(given.source, given.question, "select", why.reason, why.detail)

@@ -27,6 +27,10 @@ class Batch:
         """Ids in the batch, padding included: what it costs."""
         return self.ids.numel()
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.ids.to(device), self.kinds.to(device))
+
 
 def batches(rows: Sequence[Row], tokens: int, seed: int, *, pool: int = 4096) -> Iterator[Batch]:
     """All rows once, in batches of at most `tokens` ids, shuffled; equal seeds, equal batches.

@@ -21,12 +21,12 @@ import torch
 from transformers import PreTrainedModel
 
 from curate import samples
-from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
+from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
 from curate.pack import Packed
 from sprint_agent.tokenizer import FileTokenizer
 from train import model as models
 from train import sft, tokenizer
-from train.rows import Row, RowBuilder
+from train.trees import Tree, TreeBuilder
 
 Method = Literal["sprint", "rft"]
 METHODS: tuple[Method, ...] = ("sprint", "rft")
@@ -83,7 +83,7 @@ def _write(
         return len(reader.encode(text))
 
     def sprint() -> Iterator[samples.Sample]:
-        for number, trajectory in enumerate(packed[: data.runs]):
+        for number, trajectory in enumerate(runs(packed, data)):
             yield from sprint_samples(trajectory, data, length, number)
 
     samples.write(sprint(), folder / f"sprint{suffix}.jsonl")
@@ -96,27 +96,24 @@ def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:
             yield from (piece.text for piece in sample.transcript.pieces)
 
 
-def rows(path: Path, builder: RowBuilder, longest: int, enough: int) -> tuple[list[Row], int]:
-    """The rows of a file of samples, and how many were dropped for being longer than `longest`.
+def read_trees(
+    path: Path, builder: TreeBuilder, longest: int, enough: int
+) -> tuple[list[Tree], int]:
+    """The trees of a file of samples, and how many were dropped for a context longer than `longest`.
 
     It stops reading at `enough` ids: more would not be seen within the budget.
     """
-    kept: list[Row] = []
+    kept: list[Tree] = []
     dropped = read = 0
     for sample in samples.read(path):
         if read >= enough:
             break
-        for learner in sample.learned:
-            if learner == "planner":
-                row = builder.planner(sample.transcript)
-            else:
-                stage, number = map(int, learner.split("."))
-                row = builder.executor(sample.transcript, stage, number)
-            if len(row.ids) <= longest:
-                kept.append(row)
-                read += len(row.ids)
-            else:
-                dropped += 1
+        made = builder.tree(sample)
+        if made.longest > longest:
+            dropped += 1
+            continue
+        kept.append(made)
+        read += len(made)
     return kept, dropped
 
 
@@ -126,13 +123,14 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     A method goes on from the shared part where that was made before, and else begins from nothing.
     """
     reader = FileTokenizer.load(folder / "tokenizer")
-    builder = RowBuilder(reader, recipe.decisions)
+    builder = TreeBuilder(reader, recipe.decisions)
     budget = recipe.schedule.tokens
 
-    def read(name: str) -> list[Row]:
-        kept, dropped = rows(folder / f"{name}.jsonl", builder, recipe.shape.context_length, budget)
-        say(f"{name}: {len(kept)} rows, {dropped} that are too long were dropped")
-        return kept
+    def read(name: str) -> sft.Examples:
+        path = folder / f"{name}.jsonl"
+        kept, dropped = read_trees(path, builder, recipe.shape.context_length, budget)
+        say(f"{name}: {len(kept)} trajectories, {dropped} that are too long were dropped")
+        return kept if name.startswith("sprint") else [tree.trunk for tree in kept]
 
     courses = [sft.Course(0.0, read("rft"))]
     if part == "sprint":

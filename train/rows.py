@@ -64,8 +64,8 @@ class RowBuilder:
                 stop = ""
         return Row(context.snapshot().ids or (), tuple(kinds))
 
-    def executor(self, transcript: Transcript, stage: int, number: int) -> Row:
-        """The row of executor `number` of `stage` (both from 1), with a loss on its execution."""
+    def executor(self, transcript: Transcript, stage: int, number: int, execution: str) -> Row:
+        """The row of executor `number` of `stage` (both from 1), with a loss on what it writes."""
         context = Context(self._tokenizer)
         pieces = transcript.pieces
         turns = [k for k, piece in enumerate(pieces) if piece.role == "plan"]
@@ -78,7 +78,6 @@ class RowBuilder:
         context.append_generated(*turn.upto(prompt_end(text, number)))
         context.append(grammar.execution_opening(stage, number))
         before = len(context)
-        execution = transcript.stages[stage - 1].executions[number - 1]
         context.append(execution)
         ids = context.snapshot().ids or ()
         kinds = [READ] * before + self._learned(ids[before:], execution)

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import deepspeed
 import torch
 from torch import nn
 from torch.nn import functional
 
+from train import trees
 from train.batches import Batch, batches
 from train.rows import DECISION, READ, Row
+from train.trees import Forest, Tree, forests
 
 REPORT_EVERY = 1000
 
@@ -43,14 +45,18 @@ class Schedule:
     seed: int = 0
 
 
-class Course:
-    """What is trained on from the share `start` of the budget: rows, over and over."""
+Examples = Sequence[Row] | Sequence[Tree]
 
-    def __init__(self, start: float, rows: Sequence[Row]) -> None:
+
+class Course:
+    """What is trained on from the share `start` of the budget: rows, or trees, over and over."""
+
+    def __init__(self, start: float, examples: Examples) -> None:
         self.start = start
-        self.rows = rows
-        self._ids = sum(len(row.ids) for row in rows)
-        self._kinds = Counter(kind for row in rows for kind in row.kinds)
+        self.examples = examples
+        parts = [row for example in examples for row in _parts(example)]
+        self._ids = sum(len(row.ids) for row in parts)
+        self._kinds = Counter(kind for row in parts for kind in row.kinds)
 
     def weight(self, weights: torch.Tensor) -> float:
         """The mean weight of an id of its rows, where each kind has the weight that `weights` holds."""
@@ -69,30 +75,32 @@ class WeightedLM(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(
-        self, ids: torch.Tensor, kinds: torch.Tensor, weights: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        logits, targets, learned = self.predict(ids, kinds)
+    def forward(self, batch: Batch | Forest, weights: torch.Tensor, scale: float) -> torch.Tensor:
+        logits, targets, learned = self.predict(batch)
         loss = functional.cross_entropy(logits, targets, reduction="none")
         return (loss * weights[learned]).sum() / scale
 
-    def predict(
-        self, ids: torch.Tensor, kinds: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predict(self, batch: Batch | Forest) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits, targets and kinds of the learned ids, all rows in one."""
-        hidden = self.model.model(input_ids=ids).last_hidden_state[:, :-1]
-        kinds = kinds[:, 1:]
+        if isinstance(batch, Forest):
+            self.model.set_attn_implementation(trees.ATTENTION)
+            more = {"position_ids": batch.positions, "segments": batch.segments}
+        else:
+            self.model.set_attn_implementation("sdpa")
+            more = {}
+        hidden = self.model.model(input_ids=batch.ids, **more).last_hidden_state[:, :-1]
+        kinds = batch.kinds[:, 1:]
         learned = kinds != READ
         logits = self.model.lm_head(hidden[learned]).float()
-        return logits, ids[:, 1:][learned], kinds[learned]
+        return logits, batch.ids[:, 1:][learned], kinds[learned]
 
 
 @torch.no_grad()
-def evaluate(model: WeightedLM, rows: Sequence[Row], batch_tokens: int) -> dict[str, float]:
-    """Loss and accuracy over the learned ids of `rows`, and the accuracy of decisions alone."""
+def evaluate(model: WeightedLM, examples: Examples, batch_tokens: int) -> dict[str, float]:
+    """Loss and accuracy over the learned ids of examples, and the accuracy of decisions alone."""
     totals = dict.fromkeys(("loss", "right", "count", "decisions_right", "decisions"), 0.0)
-    for batch in batches(rows, batch_tokens, seed=0):
-        logits, targets, kinds = model.predict(batch.ids, batch.kinds)
+    for batch in _batched(examples, batch_tokens, seed=0):
+        logits, targets, kinds = model.predict(batch)
         decisive = kinds >= DECISION
         right = logits.argmax(-1) == targets
         totals["loss"] += functional.cross_entropy(logits, targets, reduction="sum").item()
@@ -163,7 +171,7 @@ def start_deepspeed() -> None:
 def train(
     model: nn.Module,
     courses: Sequence[Course],
-    validation: Sequence[Row],
+    validation: Examples,
     schedule: Schedule,
     folder: Path,
     report: Callable[[dict[str, float]], None],
@@ -189,9 +197,8 @@ def train(
             peak = schedule.matrix_rate if group["use_muon"] else schedule.learning_rate
             group["lr"] = peak * rate(schedule, done)
         weights = kind_weights(schedule, done)
-        ids, kinds = batch.ids.to(engine.device), batch.kinds.to(engine.device)
         scale = course.weight(weights) * schedule.batch_tokens
-        loss = engine(ids, kinds, weights.to(engine.device), scale)
+        loss = engine(batch.to(engine.device), weights.to(engine.device), scale)
         engine.backward(loss)
         engine.step()
         done += batch.tokens
@@ -206,16 +213,30 @@ def train(
             break
 
 
-def batches_of(courses: Sequence[Course], schedule: Schedule) -> Iterator[tuple[Course, Batch]]:
-    """All batches of the budget, each with its course, whose rows come over and over."""
+def batches_of(
+    courses: Sequence[Course], schedule: Schedule
+) -> Iterator[tuple[Course, Batch | Forest]]:
+    """All batches of the budget, each with its course, whose examples come over and over."""
     done = 0
     for course, after in zip(courses, [*courses[1:], None], strict=True):
         end = schedule.tokens * (after.start if after else 1.0)
         for epoch in count():
-            for batch in batches(course.rows, schedule.batch_tokens, schedule.seed + epoch):
+            for batch in _batched(course.examples, schedule.batch_tokens, schedule.seed + epoch):
                 if done >= end:
                     break
                 done += batch.tokens
                 yield course, batch
             if done >= end:
                 break
+
+
+def _batched(examples: Examples, tokens: int, seed: int) -> Iterator[Batch | Forest]:
+    if any(isinstance(example, Tree) for example in examples):
+        return forests(cast("Sequence[Tree]", examples), tokens, seed)
+    return batches(cast("Sequence[Row]", examples), tokens, seed)
+
+
+def _parts(example: Row | Tree) -> list[Row]:
+    if isinstance(example, Row):
+        return [example]
+    return [example.trunk, *(branch.row for branch in example.branches)]

@@ -4,6 +4,7 @@ from curate.countdown.data import (
     CountdownData,
     puzzles,
     rft_sample,
+    runs,
     sprint_samples,
     trajectories,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "annotate",
     "puzzles",
     "rft_sample",
+    "runs",
     "sprint_samples",
     "trajectories",
     "trajectory",

@@ -8,7 +8,7 @@ itself worked through: the hit, and some of the misses.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,6 +19,7 @@ from curate.render import first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
+from sprint_agent.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,22 @@ class CountdownData:
     """How much data, and of what mixture.
 
     `trajectories` in all, and how many of them are rendered as runs; one in `three_every` has three
-    numbers, the others four. The planner learns from each run: of one in `waiting_every` by a run that
-    waits for all executions, of the others by runs that end at the first success, `endings` of them
-    where there is one stage. Executors learn from the hit, from up to `misses` openings of its first
-    stage that missed, and from `late_misses` of the second: the same work behind a context that is ten
-    times as long, of which they must not learn that it always hits.
+    numbers, the others four. One run in `late_every` has two stages, which one trajectory in seven has
+    by nature: too few to learn from. The planner learns from each run: of one in `waiting_every` by a
+    run that waits for all executions, of the others by runs that end at the first success, `endings` of
+    them where there is one stage. Executors learn from the hit, from up to `misses` openings of its
+    first stage that missed, and from `late_misses` of the second.
     """
 
     trajectories: int = 36_000
-    runs: int = 12_000
+    runs: int = 8_000
     seed: int = 0
     three_every: int = 10
+    late_every: int = 2
     waiting_every: int = 20
     endings: int = 2
-    misses: int = 4
-    late_misses: int = 1
+    misses: int = 6
+    late_misses: int = 6
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -71,37 +73,51 @@ def _is_parallel(packed: Packed) -> bool:
     return True
 
 
+def runs(packed: Sequence[Packed], data: CountdownData) -> Iterator[Packed]:
+    """Those of the trajectories that are rendered as runs, those with two stages evenly among them."""
+    one = (p for p in packed if len(p.stages) == 1)
+    late = (p for p in packed if len(p.stages) > 1)
+    for number in range(min(data.runs, len(packed))):
+        wanted, other = (late, one) if number % data.late_every == 0 else (one, late)
+        yield next(wanted, None) or next(other)
+
+
 def sprint_samples(
     packed: Packed, data: CountdownData, length: Callable[[str], int], number: int
 ) -> Iterator[Sample]:
     """What the SPRINT model learns from the `number`-th trajectory."""
     rng = random.Random(f"{data.seed}/{number}")
-    whole = waiting(packed, claim)
-    executors = _executors(packed, data, rng)
     if rng.randrange(data.waiting_every) == 0:
-        yield Sample(whole, ("planner", *executors))
+        whole = waiting(packed, claim)
+        yield Sample(whole, executions=_executions(packed, whole, data, rng))
         return
-    yield Sample(whole, executors)
-    for _ in range(data.endings if len(packed.stages) == 1 else 1):
+    for ending in range(data.endings if len(packed.stages) == 1 else 1):
         ended = first_success(packed, claim, length, lambda: rng.randint(0, 12))
-        yield Sample(ended, ("planner",))
+        yield Sample(ended, executions={} if ending else _executions(packed, ended, data, rng))
 
 
 def rft_sample(packed: Packed) -> Sample:
     """What the RFT model learns from a trajectory: the same text, left sequential."""
-    return Sample(sequential(packed.annotated.trajectory), ("planner",))
+    return Sample(sequential(packed.annotated.trajectory))
 
 
-def _executors(packed: Packed, data: CountdownData, rng: random.Random) -> tuple[str, ...]:
-    hits: list[str] = []
-    misses: list[str] = []
-    late: list[str] = []
-    for stage_number, stage in enumerate(packed.stages, 1):
-        for number, task in enumerate((c for c in stage if c.prompt), 1):
-            if task.visited:
-                if claim(task.execution) is not None:
-                    hits.append(f"{stage_number}.{number}")
-                else:
-                    (misses if stage_number == 1 else late).append(f"{stage_number}.{number}")
-    early = rng.sample(misses, min(data.misses, len(misses)))
-    return (*hits, *early, *rng.sample(late, min(data.late_misses, len(late))))
+def _executions(
+    packed: Packed, run: Transcript, data: CountdownData, rng: random.Random
+) -> dict[str, str]:
+    """What executors learn from a run: of its prompts, those that the search visited."""
+    hits: dict[str, str] = {}
+    misses: dict[str, str] = {}
+    late: dict[str, str] = {}
+    for stage_number, (stage, written) in enumerate(zip(packed.stages, run.stages, strict=True), 1):
+        tasks = [component for component in stage if component.prompt]
+        for number, task in enumerate(tasks[: len(written.executions)], 1):
+            if not task.visited:
+                continue
+            hit = claim(task.execution) is not None
+            kind = hits if hit else misses if stage_number == 1 else late
+            kind[f"{stage_number}.{number}"] = task.execution
+    return hits | _some(misses, data.misses, rng) | _some(late, data.late_misses, rng)
+
+
+def _some(texts: dict[str, str], most: int, rng: random.Random) -> dict[str, str]:
+    return {name: texts[name] for name in rng.sample(sorted(texts), min(most, len(texts)))}

@@ -9,8 +9,10 @@ group that it did not reach are annotated too, as not visited.
 from __future__ import annotations
 
 from curate.countdown.searcher import announcements, openings, search, write
+from curate.dropped import Dropped, Reason
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
+from sprint_agent.errors import QuestionError
 
 
 def trajectory(puzzle: Puzzle) -> Trajectory | None:
@@ -23,8 +25,8 @@ def trajectory(puzzle: Puzzle) -> Trajectory | None:
 
 
 def annotate(given: Trajectory) -> Annotated:
-    """The components of one of the searcher's trajectories."""
-    puzzle = Puzzle.parse(given.question)
+    """The components of one of the searcher's trajectories. Raises Dropped for any other."""
+    puzzle = _written(given)
     components: list[Component] = []
     needed: frozenset[int] = frozenset()
     reached = True
@@ -49,3 +51,15 @@ def annotate(given: Trajectory) -> Annotated:
             break
         needed = frozenset(component.number for component in components[head.number :])
     return Annotated(given, tuple(components))
+
+
+def _written(given: Trajectory) -> Puzzle:
+    """The puzzle of a trajectory that the searcher wrote."""
+    try:
+        puzzle = Puzzle.parse(given.question)
+    except QuestionError as error:
+        raise Dropped(Reason.UNREADABLE, str(error)) from error
+    found = write(puzzle)
+    if found is None or found[0].strip() != given.text.strip():
+        raise Dropped(Reason.UNREADABLE, "it is not what the searcher of Countdown writes")
+    return puzzle

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from curate.llm.chat import Completion
+from curate.report.cost import Answers
 from sprint_agent.engines.base import TokenUsage
 
 _FORMAT = 1
@@ -91,6 +92,14 @@ class Cache:
     def paid(self) -> float:
         """What all answers together cost when they were asked for."""
         return float(self._file.execute("SELECT total(cost) FROM answers").fetchone()[0])
+
+    def answers(self) -> dict[str, Answers]:
+        """How many answers of each model are kept, and their tokens."""
+        rows = self._file.execute(
+            "SELECT model, count(*), total(prompt_tokens), total(completion_tokens)"
+            " FROM answers GROUP BY model ORDER BY model"
+        )
+        return {model: Answers(count, int(read), int(wrote)) for model, count, read, wrote in rows}
 
     def _prepare(self, path: Path | str) -> None:
         (version,) = self._file.execute("PRAGMA user_version").fetchone()

@@ -43,7 +43,7 @@ def prompt(name: str) -> Prompt:
 def steps(given: Trajectory, pieces: Sequence[str]) -> Query:
     """Which components the sentences of a trajectory make up."""
     part = {"type": "string", "description": 'sentences, such as "4-6, 8"; "" for none'}
-    fields = {name: part for name in ("plan", "execution", "comment")}
+    fields = dict.fromkeys(("plan", "execution", "comment"), part)
     fields |= {name: {"type": "string"} for name in ("description", "prompt")}
     return _query(
         "steps",

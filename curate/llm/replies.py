@@ -82,7 +82,9 @@ def components(answer: str, pieces: Sequence[str]) -> tuple[Component, ...]:
             owner[sentence] = number
         began = _ordered(number, cited, began)
         if bool(cited["execution"]) != bool(step.prompt.strip()):
-            which = "a prompt but no execution" if step.prompt.strip() else "an execution but no prompt"
+            which = (
+                "a prompt but no execution" if step.prompt.strip() else "an execution but no prompt"
+            )
             raise Dropped(Reason.BAD_COMPONENT, f"component {number} has {which}")
         texts = {name: "".join(pieces[n - 1] for n in cited[name]) for name in _PARTS}
         described = step.description.strip()
@@ -148,7 +150,8 @@ def _cited(number: int, part: str, ranges: str, count: int) -> list[int]:
         start, end = int(first), int(last or first)
         if not 1 <= start <= end <= count:
             raise Dropped(
-                Reason.UNKNOWN_SENTENCE, f"{where} cites {first}-{last or first} of {count} sentences"
+                Reason.UNKNOWN_SENTENCE,
+                f"{where} cites {first}-{last or first} of {count} sentences",
             )
         cited += range(start, end + 1)
     return cited

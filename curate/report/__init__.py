@@ -8,11 +8,11 @@ from curate import records, select
 from curate.candidate import Candidate
 from curate.pipeline import DroppedRecord
 from curate.report import cost, figures
-from curate.report.cost import Cost, Tokens
+from curate.report.cost import Answers, Cost
 from curate.report.examples import Picks, view
 from curate.report.page import render
 
-__all__ = ["Cost", "Tokens", "write"]
+__all__ = ["Answers", "Cost", "write"]
 
 
 def write(folder: Path, count: select.Count) -> Path:

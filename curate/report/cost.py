@@ -9,27 +9,28 @@ import msgspec
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens that a model read (`input`) and wrote (`output`)."""
+class Answers:
+    """A model's answers: how many, and the tokens that it read (`input`) and wrote (`output`)."""
 
+    count: int = 0
     input: int = 0
     output: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What annotation has cost.
+    """What annotation has cost: the answers by the model's name, whenever they were asked for.
 
-    `requests` are those that were sent, `retries` those among them that were sent again, and `cached`
-    the answers that were taken from the cache instead. `models` has the tokens by the model's name.
     `dollars` is None where no prices were given.
     """
 
-    requests: int = 0
-    cached: int = 0
-    retries: int = 0
-    models: dict[str, Tokens] = field(default_factory=dict)
+    models: dict[str, Answers] = field(default_factory=dict[str, Answers])
     dollars: float | None = None
+
+    @property
+    def answers(self) -> int:
+        """The answers of all models."""
+        return sum(model.count for model in self.models.values())
 
 
 def read(path: Path) -> Cost | None:

@@ -121,7 +121,7 @@ def view(number: int, example: Example) -> View:
 
 
 def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator[Stage]:
-    learned = frozenset(candidate.sample.learned)
+    learned = candidate.sample.executions.keys()
     for number, stage in enumerate(transcript.stages, 1):
         steps: list[int] = []
         if candidate.packed is not None and not candidate.undivided:

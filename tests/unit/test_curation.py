@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import graph, samples
-from curate.countdown import symbolic
-from curate.countdown import CountdownData, sprint_samples, trajectories
+from curate.countdown import CountdownData, sprint_samples, symbolic, trajectories
 from curate.pack import pack
 from curate.render import first_success, sequential, waiting
 from curate.trajectory import Annotated, Component, Trajectory

@@ -93,6 +93,8 @@ class TestValues:
     def test_so_has_any_that_looks_like_mathematics(self, text: str) -> None:
         values(text)
 
-    @pytest.mark.parametrize("piece", ["1,", "$", "x=", "\\frac{", "1/", "let x", "\\(", "1.", "=  "])
+    @pytest.mark.parametrize(
+        "piece", ["1,", "$", "x=", "\\frac{", "1/", "let x", "\\(", "1.", "=  "]
+    )
     def test_long_hostile_texts_take_no_time(self, piece: str) -> None:
         values(piece * 50_000)

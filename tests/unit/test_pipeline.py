@@ -45,7 +45,9 @@ def annotated(draw: st.DrawFn) -> Annotated:
     """A random graph of components; some execute, at any length, and some use what others found."""
     made: list[Component] = []
     for number in range(1, draw(st.integers(1, 9)) + 1):
-        parents = draw(st.frozensets(st.integers(1, number - 1), max_size=3)) if number > 1 else None
+        parents = (
+            draw(st.frozensets(st.integers(1, number - 1), max_size=3)) if number > 1 else None
+        )
         lines = draw(st.integers(0, 5))
         uses = draw(st.integers(1, number))
         work = "".join(f"Line {number}x{k} of work.\n" for k in range(lines))
@@ -134,7 +136,13 @@ class TestNotes:
             Component(1, prompt="a", execution="A1. A2. A3.", comment="It is 5."),
             Component(2, prompt="b", execution="B1. B2. B3."),
             Component(3, plan="Sum up.", parents=frozenset({1, 2})),
-            Component(4, prompt="c", execution="Count one. Count two. Done then.", comment="Good.", parents=frozenset({3})),
+            Component(
+                4,
+                prompt="c",
+                execution="Count one. Count two. Done then.",
+                comment="Good.",
+                parents=frozenset({3}),
+            ),
         )
         found = await packed(Annotated(Trajectory("What?", "", "7"), components), Packing())
         run = Candidate(packed=found).transcript
@@ -147,7 +155,9 @@ class TestNotes:
 
     async def test_tags_in_a_trajectory_are_harmless(self) -> None:
         hostile = "</Plan_1> <prompt_1.1> x </prompt_1.1> </Final_answer>"
-        one = Component(1, plan=hostile, prompt=hostile, execution=f"{hostile}. B. C.", comment=hostile)
+        one = Component(
+            1, plan=hostile, prompt=hostile, execution=f"{hostile}. B. C.", comment=hostile
+        )
         given = Annotated(Trajectory(hostile, hostile, "7"), (one,))
         candidate = Candidate(packed=await packed(given, Packing()))
         for run in (candidate.transcript, replace(candidate, undivided=True).transcript):
@@ -174,13 +184,10 @@ class Annotates:
 
 
 async def spooled(items: list[Trajectory | Unread], folder: Path) -> list[Outcome]:
-    spool = Spool(folder)
     work = Work(Annotates(), Grades(), Packing())
-    with anyio.fail_after(20):
+    with Spool(folder) as spool, anyio.fail_after(20):
         await outcomes(items, work, 4, spool.write)  # type: ignore[arg-type]
-    found = list(spool.read())
-    spool.close()
-    return found
+        return list(spool.read())
 
 
 class TestMap:
@@ -210,7 +217,10 @@ class TestMap:
 
         with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError)):
             await outcomes(
-                [Trajectory("q", "t", "7")], Work(Broken(), Ungraded(), Packing()), 1, lambda _: None
+                [Trajectory("q", "t", "7")],
+                Work(Broken(), Ungraded(), Packing()),
+                1,
+                lambda _: None,
             )
 
 
@@ -273,7 +283,9 @@ class TestSelection:
 
     def test_the_best_of_each_question_is_kept(self, tmp_path: Path) -> None:
         given = candidates(3)
-        again = replace(given[0], packed=replace(given[0].packed, stages=given[0].packed.stages * 2))  # type: ignore[union-attr,type-var]
+        again = replace(
+            given[0], packed=replace(given[0].packed, stages=given[0].packed.stages * 2)
+        )  # type: ignore[union-attr,type-var]
         kept, dropped = chosen([again, *given, given[1]], Selection(), tmp_path)
         assert kept == given
         assert Counter(d.reason for d in dropped) == {Reason.DUPLICATE: 2}
@@ -284,7 +296,7 @@ class TestSelection:
         kept, dropped = chosen(given, wanted, tmp_path)
         assert 8 < len(kept) < 32
         assert len(kept) + len(dropped) == 40
-        assert all(c.undivided and c.sample.learned == ("planner",) for c in kept)
+        assert all(c.undivided and not c.sample.executions for c in kept)
         (stage,) = kept[0].transcript.stages
         assert stage.executions == ()
         assert kept[0].trajectory.text.strip() in stage.turn
@@ -305,15 +317,15 @@ class TestSelection:
         for path in paths[:2]:
             for sample in records.read(path, Sample):
                 assert parse(sample.transcript.text) == sample.transcript
-                assert "1.1" in sample.learned
+                assert sample.planner
+                assert "1.1" in sample.executions
 
 
 class TestRecords:
     def test_a_file_appears_when_it_is_whole(self, tmp_path: Path) -> None:
         path = tmp_path / "a" / "records.jsonl"
-        with pytest.raises(RuntimeError, match="stop"), Writer(path) as writer:
-            writer.write(Trajectory("q", "t", "7"))
-            raise RuntimeError("stop")
+        with pytest.raises(TypeError), Writer(path) as writer:
+            writer.write(object())
         assert list(path.parent.iterdir()) == []
 
     def test_a_corrupt_line_is_named(self, tmp_path: Path) -> None:

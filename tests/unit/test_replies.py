@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,8 +104,14 @@ class TestComponents:
         pieces = tuple(f"<{n}>" for n in range(1, count + 1))
         cuts = data.draw(st.sets(st.integers(1, count)).map(lambda s: sorted(s | {0, count})))
         parts: list[dict[str, Any]] = [
-            {"description": "", "plan": f"{a + 1}-{b}", "prompt": "", "execution": "", "comment": ""}
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            {
+                "description": "",
+                "plan": f"{a + 1}-{b}",
+                "prompt": "",
+                "execution": "",
+                "comment": "",
+            }
+            for a, b in pairwise(cuts)
         ]
         found = replies.components(json.dumps({"components": parts}), pieces)
         assert "".join(component.plan for component in found) == "".join(pieces)

@@ -1,0 +1,317 @@
+"""`python -m curate`: reasoning trajectories become data that teaches planning.
+
+`run` does all of it. The steps can also be run alone, each from file to file:
+split, annotate, pack, select, render, report.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import anyio
+import cyclopts
+from rich.console import Console
+from rich.live import Live
+
+from curate import countdown as searcher
+from curate import grading, pipeline, records, report, session, steps
+from curate.candidate import Candidate
+from curate.countdown import CountdownData
+from curate.dropped import Dropped
+from curate.llm.endpoint import CostCeiling, EndpointDown
+from curate.options import Asking, Dividing, Reading, counter
+from curate.pipeline import DroppedRecord, Outcome
+from curate.progress import Tally
+from curate.readers import SourceError
+from curate.records import Writer
+from curate.select import Selection
+from curate.session import Session
+from curate.split import sentences
+from curate.trajectory import Annotated as AnnotatedTrajectory
+from curate.trajectory import Trajectory
+
+app = cyclopts.App(name="python -m curate", help=__doc__)
+
+_Reading = Annotated[Reading, cyclopts.Parameter(name="*")]
+_Asking = Annotated[Asking, cyclopts.Parameter(name="*")]
+_Dividing = Annotated[Dividing, cyclopts.Parameter(name="*")]
+_Selection = Annotated[Selection, cyclopts.Parameter(name="*")]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A trajectory and its sentences."""
+
+    trajectory: Trajectory
+    sentences: tuple[str, ...]
+
+
+@app.command
+def run(
+    *sources: str,
+    out: Path,
+    grade: grading.Name = "mathematics",
+    tokenizer: Path | None = None,
+    validation: float = 0.05,
+    reading: _Reading = Reading(),
+    asking: _Asking = Asking(),
+    dividing: _Dividing = Dividing(),
+    selection: _Selection = Selection(),
+) -> None:
+    """Curate trajectories: train.jsonl, validation.jsonl, dropped.jsonl and report.html.
+
+    It can be stopped (Ctrl-C, or worse) and started again: no answer is paid for twice, and the files
+    come out the same.
+
+    Parameters
+    ----------
+    sources
+        JSON lines (.gz too), Parquet files, datasets:NAME, or traces with --layout trace.
+    out
+        The folder of what is made.
+    grade
+        How answers are held against the reference: as mathematics, as Countdown expressions, exactly,
+        as the dataset says (given), or not at all (none).
+    tokenizer
+        The folder of the tokenizer that tokens are counted by; without one, words and signs are.
+    validation
+        The share of the questions that is held out for validation.
+    """
+    count = counter(tokenizer)
+    with Writer(out / "dropped.jsonl") as dropped:
+        with Writer(out / "packed.jsonl") as packed:
+            _map(reading, sources, asking, grade, dividing, packed, dropped)
+        with Writer(out / "selected.jsonl") as selected:
+            steps.select(packed.path, selection, count, selected, dropped)
+    with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
+        steps.render(selected.path, train, held_out, validation)
+    page = report.write(out, count)
+    _say(f"{train.count:,} to train on, {held_out.count:,} for validation, and {page}")
+
+
+@app.command
+def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
+    """Split trajectories into sentences.
+
+    Parameters
+    ----------
+    sources
+        As those of `run`.
+    out
+        The file of trajectories and their sentences.
+    """
+    given = (item for item in reading.items(sources) if isinstance(item, Trajectory))
+    count = records.write((Split(one, sentences(one.text)) for one in given), out)
+    _say(f"{count:,} trajectories split: {out}")
+
+
+@app.command
+def annotate(
+    *sources: str,
+    out: Path,
+    grade: grading.Name = "mathematics",
+    reading: _Reading = Reading(),
+    asking: _Asking = Asking(),
+) -> None:
+    """Find the components of trajectories, and their dependencies.
+
+    Parameters
+    ----------
+    sources
+        As those of `run`.
+    out
+        The file of annotated trajectories.
+    grade
+        As that of `run`.
+    """
+    with _dropped(out) as dropped:
+        with Writer(out.with_suffix(".candidates")) as kept:
+            _map(reading, sources, asking, grade, None, kept, dropped)
+        found = (c.packed for c in records.read(kept.path, Candidate))
+        count = records.write((one.annotated for one in found if one is not None), out)
+        kept.path.unlink()
+    _say(f"{count:,} annotated: {out}; {dropped.count:,} dropped: {dropped.path}")
+
+
+@app.command
+def pack(annotated: Path, /, *, out: Path, dividing: _Dividing = Dividing()) -> None:
+    """Check annotated trajectories for leaks, and divide them into stages.
+
+    Parameters
+    ----------
+    annotated
+        The file of `annotate`.
+    out
+        The file of packed trajectories.
+    """
+    how = session.packing(dividing, None)
+    with _dropped(out) as dropped, Writer(out) as kept:
+        for given in records.read(annotated, AnnotatedTrajectory):
+            try:
+                kept.write(Candidate(anyio.run(pipeline.packed, given, how)))
+            except Dropped as why:
+                dropped.write(DroppedRecord.of(given.trajectory, "pack", why))
+    _say(f"{kept.count:,} packed: {out}; {dropped.count:,} dropped: {dropped.path}")
+
+
+@app.command
+def select(
+    packed: Path,
+    /,
+    *,
+    out: Path,
+    tokenizer: Path | None = None,
+    selection: _Selection = Selection(),
+) -> None:
+    """Select those that are parallel enough, one for each question.
+
+    Parameters
+    ----------
+    packed
+        The file of `pack`, or the packed.jsonl of `run`.
+    out
+        The file of what is kept.
+    tokenizer
+        As that of `run`.
+    """
+    with _dropped(out) as dropped, Writer(out) as kept:
+        steps.select(packed, selection, counter(tokenizer), kept, dropped)
+    _say(f"{kept.count:,} kept: {out}; {dropped.count:,} dropped: {dropped.path}")
+
+
+@app.command
+def render(
+    selected: Path,
+    /,
+    *,
+    out: Path,
+    validation: float = 0.05,
+    sequential: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> None:
+    """Render what was selected as samples: train.jsonl and validation.jsonl.
+
+    Parameters
+    ----------
+    selected
+        The file of `select`, or the selected.jsonl of `run`.
+    out
+        The folder of the samples.
+    validation
+        As that of `run`.
+    sequential
+        The trajectories as they were written, for the sequential baseline.
+    """
+    with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
+        steps.render(selected, train, held_out, validation, sequential=sequential)
+    _say(f"{train.count:,} to train on, {held_out.count:,} for validation: {out}")
+
+
+@app.command(name="report")
+def write_report(folder: Path, /, *, tokenizer: Path | None = None) -> None:
+    """Write report.html from selected.jsonl and dropped.jsonl.
+
+    Parameters
+    ----------
+    folder
+        Where they stand.
+    tokenizer
+        As that of `run`.
+    """
+    _say(str(report.write(folder, counter(tokenizer))))
+
+
+@app.command
+def countdown(count: int, /, *, out: Path, seed: int = 0) -> None:
+    """Write trajectories of the Countdown searcher, to be curated with --annotator symbolic.
+
+    Parameters
+    ----------
+    count
+        How many.
+    out
+        The file of trajectories.
+    seed
+        Which puzzles.
+    """
+    puzzles = searcher.puzzles(CountdownData(seed=seed), "train")
+    written = (searcher.trajectory(puzzle) for puzzle in puzzles)
+    kept = records.write(islice((one for one in written if one is not None), count), out)
+    _say(f"{kept:,} trajectories: {out}")
+
+
+def _map(
+    reading: Reading,
+    sources: tuple[str, ...],
+    asking: Asking,
+    grade: grading.Name,
+    dividing: Dividing | None,
+    kept: Writer,
+    dropped: Writer,
+) -> None:
+    """Grades, annotates and packs all that is read, on the screen."""
+    console = Console(stderr=True)
+    total = None
+    if not any(source.startswith("datasets:") for source in sources):
+        total = sum(1 for _ in reading.items(sources))
+
+    async def work() -> None:
+        tallies: list[Tally] = []
+        with Live(console=console, refresh_per_second=4) as live:
+
+            def watch(who: Session) -> Callable[[Outcome], None]:
+                tallies.append(Tally(total, who.spent))
+                live.update(tallies[0])
+                return tallies[0].add
+
+            items = reading.items(sources)
+            await session.curate(items, asking, grade, dividing, kept, dropped, watch)
+
+    anyio.run(work)
+
+
+def _dropped(out: Path) -> Writer:
+    return Writer(out.with_name(f"{out.stem}.dropped.jsonl"))
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def _fail(message: object, status: int = 2) -> NoReturn:
+    print(f"curate: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+_EXPECTED = (SourceError, EndpointDown, CostCeiling, ValueError, OSError, ImportError)
+
+
+def main() -> None:
+    """Runs a command. Exit status 2 for what cannot be done, 3 at the ceiling, 130 where stopped."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from here", 130)
+    except BaseExceptionGroup as group:
+        error = _first(group)
+        if not isinstance(error, _EXPECTED):
+            raise
+        _fail(error, 3 if isinstance(error, CostCeiling) else 2)
+    except _EXPECTED as error:
+        _fail(error, 3 if isinstance(error, CostCeiling) else 2)
+
+
+if __name__ == "__main__":
+    main()

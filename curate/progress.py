@@ -1,0 +1,66 @@
+"""A curation on a terminal: how far it is, what was kept and what not, the cost, the time left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from curate.dropped import Reason
+from curate.llm.cost import Figures
+from curate.pipeline import Outcome
+
+_SHOWN = 4
+"""Reasons that stand on the screen, the most frequent ones; the others are added up."""
+
+
+class Tally:
+    """What became of the trajectories so far; a rich renderable."""
+
+    def __init__(self, total: int | None, spent: Callable[[], Figures] | None) -> None:
+        self.kept = 0
+        self.dropped: Counter[Reason] = Counter()
+        self._spent = spent
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._task = self._bar.add_task("trajectories", total=total)
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts an outcome."""
+        if outcome.dropped is None:
+            self.kept += 1
+        else:
+            self.dropped[outcome.dropped.reason] += 1
+        self._bar.advance(self._task)
+
+    def __rich__(self) -> RenderableType:
+        return Group(self._bar, *(Text(line, style="dim") for line in self.lines()))
+
+    def lines(self) -> list[str]:
+        """What was kept and dropped, and what it cost, in words."""
+        lost = self.dropped.total()
+        line = f"kept {self.kept:,}, dropped {lost:,}"
+        if lost:
+            common = self.dropped.most_common(_SHOWN)
+            parts = [f"{reason} {count:,}" for reason, count in common]
+            rest = lost - sum(count for _, count in common)
+            line += ": " + ", ".join([*parts, *([f"others {rest:,}"] if rest else [])])
+        return [line, *([_spending(self._spent())] if self._spent else [])]
+
+
+def _spending(figures: Figures) -> str:
+    tokens = f"{figures.prompt_tokens:,} + {figures.completion_tokens:,} tokens"
+    parts = [f"{figures.requests:,} requests", f"{figures.cached:,} answers kept", tokens]
+    if figures.retries:
+        parts.insert(1, f"{figures.retries:,} retries")
+    spent = figures.cost + figures.lost
+    if spent or figures.paid:
+        parts.append(f"cost {spent:,.2f}" + (f" (+ {figures.paid:,.2f})" if figures.paid else ""))
+    return ", ".join(parts)
