@@ -19,17 +19,13 @@ from typing import Annotated, Any
 
 import cyclopts
 
+from benchmarks import cases
+
 Answer = Callable[[str, str], dict[str, Any]]
 """Answers a kind of query (the schema's name) and the last message's text."""
 
-_SENTENCE = re.compile(r"^\[(\d+)\]", re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD = "HTTP/1.1 {} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
-
-
-def answer(kind: str, text: str) -> dict[str, Any]:
-    """What is said to a query: for now, that each numbered sentence is a step of its own."""
-    return {kind: [int(number) for number in _SENTENCE.findall(text)]}
 
 
 class Connection(asyncio.Protocol):
@@ -113,7 +109,7 @@ async def serve(port: int, latency: float, log: Path | None) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     file = None if log is None else os.open(log, flags, 0o644)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(latency, file, answer), "127.0.0.1", port, backlog=1024
+        lambda: Connection(latency, file, cases.answer), "127.0.0.1", port, backlog=1024
     )
     address = server.sockets[0].getsockname()
     print(f"http://127.0.0.1:{address[1]}/v1", flush=True)

@@ -56,7 +56,8 @@ def run(
         told.append(StageText(turn, tuple(text for _, text in tasks)))
     transcript = Transcript(question, tuple(told), grammar.answer(answer))
     given = Trajectory(question, transcript.text, answer, "run-3.jsonl")
-    return Candidate(run=Run(given, transcript, ("planner", "1.1", "1.2")))
+    first = told[0].executions
+    return Candidate(run=Run(given, transcript, {"1.1": first[0], "1.2": first[1]}))
 
 
 def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:

@@ -106,14 +106,13 @@ class TestFigures:
 
     def test_what_the_model_cost_is_read(self, tmp_path: Path) -> None:
         curated.write(tmp_path, HAND_WRITTEN)
-        spent = {
-            "requests": 31, "cached": 8, "retries": 4, "dollars": 0.0123, "other": [],
-            "models": {"m<1>": {"input": 9123, "output": 19}},
-        }  # fmt: skip
+        answers = {"count": 31, "input": 9123, "output": 19}
+        spent = {"dollars": 0.0123, "other": [], "models": {"m<1>": answers}}
         (tmp_path / "cost.json").write_text(json.dumps(spent))
         said = text_of(report.write(tmp_path, count))
         assert "Cost $0.0123" in said
-        assert "m<1> 9,123 19" in said
+        assert "Answers 31" in said
+        assert "m<1> 31 9,123 19" in said
         (tmp_path / "cost.json").write_text(json.dumps(spent | {"dollars": None}))
         assert "Cost – no prices were given" in text_of(report.write(tmp_path, count))
         (tmp_path / "cost.json").write_text("[]")
