@@ -32,9 +32,10 @@ _SENTENCES = 60
 
 
 @contextmanager
-def stub(latency: float) -> Iterator[str]:
-    """The address of a stub endpoint."""
+def stub(latency: float, log: Path | None = None) -> Iterator[str]:
+    """The address of a stub endpoint, which runs in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.stub_endpoint", "--latency", str(latency)]
+    command += [] if log is None else ["--log", str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -34,7 +34,9 @@ class Pace:
     async def place(self, model: str) -> AsyncGenerator[float]:
         """A place for one request to `model`, since when it is held in the event loop's seconds."""
         while True:
-            await anyio.sleep(max(0.0, self._rests.get(model, 0.0) - anyio.current_time()))
+            rest = self._rests.get(model, 0.0) - anyio.current_time()
+            if rest > 0:
+                await anyio.sleep(rest)
             async with self._places:
                 now = anyio.current_time()
                 # Whoever had a place before may have been told to come back later.
