@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import anyio
@@ -170,6 +171,43 @@ def prefix(
         print(jsonlib.dumps(caching.to_json(modes)))
     else:
         _console().print(tables.prefix(f"{len(drawn)} puzzles with {numbers} numbers", modes))
+
+
+@app.command
+def curation(
+    *,
+    trajectories: int = 10_000,
+    concurrency: int = 64,
+    latency: float = 0.3,
+    seed: int = 0,
+    json: _Flag = False,
+) -> None:
+    """How far one process goes in curation: its rate, its memory, and a kill in between.
+
+    Parameters
+    ----------
+    trajectories
+        How many trajectories, of two queries each.
+    concurrency
+        Requests under way at a time.
+    latency
+        Seconds from a request to its answer.
+    seed
+        Which trajectories, and when the run is killed.
+    json
+        Print the figures as one JSON object.
+    """
+    from benchmarks import curation as bench
+
+    setting = bench.Setting(trajectories, concurrency, latency, seed)
+    with TemporaryDirectory() as folder:
+        whole, killed = bench.measure(setting, Path(folder))
+    if json:
+        share = setting.ideal_seconds / whole.seconds
+        value = {"setting": asdict(setting), "share_of_ideal": share}
+        print(jsonlib.dumps(value | {"whole": asdict(whole), "killed": asdict(killed)}))
+    else:
+        _console().print(tables.curation(setting, whole, killed))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     # Each brings in what its benchmark alone needs.
     from benchmarks import countdown as bench
+    from benchmarks import curation as curating
     from benchmarks import prefix as caching
 
 
@@ -80,6 +81,23 @@ def prefix(title: str, modes: Mapping[str, caching.Figures]) -> Table:
             f"{f.seconds_median:.2f}",
             str(f.errors),
         )
+    return table
+
+
+def curation(setting: curating.Setting, whole: curating.Whole, killed: curating.Killed) -> Table:
+    """How far one process goes in curation."""
+    title = f"{setting.trajectories:,} trajectories, {setting.concurrency} requests at a time"
+    table = _table(title, ("", "measured"))
+    table.add_row("ideal seconds", f"{setting.ideal_seconds:.1f}")
+    table.add_row("seconds", f"{whole.seconds:.1f}")
+    table.add_row("share of the ideal rate", f"{setting.ideal_seconds / whole.seconds:.1%}")
+    for place in (1, 2, 3, 4):
+        at = len(whole.memory) * place // 4 - 1
+        table.add_row(f"memory after {place}/4, MB", f"{whole.memory[at] / 1e6:.0f}")
+    table.add_row("killed when answers kept were", f"{killed.kept:,}")
+    table.add_row("requests under way by then, sent again", str(killed.under_way))
+    table.add_row("others sent again", str(killed.repeated))
+    table.add_row("the same files", "yes" if killed.same_files else "no")
     return table
 
 

@@ -35,7 +35,7 @@ from curate.split import sentences
 from curate.trajectory import Annotated as AnnotatedTrajectory
 from curate.trajectory import Trajectory
 
-app = cyclopts.App(name="python -m curate", help=__doc__)
+app = cyclopts.App(name="python -m curate", help=__doc__, suppress_keyboard_interrupt=False)
 
 _Reading = Annotated[Reading, cyclopts.Parameter(name="*")]
 _Asking = Annotated[Asking, cyclopts.Parameter(name="*")]
@@ -272,6 +272,9 @@ def _map(
             await session.curate(items, asking, grade, dividing, kept, dropped, watch)
 
     anyio.run(work)
+    if not console.is_terminal:
+        # What a live display leaves in a file has no end of line.
+        console.print()
 
 
 def _dropped(out: Path) -> Writer:

@@ -1,0 +1,187 @@
+"""`python -m curate` as a user runs it: whole, killed and started again, in shards, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cases, curation
+from curate import records
+from curate.samples import Sample
+from sprint_agent.transcript import parse
+
+pytestmark = pytest.mark.slow
+EXAMPLE = Path("examples/curation")
+
+
+def curate(*arguments: object, status: int = 0, **environment: str) -> str:
+    """What the command says."""
+    command = [sys.executable, "-m", "curate", *map(str, arguments)]
+    given = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")} | environment
+    done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stderr
+    return done.stderr
+
+
+def example(out: Path, *more: object) -> str:
+    recorded = ("--annotator", "recorded", "--annotations", EXAMPLE / "annotations.jsonl")
+    return curate("run", EXAMPLE / "trajectories.jsonl", "--out", out, *recorded, *more)
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_example_is_curated_without_a_key(tmp_path: Path) -> None:
+    said = example(tmp_path, "--validation", 0.2)
+    assert "kept 12, dropped 2" in said
+    lost = lines(tmp_path / "dropped.jsonl")
+    reasons = {str(record["source"]).rpartition(":")[2]: record["reason"] for record in lost}
+    assert reasons == {
+        "12": "not parallel enough",
+        "13": "edge that does not point backwards",
+        "14": "wrong answer",
+    }
+    samples = [
+        sample
+        for name in ("train", "validation")
+        for sample in records.read(tmp_path / f"{name}.jsonl", Sample)
+    ]
+    assert len(samples) == 11
+    assert all(parse(s.transcript.text).text == s.transcript.text for s in samples)
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_steps_alone_come_to_what_run_does(tmp_path: Path) -> None:
+    example(tmp_path / "run")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    recorded = ("--annotator", "recorded", "--annotations", EXAMPLE / "annotations.jsonl")
+    source = EXAMPLE / "trajectories.jsonl"
+    curate("split", source, "--out", alone / "split.jsonl")
+    assert len(lines(alone / "split.jsonl")) == 14
+    curate("annotate", source, "--out", alone / "annotated.jsonl", *recorded)
+    curate("pack", alone / "annotated.jsonl", "--out", alone / "packed.jsonl")
+    curate("select", alone / "packed.jsonl", "--out", alone / "selected.jsonl")
+    curate("render", alone / "selected.jsonl", "--out", alone)
+    curate("render", alone / "selected.jsonl", "--out", alone / "rft", "--sequential")
+    for name in ("packed", "selected", "train", "validation"):
+        file = f"{name}.jsonl"
+        assert (alone / file).read_bytes() == (tmp_path / "run" / file).read_bytes(), name
+    assert all(not s.transcript.stages for s in records.read(alone / "rft" / "train.jsonl", Sample))
+
+
+def test_the_searchers_trajectories_are_curated_symbolically(tmp_path: Path) -> None:
+    curate("countdown", 20, "--out", tmp_path / "written.jsonl")
+    symbolic = ("--annotator", "symbolic", "--grade", "countdown", "--shortest-execution", 1)
+    curate("run", tmp_path / "written.jsonl", "--out", tmp_path / "out", *symbolic)
+    assert len(lines(tmp_path / "out" / "train.jsonl")) >= 15
+
+
+def test_shards_divide_the_work_and_add_up(tmp_path: Path) -> None:
+    example(tmp_path / "whole")
+    for number in (1, 2, 3):
+        example(tmp_path / str(number), "--shard", f"{number}/3")
+    for name in ("train", "validation", "dropped"):
+        parts = [tmp_path / str(n) / f"{name}.jsonl" for n in (1, 2, 3)]
+        together = Counter(line for part in parts for line in part.read_text().splitlines())
+        assert together == Counter((tmp_path / "whole" / f"{name}.jsonl").read_text().splitlines())
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_again_that_was_answered(tmp_path: Path) -> None:
+    setting = curation.Setting(trajectories=150, concurrency=8, latency=0.05, seed=3)
+    _, killed = curation.measure(setting, tmp_path)
+    assert killed.kept > 0
+    assert killed.repeated == 0
+    assert killed.under_way <= setting.concurrency
+    assert killed.same_files
+
+
+def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
+    source = tmp_path / "trajectories.jsonl"
+    records.write(cases.trajectories(400), source)
+    log = tmp_path / "log"
+    with curation.stub(0.05, log) as url:
+        command = [
+            sys.executable,
+            "-m",
+            "curate",
+            "run",
+            str(source),
+            "--out",
+            str(tmp_path / "out"),
+        ]
+        options = ["--base-url", url, "--concurrency", "4", "--grade", "exact"]
+        environment = {**os.environ, "OPENAI_API_KEY": "none"}
+        process = subprocess.Popen(
+            [*command, *options], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        while not log.exists() or log.read_text().count("-") < 20:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.rstrip().endswith("curate: stopped; the same command goes on from here")
+    assert (
+        sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".jsonl") == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nowhere.jsonl", "--out", "{out}", "--annotator", "symbolic"), "there is no file"),
+        (("run", EXAMPLE / "trajectories.jsonl", "--out", "{out}"), "set OPENAI_API_KEY"),
+        (
+            ("run", EXAMPLE / "trajectories.jsonl", "--out", "{out}", "--layout", "x"),
+            "no layout 'x'",
+        ),
+        (
+            ("run", EXAMPLE / "trajectories.jsonl", "--out", "{out}", "--shard", "3/2"),
+            "no shard 3/2",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    arguments: tuple[object, ...], said: str, tmp_path: Path
+) -> None:
+    given = [str(a).replace("{out}", str(tmp_path / "out")) for a in arguments]
+    last = curate(*given, status=2).rstrip().splitlines()[-1]
+    assert last.startswith("curate: ")
+    assert said in last
+
+
+def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
+    source = tmp_path / "trajectories.jsonl"
+    records.write(cases.trajectories(3), source)
+    with curation.stub(0.0, tmp_path / "log") as url:
+        pass
+    options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
+    said = curate("run", source, *options, status=2, OPENAI_API_KEY="none")
+    assert "no server answers" in said
+
+
+def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    source = tmp_path / "trajectories.jsonl"
+    records.write(cases.trajectories(40), source)
+    prices = ("--prices", "m=1,1", "--steps-model", "m", "--dependencies-model", "m")
+    with curation.stub(0.0, tmp_path / "log") as url:
+        options = (*prices, "--base-url", url, "--grade", "exact", "--max-tokens", 1000)
+        where = ("--out", tmp_path / "out", "--concurrency", 4)
+        said = curate(
+            "run", source, *options, *where, "--max-cost", 0.02, status=3, OPENAI_API_KEY="none"
+        )
+        assert "of 0.02 are spent" in said
+        curate("run", source, *options, *where, "--max-cost", 1, OPENAI_API_KEY="none")
+    asked = Counter(line for line in (tmp_path / "log").read_text().splitlines() if line[0] == "+")
+    assert max(asked.values()) <= 2
+    cost = json.loads((tmp_path / "out" / "cost.json").read_text())
+    assert cost["models"]["m"]["count"] == 80
+    assert 0.02 < cost["dollars"] < 0.2
