@@ -1,0 +1,147 @@
+"""Trees are the contexts of inference, what they share held once: equal losses, equal gradients."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+pytest.importorskip("deepspeed")
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import Qwen3ForCausalLM
+
+from curate.countdown import CountdownData, runs, sprint_samples, trajectories
+from curate.pack import Packed
+from sprint_agent.testing import CharTokenizer
+from train import model as models
+from train.batches import Batch
+from train.rows import READ, Row
+from train.sft import Course, Schedule, WeightedLM, batches_of
+from train.trees import Branch, Tree, TreeBuilder, forest, forests
+
+VOCABULARY = 128
+WEIGHTS = torch.tensor([0.0, 1.0, 3.0])
+
+
+def tiny(seed: int) -> Qwen3ForCausalLM:
+    shape = models.ModelShape(hidden=32, layers=2, heads=4, key_value_heads=2, feed_forward=48)
+    model = models.build(shape, VOCABULARY, 0, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        # What layers add starts at zero, and then nothing would be attended to.
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0.0, 0.2, generator=generator)
+    return model
+
+
+def rows(least: int) -> st.SearchStrategy[Row]:
+    ids = st.lists(
+        st.tuples(st.integers(1, VOCABULARY - 1), st.integers(0, 2)), min_size=least, max_size=12
+    )
+    # The first id of a row is read: nothing stands before it to predict it from.
+    return ids.map(
+        lambda pairs: Row(tuple(i for i, _ in pairs), (READ, *(k for _, k in pairs[1:])))
+    )
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    trunk = draw(rows(1))
+    ends = st.integers(1, len(trunk.ids))
+    made = draw(st.lists(st.builds(Branch, ends, rows(1)), max_size=4))
+    return Tree(trunk, tuple(made))
+
+
+def loss_of(model: WeightedLM, batch: object) -> torch.Tensor:
+    return model(batch, WEIGHTS, 1.0)
+
+
+def gradients(model: WeightedLM) -> list[torch.Tensor]:
+    found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    return found
+
+
+def expanded(model: WeightedLM, given: list[Tree]) -> torch.Tensor:
+    """The loss of one row for each context: the slow way."""
+    total = torch.zeros(())
+    for row in (row for tree in given for row in tree.rows):
+        batch = Batch(torch.tensor([row.ids]), torch.tensor([row.kinds]))
+        total = total + loss_of(model, batch)
+    return total
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(trees(), min_size=1, max_size=3), st.integers(0, 3))
+def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(given: list[Tree], seed: int) -> None:
+    model = WeightedLM(tiny(seed))
+    branched = loss_of(model, forest(given))
+    if not branched.requires_grad or not any(k for t in given for r in t.rows for k in r.kinds):
+        return
+    branched.backward()
+    one = gradients(model)
+    slow = expanded(model, given)
+    slow.backward()
+    other = gradients(model)
+    assert torch.allclose(branched, slow, rtol=1e-5, atol=1e-5)
+    for a, b in zip(one, other, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
+
+
+@pytest.fixture(scope="module")
+def packed() -> list[Packed]:
+    return list(trajectories(CountdownData(trajectories=60), "train"))
+
+
+def test_the_trees_of_runs_hold_their_contexts(packed: list[Packed]) -> None:
+    data = CountdownData(trajectories=60, runs=8)
+    builder = TreeBuilder(CharTokenizer())
+    branches = stopped = 0
+    for number, run in enumerate(runs(packed, data)):
+        for sample in sprint_samples(run, data, len, number):
+            tree = builder.tree(sample)
+            assert tree.trunk == builder.planner(sample.transcript)
+            for (name, text), row in zip(sample.executions.items(), tree.rows[1:], strict=True):
+                stage, k = map(int, name.split("."))
+                slow = builder.executor(sample.transcript, stage, k, text)
+                assert row == slow
+                branches += 1
+                stopped += sample.transcript.stages[stage - 1].executions[k - 1] != text
+            assert tree.longest == max(len(row.ids) for row in tree.rows)
+    assert branches > 20
+    assert stopped > 0
+
+
+def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
+    data = CountdownData(trajectories=60, runs=8)
+    builder = TreeBuilder(CharTokenizer())
+    samples = (
+        s for n, run in enumerate(runs(packed, data)) for s in sprint_samples(run, data, len, n)
+    )
+    late = [tree for tree in map(builder.tree, samples) if len(tree.branches) > 6]
+    assert late
+    for tree in late:
+        assert len(tree) < 0.5 * sum(len(row.ids) for row in tree.rows)
+
+
+def test_forests_hold_every_tree_once_and_no_more_ids_than_asked_for() -> None:
+    given = [Tree(Row((n + 1,) * (n % 7 + 1), (0, *(1,) * (n % 7)))) for n in range(50)]
+    made = list(forests(given, 10, seed=1))
+    assert all(one.tokens <= 10 for one in made)
+    assert sum(one.tokens for one in made) == sum(map(len, given))
+    starts = [int(one.ids[0, s.start]) for one in made for s in one.segments]
+    assert sorted(starts) == list(range(1, 51))
+    assert starts != sorted(starts)
+    assert [f.ids.tolist() for f in forests(given, 10, seed=1)] == [f.ids.tolist() for f in made]
+    assert len(list(forests(given, 1, seed=1))) == 50
+
+
+def test_a_course_of_trees_has_its_share_of_the_budget() -> None:
+    schedule = Schedule(tokens=100, batch_tokens=10)
+    course = Course(0.0, [Tree(Row((1, 2), (0, 1)), (Branch(1, Row((3, 4, 5), (0, 1, 2))),))] * 4)
+    assert course.weight(WEIGHTS) == pytest.approx((1 + 1 + 3) / 5)
+    made = [batch for _, batch in islice(batches_of([course], schedule), 99)]
+    assert [batch.tokens for batch in made] == [10] * 10
