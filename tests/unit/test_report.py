@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import report, select
@@ -141,6 +141,7 @@ class TestFigures:
 
 
 class TestHistograms:
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers(0, 10**6), min_size=1))
     def test_whole_numbers_fall_into_the_bin_that_names_them(self, values: list[int]) -> None:
         into = histogram.bins(values, whole=True)
@@ -149,6 +150,7 @@ class TestHistograms:
             low, _, high = into.name(into.of(value)).replace(",", "").partition("–")
             assert int(low) <= value <= int(high or low)
 
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.fractions(0, 60, max_denominator=11), min_size=1))
     def test_ratios_fall_into_the_bin_that_names_them(self, values: list[float]) -> None:
         held = [float(value) for value in values]
@@ -236,6 +238,7 @@ class TestDrawing:
         found = ordered([["x", "y", "z"]], [], [("z", "x"), ("y", "x")])
         assert found == [["y", "z", "x"]]
 
+    @settings(max_examples=60, deadline=None)
     @given(st.text(max_size=80), st.integers(1, 4))
     def test_lines_of_text_fit(self, text: str, most: int) -> None:
         lines = wrap.lines(text, 10.0, most)
