@@ -305,6 +305,12 @@ class TestPage:
         assert "kept undivided" in said
         assert "1 of those that were kept" in said
 
+    def test_a_run_that_answered_at_once(self, tmp_path: Path) -> None:
+        said = text_of(
+            report.write(curated.write(tmp_path, [curated.run("What?", "4", [])]), count)
+        )
+        assert "the answer came at once" in said
+
     def test_a_corrupt_or_missing_file_is_named_and_nothing_is_left(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"selected\.jsonl"):
             report.write(tmp_path, count)
