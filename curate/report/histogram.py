@@ -129,18 +129,17 @@ def chart(
     base = HEIGHT - _BOTTOM
     tall = (base - _TOP) / top
     width = (WIDTH - _LEFT - _RIGHT) / into.count
+    # Counts stand above all bars or above none: one without would seem to be nothing.
+    labels = wrap.width(f"{most:,}") * _FONT <= width
     bars = tuple(
-        _bar(n, counts[n], width, counts[n] * tall, into.name(n)) for n in range(into.count)
+        _bar(n, counts[n], width, counts[n] * tall, into.name(n), labels) for n in range(into.count)
     )
     up = tuple(Tick(base - n * tall, f"{n:,}") for n in range(0, top + 1, step))
     return Histogram(title, note, axis, unit, bars, _across(into, width), up)
 
 
-def _bar(n: int, count: int, width: float, height: float, name: str) -> Bar:
-    """The n-th bar, with its count above it where there is room for that."""
+def _bar(n: int, count: int, width: float, height: float, name: str, label: bool) -> Bar:
     gap = min(4.0, width / 6)
-    label = f"{count:,}"
-    fits = count > 0 and wrap.width(label) * _FONT <= width
     return Bar(
         x=_LEFT + n * width + gap / 2,
         y=HEIGHT - _BOTTOM - height,
@@ -148,7 +147,7 @@ def _bar(n: int, count: int, width: float, height: float, name: str) -> Bar:
         height=height,
         name=name,
         count=count,
-        label=label if fits else "",
+        label=f"{count:,}" if label and count else "",
     )
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import report, select
@@ -140,6 +140,7 @@ class TestFigures:
 
 
 class TestHistograms:
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers(0, 10**6), min_size=1))
     def test_whole_numbers_fall_into_the_bin_that_names_them(self, values: list[int]) -> None:
         into = histogram.bins(values, whole=True)
@@ -148,6 +149,7 @@ class TestHistograms:
             low, _, high = into.name(into.of(value)).replace(",", "").partition("–")
             assert int(low) <= value <= int(high or low)
 
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.fractions(0, 60, max_denominator=11), min_size=1))
     def test_ratios_fall_into_the_bin_that_names_them(self, values: list[float]) -> None:
         held = [float(value) for value in values]
@@ -235,6 +237,7 @@ class TestDrawing:
         found = ordered([["x", "y", "z"]], [], [("z", "x"), ("y", "x")])
         assert found == [["y", "z", "x"]]
 
+    @settings(max_examples=60, deadline=None)
     @given(st.text(max_size=80), st.integers(1, 4))
     def test_lines_of_text_fit(self, text: str, most: int) -> None:
         lines = wrap.lines(text, 10.0, most)
@@ -300,6 +303,12 @@ class TestPage:
         said = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
         assert "kept undivided" in said
         assert "1 of those that were kept" in said
+
+    def test_a_run_that_answered_at_once(self, tmp_path: Path) -> None:
+        said = text_of(
+            report.write(curated.write(tmp_path, [curated.run("What?", "4", [])]), count)
+        )
+        assert "the answer came at once" in said
 
     def test_a_corrupt_or_missing_file_is_named_and_nothing_is_left(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"selected\.jsonl"):
