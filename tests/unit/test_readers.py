@@ -98,6 +98,13 @@ class TestLayouts:
         record = {**OPENR1_RECORD, "generations": [THOUGHT], "answer": None}
         assert why(read(written(tmp_path, record))) == ("part.jsonl:1", Reason.UNREADABLE)
 
+    @pytest.mark.parametrize(
+        "cut", [{"finish_reasons": ["length"]}, {"is_reasoning_complete": [False]}]
+    )
+    def test_openr1_says_what_was_cut_off(self, tmp_path: Path, cut: dict[str, Any]) -> None:
+        record = {**OPENR1_RECORD, "generations": [THOUGHT], **cut}
+        assert why(read(written(tmp_path, record))) == ("part.jsonl:1", Reason.TRUNCATED)
+
     @pytest.mark.parametrize("generations", [[], None, "", 5])
     def test_openr1_without_generations(self, tmp_path: Path, generations: object) -> None:
         record = {**OPENR1_RECORD, "generations": generations, "is_reasoning_complete": None}
@@ -207,6 +214,7 @@ class TestLayouts:
             ("<think>\n</think>\\boxed{4}", Reason.EMPTY),
             ("<think>So", Reason.TRUNCATED),
             ("<think>a</think>b<think>c</think>", Reason.UNREADABLE),
+            ("<think>a</think>b</think>c", Reason.UNREADABLE),
             ("a<think>b</think>", Reason.UNREADABLE),
             ("a</think>b<think>c", Reason.UNREADABLE),
         ],
