@@ -70,6 +70,7 @@ class Client:
         self._max_tokens = max_tokens
         self._flights: dict[str, _Flight] = {}
         self._terms: dict[str, wire.Terms] = {}
+        self._heard = False
         self._api: openai.AsyncOpenAI | None = None
 
     async def __aenter__(self) -> Self:
@@ -143,7 +144,8 @@ class Client:
                     answer = await self._paid(key, chat.body(query, model, most, terms), most)
                 except openai.APIStatusError as error:
                     status, said = error.status_code, error.body
-                    failed = failures.by_status(self._url, status, said, error.response.headers)
+                    headers = error.response.headers
+                    failed = failures.by_status(self._url, status, said, headers, heard=self._heard)
                     if status == 429:
                         self._pace.busy(model, since, failed.retry_after)
                     learned = terms.learn(status, said)
@@ -155,6 +157,7 @@ class Client:
                         raise failed from error
                 else:
                     self._pace.answered()
+                    self._heard = True
                     return answer
 
     def _learn(self, model: str, learned: wire.Terms, error: openai.APIStatusError) -> None:

@@ -45,10 +45,18 @@ class Failed(EngineError):
         self.outcome = outcome
 
 
-def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -> Failed:
-    """What an HTTP error means: its status, its body, its headers."""
+def by_status(
+    url: str, status: int, said: object, headers: Mapping[str, str], *, heard: bool = False
+) -> Failed:
+    """What an HTTP error means: its status, its body, its headers.
+
+    `heard` says that the endpoint has answered others: what it forbids now is this prompt, as routers do
+    that moderate.
+    """
     error = wire.refused(url, status, said, headers)
     words, code = str(error), wire.field(said, "code")
+    if status == 403 and heard:
+        return Failed(Dropped(Reason.REFUSED, words))
     if status in _DOWN or status < 400 or code == "insufficient_quota":
         return Failed(EndpointDown(words))
     if status == 429:

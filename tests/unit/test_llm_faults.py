@@ -144,6 +144,14 @@ async def test_an_endpoint_that_answers_nobody(fault: Status) -> None:
         assert len(server.requests) == 1
 
 
+async def test_one_that_answers_others_forbids_a_prompt() -> None:
+    async with FaultServer(says) as server, asking(server) as asker:
+        assert await asker.ask("fine") == OK
+        server.fail(Status(403))
+        assert await asker.reason("flagged") is Reason.REFUSED
+        assert await asker.ask("flagged") == OK
+
+
 @pytest.mark.usefixtures("hasty")
 async def test_no_server() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
