@@ -28,9 +28,9 @@ class TraceEngine:
 
     def __init__(self, trace: Trace) -> None:
         self._calls: dict[str, list[RecordedCall]] = {}
-        for started, call in trace.calls():
+        for call in trace.calls():
             if call.finish is not None or call.error is not None or call.deltas:
-                self._calls.setdefault(started.prompt, []).append(call)
+                self._calls.setdefault(call.prompt, []).append(call)
 
     async def __aenter__(self) -> Self:
         return self
