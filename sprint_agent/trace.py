@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -254,7 +254,7 @@ class Resumed:
                 self._workers.setdefault(who, _Worker((), [], [])).execution = event.execution
 
     @contextlib.contextmanager
-    def taking(self) -> Iterator[None]:
+    def taking(self) -> Generator[None]:
         """Around taking something and reporting it anew: until then, it is not used up."""
         self._taking += 1
         try:
