@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import anyio
 import httpx2
 
 from sprint_agent import retry
@@ -17,6 +19,9 @@ _CONNECT_SECONDS = 10.0
 
 # uvicorn closes a connection that was idle for 5 s; reusing it at that moment would fail a request.
 _KEEPALIVE_SECONDS = 2.0
+
+_PARTING_SECONDS = 1.0
+"""How long a reader that leaves may be held up, by each step."""
 
 _MESSAGE_CHARACTERS = 300
 
@@ -76,6 +81,17 @@ class EventBody:
         """Lets the connection go; where the body has not ended, the server sees it close."""
         await self._chunks.aclose()
         await self._response.aclose()
+
+
+async def part(*steps: Callable[[], Awaitable[None]]) -> None:
+    """Leaves a stream, step by step, also where the reader was cancelled; no step holds it up."""
+    for step in steps:
+        with (
+            anyio.move_on_after(_PARTING_SECONDS, shield=True),
+            # A server that cannot be told any more notices the closed connection itself.
+            contextlib.suppress(httpx2.HTTPError, httpx2.StreamError),
+        ):
+            await step()
 
 
 def unreached(url: str, error: BaseException, idle: float) -> EngineUnavailable:
