@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import httpx2
@@ -26,6 +26,32 @@ _PARTING_SECONDS = 1.0
 _MESSAGE_CHARACTERS = 300
 
 
+class _Client(httpx2.AsyncClient):
+    """Does not fall for a connection that the server closed while it was not in use.
+
+    Servers may close one after any answer, and some do so without a word (llama.cpp's, behind a
+    stream). A request that was just then sent on it has no answer, and is sent once more.
+    """
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **settings: Any
+    ) -> httpx2.Response:
+        """Sends a request, again where a used connection turned out to be closed."""
+        connected: list[str] = []
+
+        async def trace(name: str, info: object) -> None:
+            if name == "connection.connect_tcp.started":
+                connected.append(name)
+
+        request.extensions = {**request.extensions, "trace": trace}
+        try:
+            return await super().send(request, stream=stream, **settings)
+        except httpx2.RemoteProtocolError:
+            if connected:
+                raise
+        return await super().send(request, stream=stream, **settings)
+
+
 def open_client(url: str, idle: float) -> httpx2.AsyncClient:
     """A client for one server, which is given up when it is silent for `idle` seconds.
 
@@ -37,7 +63,7 @@ def open_client(url: str, idle: float) -> httpx2.AsyncClient:
     )
     timeout = httpx2.Timeout(idle, connect=_CONNECT_SECONDS, pool=None)
     try:
-        return httpx2.AsyncClient(base_url=url, limits=limits, timeout=timeout)
+        return _Client(base_url=url, limits=limits, timeout=timeout)
     except httpx2.InvalidURL as error:
         raise EngineUnavailable(f"{url!r} is not an address: {error}") from error
 
