@@ -18,14 +18,21 @@ import statistics
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import httpx2
 
 from sprint_agent import EngineError, PlanError, Sampling, Sprint, grammar
 from sprint_agent.countdown import Puzzle, verify
-from sprint_agent.engines.base import Delta, Engine, Finish, Request, Tokenizer, TokenUsage
+from sprint_agent.engines.base import (
+    AlwaysOpen,
+    Delta,
+    Engine,
+    Finish,
+    Request,
+    Tokenizer,
+    TokenUsage,
+)
 from sprint_agent.result import add
 
 Mode = Literal["tag", "stage", "split"]
@@ -78,7 +85,7 @@ class Figures:
     seconds_median: float
 
 
-class _Before:
+class _Before(AlwaysOpen):
     """An engine that stands before another, which somebody else has entered."""
 
     def __init__(self, engine: Engine) -> None:
@@ -91,17 +98,6 @@ class _Before:
     @property
     def context_length(self) -> int | None:
         return self._engine.context_length
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
 
 class Counting(_Before):

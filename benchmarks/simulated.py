@@ -12,11 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import TracebackType
-from typing import Self
 
 from sprint_agent import grammar
-from sprint_agent.engines.base import Delta, Finish, Request, TokenUsage
+from sprint_agent.engines.base import AlwaysOpen, Delta, Finish, Request, TokenUsage
 from sprint_agent.turn import Dispatch
 
 QUESTION = "Which of these roads is the shortest? " * 20
@@ -93,7 +91,7 @@ class Graph:
         return self.turn(int(ended[1]) + 1 if ended else 1)
 
 
-class TimedEngine:
+class TimedEngine(AlwaysOpen):
     """Says what a graph says. Token n of a call comes `first + n * token` seconds after its start.
 
     A reader that is late gets what is due at once, so lateness does not add up within a call. `calls`
@@ -108,17 +106,6 @@ class TimedEngine:
         self.tokenizer = PieceTokenizer()
         self.calls = 0
         self._cut = cache(self._tokens)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:

@@ -26,6 +26,7 @@ from sprint_agent.events import (
     ExecutionEnded,
     ExecutionStarted,
     ExecutionText,
+    NestedEvent,
     PlanRepaired,
     PlanText,
     PromptReady,
@@ -34,6 +35,7 @@ from sprint_agent.events import (
     RunStarted,
     StageEnded,
     StageStarted,
+    Within,
 )
 from sprint_agent.executors import (
     Executor,
@@ -68,6 +70,7 @@ __all__ = [
     "ExecutorError",
     "LimitReached",
     "Limits",
+    "NestedEvent",
     "NestedExecutor",
     "PaperMetrics",
     "PlanError",
@@ -97,6 +100,7 @@ __all__ = [
     "TraceError",
     "TruncatedStream",
     "Usage",
+    "Within",
     "executor",
     "first_success",
     "paper_metrics",

@@ -33,6 +33,10 @@ class Tally:
         self._children.append(child)
         return child
 
+    def add(self, usage: TokenUsage) -> None:
+        """Counts calls that ended before, in an earlier part of the run."""
+        self._ended.append(usage)
+
     def begin(self, call: int, prompt_tokens: int) -> None:
         """A call is sent."""
         self._open[call] = (prompt_tokens, 0)
@@ -77,4 +81,11 @@ class Account:
             self.budget.nested(limits),
             Slots(limits.concurrency, self.slots),
             tally,
+        )
+
+    def resume(self, usage: TokenUsage, executions: int) -> None:
+        """Counts what an earlier part of the run had used, and need not do again."""
+        self.tally.add(usage)
+        self.budget.resume(
+            usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, executions
         )

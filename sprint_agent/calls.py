@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,7 +28,7 @@ from sprint_agent.engines.base import (
 )
 from sprint_agent.errors import EngineError, TruncatedStream
 from sprint_agent.limits import Exhausted
-from sprint_agent.result import Execution, Prompt
+from sprint_agent.result import Execution, Prompt, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,14 @@ class RecordedCall:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedExecution:
+    """An execution as a trace holds it: what it came to, and the events on the way there."""
+
+    execution: Execution
+    events: tuple[events.Event, ...]
+
+
 class Recorded(Protocol):
     """What an earlier part of this run did, from its trace."""
 
@@ -81,13 +90,37 @@ class Recorded(Protocol):
         """How long that part had gone on."""
         ...
 
-    def execution(self, stage: int, prompt: Prompt) -> Execution | None:
+    @property
+    def result(self) -> Result | None:
+        """What the run came to, if it had ended."""
+        ...
+
+    @property
+    def events(self) -> tuple[events.Event, ...]:
+        """All that it had reported."""
+        ...
+
+    def taking(self) -> AbstractContextManager[None]:
+        """Around taking something and reporting it anew."""
+        ...
+
+    def execution(self, stage: int, prompt: Prompt) -> RecordedExecution | None:
         """The recorded execution of a prompt, if it had ended."""
+        ...
+
+    def nested(self, stage: int, number: int, question: str) -> Recorded | None:
+        """The next recorded run of that question inside the execution, which had not ended."""
         ...
 
     def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
         """The next recorded call of that planner or execution, if it went on from `prompt`."""
         ...
+
+
+def prompts(recorded: Iterable[events.Event]) -> int:
+    """How many executions `recorded` tells of, those of nested runs included."""
+    own = (event.event if isinstance(event, events.NestedEvent) else event for event in recorded)
+    return sum(isinstance(event, events.PromptReady) for event in own)
 
 
 def digest(context: Snapshot) -> str:
@@ -143,23 +176,33 @@ class Caller:
             if pause > 0:
                 await anyio.sleep(pause)
 
+    def repeat(self, recorded: Iterable[events.Event]) -> None:
+        """Reports anew what an execution of an earlier part of this run did."""
+        numbers: dict[int, int] = {}
+        for event in recorded:
+            match event:
+                case events.CallStarted():
+                    self._calls += 1
+                    numbers[event.call] = self._calls
+                    event = replace(event, call=self._calls)
+                case events.CallEnded() | events.CallRetried() | events.ExecutionText():
+                    event = replace(event, call=numbers[event.call])
+                case _:
+                    pass
+            self._emit(event)
+
     async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
         context = reader.context()
         grant = self._account.budget.reserve(len(context.ids or ()), call.sampling.max_tokens)
         sampling = replace(call.sampling, max_tokens=grant.tokens)
-        prompt = digest(context)
-        self._emit(
-            events.CallStarted(
-                self._now(), number, call.stage, call.number, prompt, sampling, call.stop
-            )
+        started = events.CallStarted(
+            self._now(), number, call.stage, call.number, digest(context), sampling, call.stop
         )
+        self._emit(started)
         finish: Finish | None = None
         failure: str | None = None
         reader.tally.begin(number, len(context.ids or ()))
         try:
-            recorded = (
-                self._recorded.call(call.stage, call.number, prompt) if self._recorded else None
-            )
             request = Request(
                 context.prompt,
                 sampling,
@@ -168,7 +211,7 @@ class Caller:
                 executors=self._executors,
                 complaint=call.complaint,
             )
-            finish = await self._read(request, recorded, reader, number)
+            finish = await self._read(request, started, reader)
         except EngineError as error:
             failure = str(error)
             raise
@@ -183,26 +226,28 @@ class Caller:
         return finish
 
     async def _read(
-        self, request: Request, recorded: RecordedCall | None, reader: Reader, call: int
+        self, request: Request, started: events.CallStarted, reader: Reader
     ) -> Finish | None:
         before: list[Delta] = []
-        if recorded is not None:
-            for delta in recorded.deltas:
-                before.append(delta)
-                reader.tally.receive(call, delta)
-                if not reader.receive(delta, call):
-                    return None
-            if recorded.error is not None:
+        if self._recorded is not None:
+            with self._recorded.taking():
+                recorded = self._recorded.call(started.stage, started.number, started.prompt)
+                for delta in recorded.deltas if recorded else ():
+                    before.append(delta)
+                    reader.tally.receive(started.call, delta)
+                    if not reader.receive(delta, started.call):
+                        return None
+            if recorded is not None and recorded.error is not None:
                 raise EngineError(recorded.error, transient=True, retry_after=0.0)
-            if recorded.finish is not None:
+            if recorded is not None and recorded.finish is not None:
                 return recorded.finish
             request = _after(request, before)
         async with self._engine.generate(request) as stream:
             async for event in stream:
                 if isinstance(event, Finish):
                     return _with(event, before)
-                reader.tally.receive(call, event)
-                if not reader.receive(event, call):
+                reader.tally.receive(started.call, event)
+                if not reader.receive(event, started.call):
                     return None
         raise TruncatedStream("the engine's stream ended without a finish: try again")
 

@@ -102,6 +102,8 @@ def replay(trace: Path, /, *, speed: float = 1.0) -> int:
     if speed <= 0:
         _fail(f"the speed must be above 0, not {speed:g}")
     recorded = Trace.read(trace)
+    if not recorded.events:
+        _fail(f"the run of {trace} had not begun when the trace ended: start the run anew")
     anyio.run(_replay, recorded, speed)
     if recorded.result is None:
         _fail(f"the run was cut off after {recorded.seconds:.2f} s: go on with it by Sprint.resume")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +34,7 @@ class _ExecutionView:
     state: str = "waiting"
     text: str = ""
     won: bool = False
+    runs: dict[int, RunView] = field(default_factory=dict[int, "RunView"])
 
     def render(self) -> RenderableType:
         mark, style = _MARKS[self.state]
@@ -64,7 +66,8 @@ class _StageView:
         if self.executions:
             head.append(f"  {len(self.executions)} prompts", style="dim")
         panels = (execution.render() for execution in self.executions.values())
-        return Group(head, Columns(panels))
+        nested = (run for execution in self.executions.values() for run in execution.runs.values())
+        return Group(head, Columns(panels), *(Padding(run, (0, 0, 0, 4)) for run in nested))
 
 
 class RunView:
@@ -99,6 +102,10 @@ class RunView:
                     self._execution(event.stage.number, event.stage.ended_by).won = True
             case events.AnswerText():
                 self._answer += event.text
+            case events.NestedEvent():
+                where = event.within[0]
+                runs = self._execution(where.stage, where.number).runs
+                runs.setdefault(where.run, RunView()).feed(event.inner)
             case _:
                 pass
 

@@ -17,11 +17,14 @@
 Events of different executions of a stage come interleaved. `at` is in seconds since the run began.
 What a call generated has the `ids` that the engine sampled (none from an engine without ids), and the
 number of its `call`, which counts from 1 over the run.
+
+A run inside an execution has events, times and calls of its own: all of them come as NestedEvent.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from sprint_agent.engines.base import Finish, Sampling
 from sprint_agent.result import Execution, Result, Stage
@@ -177,7 +180,7 @@ class RunEnded:
     result: Result
 
 
-Event = (
+OwnEvent = (
     RunStarted
     | StageStarted
     | PlanText
@@ -194,3 +197,45 @@ Event = (
     | AnswerText
     | RunEnded
 )
+"""What a run reports of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Where a nested run goes on: inside execution `stage`.`number` of the run around it.
+
+    It is the `run`-th that the execution began, from 1; `at` is the time in the run around.
+    """
+
+    at: float
+    stage: int
+    number: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class NestedEvent:
+    """What a nested run reports. `within` says where it goes on, from the outermost run inwards."""
+
+    within: tuple[Within, ...]
+    event: OwnEvent
+
+    @classmethod
+    def of(cls, where: Within, event: Event) -> Self:
+        """The event that a run inside this one reports, as this one reports it."""
+        if isinstance(event, NestedEvent):
+            return cls((where, *event.within), event.event)
+        return cls((where,), event)
+
+    @property
+    def at(self) -> float:
+        """When it happened, in seconds since the outermost run began."""
+        return self.within[0].at
+
+    @property
+    def inner(self) -> Event:
+        """The event as the run inside reports it."""
+        return NestedEvent(self.within[1:], self.event) if self.within[1:] else self.event
+
+
+Event = OwnEvent | NestedEvent

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import anyio
 
 from sprint_agent import events, grammar
-from sprint_agent.account import Tally
-from sprint_agent.calls import Call
+from sprint_agent.account import Account, Tally
+from sprint_agent.calls import Call, Recorded, prompts
 from sprint_agent.context import Snapshot
 from sprint_agent.engines.base import Delta, Sampling, TokenUsage
 from sprint_agent.executors.base import Generated, Nested, Task, text_of
@@ -24,6 +25,16 @@ MAX_CHARACTERS = 32_000
 """What an executor returns beyond this is clipped, so that it cannot fill the context."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a nested run has of the run around it; `recorded` is its part of that one's trace."""
+
+    sampling: Sampling
+    account: Account
+    emit: Callable[[events.Event], None]
+    recorded: Recorded | None
+
+
 async def execute(
     setting: Setting,
     stage: int,
@@ -32,9 +43,7 @@ async def execute(
     ended: Callable[[Execution], None],
 ) -> None:
     """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled."""
-    recorded = setting.recorded.execution(stage, prompt) if setting.recorded else None
-    if recorded is not None:
-        ended(recorded)
+    if setting.recorded is not None and _took(setting, setting.recorded, stage, prompt, ended):
         return
     tally = setting.account.tally.child()
     work: _Work | None = None
@@ -78,6 +87,24 @@ async def execute(
         close("failed", grammar.failed(reason), error=reason)
 
 
+def _took(
+    setting: Setting,
+    recorded: Recorded,
+    stage: int,
+    prompt: Prompt,
+    ended: Callable[[Execution], None],
+) -> bool:
+    """Takes the execution from the run's trace, if it had ended there."""
+    with recorded.taking():
+        found = recorded.execution(stage, prompt)
+        if found is None:
+            return False
+        setting.caller.repeat(found.events)
+        setting.account.resume(found.execution.usage, prompts(found.events))
+        ended(found.execution)
+    return True
+
+
 def stopped(stage: int, prompt: Prompt, executor: str, at: float) -> Execution:
     """The execution of a prompt whose executor had not come to begin."""
     return Execution(
@@ -93,6 +120,7 @@ class _Work:
         self._tally = tally
         self.place = place
         self.parallel_tokens = 0
+        self._runs = 0
 
     @property
     def tokens_left(self) -> int | None:
@@ -116,11 +144,41 @@ class _Work:
     async def solve(self, nested: Nested) -> Result:
         name = f"{self.place.stage}.{self.place.number}"
         account = self._setting.account.nested(name, nested.limits, self._tally.child())
-        async with self.place.lent():
-            result = await self._setting.nested(nested, self._sampling(), account)
+        inside = Inside(self._sampling(), account, self._reporter(), None)
+        result, earlier = self._earlier(nested.question, inside)
+        if result is None:
+            async with self.place.lent():
+                result = await self._setting.nested(nested, replace(inside, recorded=earlier))
         usage = result.usage
         self.parallel_tokens += usage.total_tokens - usage.sequential_tokens
         return result
+
+    def _earlier(self, question: str, inside: Inside) -> tuple[Result | None, Recorded | None]:
+        """What an earlier part of the run had of this nested run: all, or something to go on from."""
+        recorded = self._setting.recorded
+        if recorded is None:
+            return None, None
+        with recorded.taking():
+            run = recorded.nested(self.place.stage, self.place.number, question)
+            if run is None or run.result is None:
+                return None, run
+            for event in run.events:
+                inside.emit(event)
+        used = run.result.usage
+        tokens = TokenUsage(used.prompt_tokens, used.total_tokens, used.cached_tokens)
+        inside.account.resume(tokens, prompts(run.events))
+        return run.result, None
+
+    def _reporter(self) -> Callable[[events.Event], None]:
+        """Reports what the next nested run reports, as events of this run."""
+        self._runs += 1
+        run, place, setting = self._runs, self.place, self._setting
+
+        def emit(event: events.Event) -> None:
+            where = events.Within(setting.now(), place.stage, place.number, run)
+            setting.emit(events.NestedEvent.of(where, event))
+
+        return emit
 
     def _sampling(self) -> Sampling:
         return self._setting.seeded(self.place.stage, self.place.number)

@@ -171,3 +171,8 @@ class Budget:
         self._tokens.settle(grant.tokens, used)
         cost = self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
         self._cost.settle(grant.cost, cost)
+
+    def resume(self, prompt_tokens: int, used: int, cached_tokens: int, executions: int) -> None:
+        """Takes off what an earlier part of the run had used, even where it is more than is left."""
+        self.settle(Grant(0, 0.0, None), prompt_tokens, used, cached_tokens)
+        self._executions.settle(0, executions)

@@ -22,6 +22,7 @@ from sprint_agent.calls import Caller, Recorded
 from sprint_agent.context import Context
 from sprint_agent.engines.base import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
+from sprint_agent.execution import Inside
 from sprint_agent.executors import Nested, Routing
 from sprint_agent.join import Join
 from sprint_agent.limits import Exhausted, LimitName, Limits, Prices
@@ -152,7 +153,7 @@ class Loop:
                 self._context.append(piece.text)
         self._emit(events.StageEnded(self._now(), stage))
 
-    async def _nested(self, nested: Nested, sampling: Sampling, account: Account) -> Result:
+    async def _nested(self, nested: Nested, inside: Inside) -> Result:
         """Runs a question inside this run. This run's deadline is around it, as around all here."""
         loop = Loop(
             engine=self._setting.engine,
@@ -160,9 +161,10 @@ class Loop:
             limits=nested.limits,
             dispatch=self._setting.dispatch,
             join=nested.join,
-            sampling=sampling,
-            emit=_ignore,
-            account=account,
+            sampling=inside.sampling,
+            emit=inside.emit,
+            recorded=inside.recorded,
+            account=inside.account,
             prices=self._prices,
         )
         return await loop.run(nested.question)
@@ -185,7 +187,3 @@ class Loop:
         """Seconds that remain of the deadline."""
         deadline = self._limits.deadline
         return math.inf if deadline is None else deadline - self._now()
-
-
-def _ignore(event: events.Event) -> None:
-    """A nested run's events are not reported: their numbers would be read as the outer run's."""

@@ -6,6 +6,9 @@
     …
     {"event": "RunEnded", …}
 
+What a nested run reports also says where that run goes on, from the outermost run inwards
+(`events.Within`): `"within": [{"at": 0.1, "stage": 1, "number": 2, "run": 1}]`.
+
 A line is whole or it does not count: a run that was killed leaves a torn one at most, which is passed
 over. From a trace a run can be shown again (`events`), answered again without a model (`TraceEngine`)
 or gone on with (`Sprint.resume`).
@@ -16,15 +19,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
 import msgspec
 
-from sprint_agent.calls import RecordedCall
+from sprint_agent.calls import RecordedCall, RecordedExecution
 from sprint_agent.engines.base import Delta
 from sprint_agent.errors import TraceError
 from sprint_agent.events import (
@@ -34,16 +37,20 @@ from sprint_agent.events import (
     CallStarted,
     Event,
     ExecutionEnded,
+    ExecutionStarted,
     ExecutionText,
+    NestedEvent,
+    OwnEvent,
     PlanText,
     RunEnded,
     RunStarted,
     StageEnded,
+    Within,
 )
 from sprint_agent.result import Execution, Prompt, Result
 
-VERSION = 1
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+VERSION = 2
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(OwnEvent)}
 
 
 class Recorder:
@@ -68,7 +75,7 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """Writes one event."""
-        self._write({"event": type(event).__name__, **msgspec.to_builtins(event)})
+        self._write(_told(event))
         if self._replaces is not None and self._replaces.used_up:
             self._take_over()
 
@@ -142,22 +149,37 @@ class Trace:
         """How long the run had gone on by its last event."""
         return max((event.at for event in self.events), default=0.0)
 
-    def calls(self) -> Iterator[tuple[CallStarted, RecordedCall]]:
-        """The calls of the engine, in the order in which they were sent."""
-        made: dict[int, tuple[CallStarted, RecordedCall]] = {}
-        for event in self.events:
+    def calls(self) -> Iterator[RecordedCall]:
+        """The calls of the engine, in the order in which they were sent, nested runs' included."""
+        made: dict[tuple[object, int], RecordedCall] = {}
+        for reported in self.events:
+            run, event = _split(reported)
             match event:
                 case CallStarted():
-                    made[event.call] = (event, RecordedCall(event.prompt, []))
+                    made[run, event.call] = RecordedCall(event.prompt, [])
                 case PlanText() | ExecutionText() | AnswerText():
-                    made[event.call][1].deltas.append(Delta(event.text, event.ids))
+                    made[run, event.call].deltas.append(Delta(event.text, event.ids))
                 case CallEnded():
-                    made[event.call][1].finish = event.finish
+                    made[run, event.call].finish = event.finish
                 case CallRetried():
-                    made[event.call][1].error = event.reason
+                    made[run, event.call].error = event.reason
                 case _:
                     pass
         yield from made.values()
+
+
+def _split(event: Event) -> tuple[tuple[tuple[int, int, int], ...], OwnEvent]:
+    """The run that an event is from, by the executions that it is inside of; and the event."""
+    if not isinstance(event, NestedEvent):
+        return (), event
+    return tuple((w.stage, w.number, w.run) for w in event.within), event.event
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """The record of an event."""
+    if isinstance(event, NestedEvent):
+        return {**_told(event.event), "within": msgspec.to_builtins(event.within)}
+    return {"event": type(event).__name__, **msgspec.to_builtins(event)}
 
 
 def _record(path: object, number: int, line: bytes) -> dict[str, Any]:
@@ -175,50 +197,125 @@ def _event(path: object, number: int, record: dict[str, Any]) -> Event:
     if kind is None:
         raise TraceError(f"{path}, line {number}: no event of this version")
     try:
-        event: Event = msgspec.convert(record, kind)
+        within = msgspec.convert(record.pop("within", ()), tuple[Within, ...])
+        event: OwnEvent = msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
         raise TraceError(f"{path}, line {number}: {error}") from error
-    return event
+    return NestedEvent(within, event) if within else event
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What is left of what a planner in a stage, or an execution, had done."""
+
+    events: tuple[Event, ...]
+    calls: list[RecordedCall]
+    runs: list[Resumed]
+    execution: Execution | None = None
+    begun: list[Resumed] = field(default_factory=list["Resumed"])
+
+    @classmethod
+    def read(cls, events: Sequence[Event]) -> _Worker:
+        own: list[Event] = []
+        runs: dict[int, list[Event]] = {}
+        for event in events:
+            if isinstance(event, NestedEvent):
+                runs.setdefault(event.within[0].run, []).append(event.inner)
+            else:
+                own.append(event)
+        nested = [Resumed(Trace(tuple(run))) for run in runs.values()]
+        return cls(tuple(events), list(Trace(tuple(own)).calls()), nested)
+
+    @property
+    def used_up(self) -> bool:
+        if self.calls or self.runs or self.execution is not None:
+            return False
+        return all(run.used_up for run in self.begun)
 
 
 class Resumed:
     """What a run that is gone on with takes from its trace in place of doing it again."""
 
     def __init__(self, trace: Trace) -> None:
+        """Raises TraceError where the run had not begun, or where one inside it had not."""
+        self.question = trace.question
         self.seconds = trace.seconds
-        self._calls: dict[tuple[int, int | None], list[RecordedCall]] = {}
-        for started, call in trace.calls():
-            self._calls.setdefault((started.stage, started.number), []).append(call)
+        self.result = trace.result
+        self.events = trace.events
+        self._taking = 0
+        self._workers = {who: _Worker.read(did) for who, did in _by_worker(trace.events).items()}
         closed = {e.stage.number for e in trace.events if isinstance(e, StageEnded)}
-        ended = (e.execution for e in trace.events if isinstance(e, ExecutionEnded))
-        # What was stopped in a stage that is still open must run: it may not be stopped this time.
-        self._executions = {
-            (execution.stage, execution.number): execution
-            for execution in ended
-            if execution.status != "stopped" or execution.stage in closed
-        }
+        for event in trace.events:
+            # What was stopped in a stage that is still open must run: it may not be stopped this time.
+            if isinstance(event, ExecutionEnded) and (
+                event.execution.status != "stopped" or event.execution.stage in closed
+            ):
+                who = (event.execution.stage, event.execution.number)
+                self._workers.setdefault(who, _Worker((), [], [])).execution = event.execution
+
+    @contextlib.contextmanager
+    def taking(self) -> Generator[None]:
+        """Around taking something and reporting it anew: until then, it is not used up."""
+        self._taking += 1
+        try:
+            yield
+        finally:
+            self._taking -= 1
 
     @property
     def used_up(self) -> bool:
-        """Whether the run has come to the end of the trace."""
-        return not self._calls and not self._executions
+        """Whether the run has come to the end of the trace, and all of that is reported anew."""
+        return not self._taking and all(worker.used_up for worker in self._workers.values())
 
-    def execution(self, stage: int, prompt: Prompt) -> Execution | None:
+    def execution(self, stage: int, prompt: Prompt) -> RecordedExecution | None:
         """The recorded execution of a prompt, if it had ended."""
-        found = self._executions.pop((stage, prompt.number), None)
+        worker = self._workers.get((stage, prompt.number))
+        if worker is None or worker.execution is None:
+            return None
+        del self._workers[stage, prompt.number]
+        return RecordedExecution(worker.execution, worker.events)
+
+    def nested(self, stage: int, number: int, question: str) -> Resumed | None:
+        """The next recorded run of that question inside the execution, which had not ended."""
+        worker = self._workers.get((stage, number))
+        if worker is None:
+            return None
+        # By its question: an execution may begin several side by side, in any order.
+        found = next((run for run in worker.runs if run.question == question), None)
         if found is not None:
-            self._calls.pop((stage, prompt.number), None)
+            worker.runs.remove(found)
+            if found.result is None:
+                worker.begun.append(found)
         return found
 
     def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
         """The next recorded call of that planner or execution, if it went on from `prompt`."""
-        waiting = self._calls.get((stage, number))
-        if not waiting:
+        worker = self._workers.get((stage, number))
+        if worker is None or not worker.calls:
             return None
-        found = waiting.pop(0)
+        found = worker.calls.pop(0)
         if found.prompt != prompt:
             # The run takes another way than its trace, and what follows there means nothing here.
-            waiting.clear()
-        if not waiting:
-            del self._calls[stage, number]
-        return found if found.prompt == prompt else None
+            worker.calls.clear()
+            return None
+        return found
+
+
+def _by_worker(events: Sequence[Event]) -> dict[tuple[int, int | None], list[Event]]:
+    """A run's events by the stage and, where it is not the planner, the execution that did it."""
+    callers: dict[int, tuple[int, int | None]] = {}
+    did: dict[tuple[int, int | None], list[Event]] = {}
+    for event in events:
+        match event:
+            case CallStarted():
+                who = callers[event.call] = (event.stage, event.number)
+            case CallEnded() | CallRetried() | PlanText() | AnswerText():
+                who = callers[event.call]
+            case ExecutionStarted() | ExecutionText():
+                who = (event.stage, event.number)
+            case NestedEvent():
+                who = (event.within[0].stage, event.within[0].number)
+            case _:
+                continue
+        did.setdefault(who, []).append(event)
+    return did

@@ -20,7 +20,7 @@ from sprint_agent.calls import Call, Caller, Recorded
 from sprint_agent.context import Context, Snapshot, Turn
 from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
 from sprint_agent.errors import PlanError
-from sprint_agent.execution import execute, stopped
+from sprint_agent.execution import Inside, execute, stopped
 from sprint_agent.executors import Nested, Routing
 from sprint_agent.grammar import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
 from sprint_agent.join import FirstSuccess, Join
@@ -34,7 +34,7 @@ _REPAIR_TEMPERATURE = 0.6
 class Setting:
     """What all turns of a run share. `now` is in seconds since the run began.
 
-    `nested` runs a question inside this run, on an account that draws on this one's.
+    `nested` runs a question inside this run.
     """
 
     engine: Engine
@@ -44,7 +44,7 @@ class Setting:
     sampling: Sampling
     caller: Caller
     account: Account
-    nested: Callable[[Nested, Sampling, Account], Awaitable[Result]]
+    nested: Callable[[Nested, Inside], Awaitable[Result]]
     recorded: Recorded | None
     emit: Callable[[events.Event], None]
     now: Callable[[], float]

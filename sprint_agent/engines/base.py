@@ -138,6 +138,21 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
+class AlwaysOpen:
+    """For an engine that has nothing to open and nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
 class Engine(Protocol):
     """What a run needs of a model. Entered before its first request, left after its last.
 

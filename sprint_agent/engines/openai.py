@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -10,17 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-import anyio
-import httpx2
-
 from sprint_agent.engines import openai_wire as wire
 from sprint_agent.engines.base import Delta, Finish, FinishReason, Request, TokenUsage
 from sprint_agent.engines.openai_server import Call, Mode, Server, open_server
-from sprint_agent.engines.servers import EventBody, error_code, read_object
+from sprint_agent.engines.servers import EventBody, error_code, part, read_object
 from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused, TruncatedStream
-
-_PARTING_SECONDS = 1.0
-"""How long a reader that leaves may be held up to let its connection go."""
 
 
 class OpenAIEngine:
@@ -153,13 +146,8 @@ class _Stream:
     async def close(self) -> None:
         """Lets the connection go. A server that is still generating sees it close, and ends."""
         # A finished body is read to its end, which lets the connection be used again.
-        parts = [self._body.close] if self._live else [self._body.drain, self._body.close]
-        for part in parts:
-            with (
-                anyio.move_on_after(_PARTING_SECONDS, shield=True),
-                contextlib.suppress(httpx2.HTTPError, httpx2.StreamError),
-            ):
-                await part()
+        before = () if self._live else (self._body.drain,)
+        await part(*before, self._body.close)
 
     def __aiter__(self) -> Self:
         return self

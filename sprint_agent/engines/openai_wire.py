@@ -71,10 +71,17 @@ def read_model(said: dict[str, object], model: str) -> tuple[Terms, int | None]:
     for card in cast("list[object]", cards) if isinstance(cards, list) else []:
         facts = cast("dict[str, object]", card) if isinstance(card, dict) else {}
         if facts.get("id") == model:
-            length = facts.get("max_model_len")
             keeps_stop = _KEEPS_STOP.get(str(facts.get("owned_by")))
-            return Terms(keeps_stop), length if isinstance(length, int) else None
+            return Terms(keeps_stop), _context_length(facts)
     return Terms(), None
+
+
+def _context_length(card: dict[str, object]) -> int | None:
+    """What a model's card says of its context: vLLM and SGLang in one way, llama.cpp in another."""
+    meta = card.get("meta")
+    more = cast("dict[str, object]", meta) if isinstance(meta, dict) else {}
+    length = card.get("max_model_len", more.get("n_ctx"))
+    return length if isinstance(length, int) else None
 
 
 def parameters(

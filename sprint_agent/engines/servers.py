@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
+import anyio
 import httpx2
 
 from sprint_agent import retry
@@ -18,7 +20,36 @@ _CONNECT_SECONDS = 10.0
 # uvicorn closes a connection that was idle for 5 s; reusing it at that moment would fail a request.
 _KEEPALIVE_SECONDS = 2.0
 
+_PARTING_SECONDS = 1.0
+"""How long a reader that leaves may be held up, by each step."""
+
 _MESSAGE_CHARACTERS = 300
+
+
+class _Client(httpx2.AsyncClient):
+    """Does not fall for a connection that the server closed while it was not in use.
+
+    Servers may close one after any answer, and some do so without a word (llama.cpp's, behind a
+    stream). A request that was just then sent on it has no answer, and is sent once more.
+    """
+
+    async def send(
+        self, request: httpx2.Request, *, stream: bool = False, **settings: Any
+    ) -> httpx2.Response:
+        """Sends a request, again where a used connection turned out to be closed."""
+        connected: list[str] = []
+
+        async def trace(name: str, info: object) -> None:
+            if name == "connection.connect_tcp.started":
+                connected.append(name)
+
+        request.extensions = {**request.extensions, "trace": trace}
+        try:
+            return await super().send(request, stream=stream, **settings)
+        except httpx2.RemoteProtocolError:
+            if connected:
+                raise
+        return await super().send(request, stream=stream, **settings)
 
 
 def open_client(url: str, idle: float) -> httpx2.AsyncClient:
@@ -32,7 +63,7 @@ def open_client(url: str, idle: float) -> httpx2.AsyncClient:
     )
     timeout = httpx2.Timeout(idle, connect=_CONNECT_SECONDS, pool=None)
     try:
-        return httpx2.AsyncClient(base_url=url, limits=limits, timeout=timeout)
+        return _Client(base_url=url, limits=limits, timeout=timeout)
     except httpx2.InvalidURL as error:
         raise EngineUnavailable(f"{url!r} is not an address: {error}") from error
 
@@ -76,6 +107,17 @@ class EventBody:
         """Lets the connection go; where the body has not ended, the server sees it close."""
         await self._chunks.aclose()
         await self._response.aclose()
+
+
+async def part(*steps: Callable[[], Awaitable[None]]) -> None:
+    """Leaves a stream, step by step, also where the reader was cancelled; no step holds it up."""
+    for step in steps:
+        with (
+            anyio.move_on_after(_PARTING_SECONDS, shield=True),
+            # A server that cannot be told any more notices the closed connection itself.
+            contextlib.suppress(httpx2.HTTPError, httpx2.StreamError),
+        ):
+            await step()
 
 
 def unreached(url: str, error: BaseException, idle: float) -> EngineUnavailable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -22,6 +21,7 @@ from sprint_agent.engines.servers import (
     EventBody,
     error_code,
     open_client,
+    part,
     read_error,
     read_object,
     refusal,
@@ -37,8 +37,6 @@ from sprint_agent.errors import (
 from sprint_agent.tokenizer import FileTokenizer
 
 _IDLE_SECONDS = 60.0
-_PARTING_SECONDS = 1.0
-"""How long a reader that leaves may be held up to tell the server so."""
 
 
 class SGLangEngine:
@@ -193,14 +191,7 @@ class _Stream:
     async def close(self) -> None:
         """Ends the request in the server where it may still run, and lets the connection go."""
         # A finished body is read to its end, which lets the connection be used again.
-        farewell = self._abort if self._live else self._drain
-        for part in (farewell, self._release):
-            with (
-                anyio.move_on_after(_PARTING_SECONDS, shield=True),
-                # A server that cannot be told any more notices the closed connection itself.
-                contextlib.suppress(httpx2.HTTPError, httpx2.StreamError),
-            ):
-                await part()
+        await part(self._abort if self._live else self._drain, self._release)
 
     def __aiter__(self) -> Self:
         return self

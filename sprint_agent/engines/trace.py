@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
-from typing import Self
 
 import anyio.lowlevel
 
 from sprint_agent.calls import RecordedCall, digest
 from sprint_agent.context import Snapshot
-from sprint_agent.engines.base import Delta, Finish, Request
+from sprint_agent.engines.base import AlwaysOpen, Delta, Finish, Request
 from sprint_agent.errors import EngineError, TraceError
 from sprint_agent.trace import Trace
 
 
-class TraceEngine:
+class TraceEngine(AlwaysOpen):
     """Answers each request as the trace's engine did when it was sent the same text.
 
     It takes text and has no tokenizer, whatever engine was recorded; so the limits on what a context
@@ -28,20 +26,9 @@ class TraceEngine:
 
     def __init__(self, trace: Trace) -> None:
         self._calls: dict[str, list[RecordedCall]] = {}
-        for started, call in trace.calls():
+        for call in trace.calls():
             if call.finish is not None or call.error is not None or call.deltas:
-                self._calls.setdefault(started.prompt, []).append(call)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
+                self._calls.setdefault(call.prompt, []).append(call)
 
     def generate(
         self, request: Request

@@ -137,7 +137,8 @@ class Task:
 
         It has `limits` of its own and draws on this run's: deadline, tokens, concurrency. While it
         goes on, this execution's place is for its executions. Only `executors` are known in it,
-        and the model. What it costs counts as this execution's; its events are not reported.
+        and the model. What it costs counts as this execution's; what it reports, the run around
+        it reports as NestedEvent.
 
         Where a limit ended it, the result says which. Raises QuestionError, EngineError, PlanError.
         """

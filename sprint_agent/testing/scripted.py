@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 import anyio
 
 from sprint_agent.engines.base import (
+    AlwaysOpen,
     Delta,
     Finish,
     FinishReason,
@@ -57,7 +56,7 @@ Script = Callable[[str], Say | str]
 
 
 @dataclass
-class ScriptedEngine:
+class ScriptedEngine(AlwaysOpen):
     """An engine whose answers come from `script`, token by token.
 
     `requests` are all that it was sent; `in_flight` are those that have not ended. The answer is cut
@@ -71,17 +70,6 @@ class ScriptedEngine:
     chunk: int = 1
     requests: list[Request] = field(default_factory=list[Request])
     in_flight: int = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:

@@ -11,10 +11,10 @@ from sprint_agent import countdown, testing
 PUBLIC = """
 AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event
 Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
-NestedExecutor PaperMetrics PlanError PlanRepaired PlanText Policy Prices Prompt PromptError PromptReady
-PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run RunEnded RunStarted
+NestedEvent NestedExecutor PaperMetrics PlanError PlanRepaired PlanText Policy Prices Prompt PromptError
+PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run RunEnded RunStarted
 Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream
-Usage executor first_success paper_metrics solve tool with_policy
+Usage Within executor first_success paper_metrics solve tool with_policy
 """
 
 

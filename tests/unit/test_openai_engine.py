@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sprint_agent.engines import open_engine
@@ -301,6 +303,19 @@ async def test_the_context_length_is_the_servers() -> None:
             assert engine.context_length == 600
         async with OpenAIEngine(server.url, model="other") as engine:
             assert engine.context_length is None
+
+
+@pytest.mark.parametrize(
+    ("card", "length"),
+    [({"meta": {"n_ctx": 2048, "n_ctx_train": 4096}}, 2048), ({"meta": None}, None), ({}, None)],
+)
+async def test_the_context_length_of_other_servers(
+    card: dict[str, object], length: int | None
+) -> None:
+    """llama.cpp's tells what a request of its may have, and what the model was trained on."""
+    models = 200, json.dumps({"data": [{"id": "m", **card}]})
+    async with serving(says("so"), models=models) as server, server.engine() as engine:
+        assert engine.context_length == length
 
 
 # --- what is not sent, and addresses ------------------------------------------------------------

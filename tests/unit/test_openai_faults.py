@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from sprint_agent.engines import openai as engine_module
+from sprint_agent.engines import servers
 from sprint_agent.engines.base import Request
 from sprint_agent.engines.openai import Mode, OpenAIEngine
 from sprint_agent.errors import (
@@ -81,7 +81,7 @@ async def test_a_server_that_never_ends_its_body_holds_nobody(
         await says("so", done=False)(server, _Endless(reply), asked)
         await server.hold(reply)
 
-    monkeypatch.setattr(engine_module, "_PARTING_SECONDS", 0.2)
+    monkeypatch.setattr(servers, "_PARTING_SECONDS", 0.2)
     async with serving(behave) as server, server.engine() as engine:
         with anyio.fail_after(30):
             text, _, _ = await read(engine, Request(PROMPT, GREEDY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sprint_agent.engines import sglang
+from sprint_agent.engines import servers, sglang
 from sprint_agent.engines.base import Request
 from sprint_agent.engines.sglang import SGLangEngine
 from sprint_agent.errors import (
@@ -85,7 +85,7 @@ async def test_a_cancelled_reader_aborts_the_request(fault: Fault) -> None:
 async def test_a_server_that_leaves_aborts_unanswered_holds_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sglang, "_PARTING_SECONDS", 0.5)
+    monkeypatch.setattr(servers, "_PARTING_SECONDS", 0.5)
     faults = Stall(3), Stall(path=ABORT)
     async with serving(*faults) as server, engine_of(server) as engine:
         with anyio.fail_after(30):

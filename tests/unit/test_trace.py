@@ -101,7 +101,7 @@ async def test_what_was_generated_is_not_generated_again(tmp_path: Path) -> None
     for kept in range(2, len(lines)):
         path = tmp_path / "killed.jsonl"
         path.write_bytes(b"".join(lines[:kept]))
-        finished = sum(call.finish is not None for _, call in Trace.read(path).calls())
+        finished = sum(call.finish is not None for call in Trace.read(path).calls())
         total = len(list(Trace.read(whole).calls()))
         engine = ScriptedEngine(Continuing(TURNS))
         async with Sprint(engine, executors=[Counted()], sampling=Sampling(seed=1)).resume(
@@ -149,13 +149,13 @@ async def test_a_finished_run_is_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no trace of version 1"),
-        (b'{"trace": 2}\n', "no trace of version 1"),
-        (b'{"trace": 1}\nnonsense\n', "line 2: not JSON"),
-        (b'{"trace": 1}\n[]\n', "line 2: not a JSON object"),
-        (b'{"trace": 1}\n{"event": "Other"}\n', "line 2: no event"),
-        (b'{"trace": 1}\n{"event": "RunStarted", "at": "x", "question": ""}\n', "line 2"),
-        (b'{"trace": 1}\n', "before its run began"),
+        (b"", "no trace of version 2"),
+        (b'{"trace": 1}\n', "no trace of version 2"),
+        (b'{"trace": 2}\nnonsense\n', "line 2: not JSON"),
+        (b'{"trace": 2}\n[]\n', "line 2: not a JSON object"),
+        (b'{"trace": 2}\n{"event": "Other"}\n', "line 2: no event"),
+        (b'{"trace": 2}\n{"event": "RunStarted", "at": "x", "question": ""}\n', "line 2"),
+        (b'{"trace": 2}\n', "before its run began"),
     ],
 )
 async def test_what_is_no_trace_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,0 +1,64 @@
+"""The OpenAI engine on a server that has nothing in common with SGLang: llama.cpp's, in C++."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("openai")
+pytest.importorskip("gguf")
+pytest.importorskip("xllamacpp")
+
+from sprint_agent import ContextTooLong, Sprint, StageEnded, executor
+from sprint_agent.countdown import solver
+from sprint_agent.engines.base import Request, Sampling
+from sprint_agent.engines.openai import OpenAIEngine
+from sprint_agent.engines.openai_server import Mode
+from sprint_agent.testing import check_engine
+from tests.e2e.llama_cpp import CONTEXT, MODEL, llama_server
+
+QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+"""The shipped model never saw a chat: this is enough for it to say something."""
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with llama_server(solver.MODEL, TEMPLATE) as url:
+        yield f"{url}/v1"
+
+
+@pytest.mark.parametrize("mode", ["completions", "chat"])
+async def test_the_engine_conforms(url: str, mode: Mode) -> None:
+    async with OpenAIEngine(url, model=MODEL, mode=mode) as engine:
+        report = await check_engine(engine, [QUESTION], patience=300)
+    assert report.ok, str(report)
+
+
+async def test_a_plan_is_executed(url: str) -> None:
+    """The model's executions are not tried: it learned other tokens there than this server makes."""
+
+    @executor
+    async def model(prompt: str) -> str:
+        return f"{prompt} is known"
+
+    engine = OpenAIEngine(url, model=MODEL, mode="completions")
+    agent = Sprint(engine, executors=[model], sampling=solver.SAMPLING)
+    async with agent.run("Use 3, 5, 7 and 11 to make 24.") as run:
+        async for event in run:
+            if isinstance(event, StageEnded):
+                break
+    assert [p.text for p in event.stage.prompts][:2] == ["a + b", "a - b"]
+    assert all(e.text.endswith("is known") for e in event.stage.executions)
+
+
+@pytest.mark.parametrize("mode", ["completions", "chat"])
+async def test_a_prompt_that_is_too_long_is_refused(url: str, mode: Mode) -> None:
+    async with OpenAIEngine(url, model=MODEL, mode=mode) as engine:
+        assert engine.context_length == CONTEXT
+        request = Request(QUESTION * 500, Sampling(max_tokens=8))
+        with pytest.raises(ContextTooLong):
+            async with engine.generate(request):
+                pass
