@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
@@ -86,6 +86,7 @@ CALLS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     st.none() | st.integers(1, 60),
     st.none() | st.integers(1, 400),

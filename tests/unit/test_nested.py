@@ -152,7 +152,7 @@ class TestShares:
             return Say("part", hang=True) if inside and execution_of(context) else script(context)
 
         engine = ScriptedEngine(hangs)
-        limits = Limits(deadline=0.2)
+        limits = Limits(deadline=1.0)
         result = await Sprint(engine, executors=[NESTED], limits=limits).solve("What?")
         assert result.limit == "deadline"
         nested = result.stages[0].executions[0]
