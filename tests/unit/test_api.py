@@ -30,8 +30,8 @@ def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
     assert sorted(countdown.__all__) == sorted(names.split())
     kit = """
     ALL Asked BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Declined Drip Failure
-    Fault FaultServer Filtered Garbage Gone Leak Reset Say ScriptedEngine SingleNewlines Slow Stall Status
-    Truncated Unfinished cancel_everywhere check_engine
+    Fault FaultServer Filtered Garbage Gone Leak Reset Say ScriptedEngine SingleNewlines Slow Stall
+    Status Truncated Unfinished cancel_everywhere check_engine
     """
     assert sorted(testing.__all__) == sorted(kit.split())
 
