@@ -25,6 +25,9 @@ _PARTING_SECONDS = 1.0
 
 _MESSAGE_CHARACTERS = 300
 
+_NOT_STALE = {"connection.connect_tcp.started", "http11.receive_response_headers.complete"}
+"""What shows that a request that failed did not meet a closed connection: a new one, or an answer."""
+
 
 class _Client(httpx2.AsyncClient):
     """Does not fall for a connection that the server closed while it was not in use.
@@ -37,17 +40,16 @@ class _Client(httpx2.AsyncClient):
         self, request: httpx2.Request, *, stream: bool = False, **settings: Any
     ) -> httpx2.Response:
         """Sends a request, again where a used connection turned out to be closed."""
-        connected: list[str] = []
+        seen: set[str] = set()
 
         async def trace(name: str, info: object) -> None:
-            if name == "connection.connect_tcp.started":
-                connected.append(name)
+            seen.add(name)
 
         request.extensions = {**request.extensions, "trace": trace}
         try:
             return await super().send(request, stream=stream, **settings)
         except httpx2.RemoteProtocolError:
-            if connected:
+            if seen & _NOT_STALE:
                 raise
         return await super().send(request, stream=stream, **settings)
 
