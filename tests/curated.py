@@ -56,8 +56,8 @@ def run(
         told.append(StageText(turn, tuple(text for _, text in tasks)))
     transcript = Transcript(question, tuple(told), grammar.answer(answer))
     given = Trajectory(question, transcript.text, answer, "run-3.jsonl")
-    first = told[0].executions
-    return Candidate(run=Run(given, transcript, {"1.1": first[0], "1.2": first[1]}))
+    learned = {f"1.{k}": text for k, text in enumerate(told[0].executions[:2], 1)} if told else {}
+    return Candidate(run=Run(given, transcript, learned))
 
 
 def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:

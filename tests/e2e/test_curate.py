@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_again_that_was_answered(tmp_path:
 
 def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
-    records.write(cases.trajectories(400), source)
+    records.write(cases.trajectories(2000), source)
     log = tmp_path / "log"
     with curation.stub(0.05, log) as url:
         command = [
@@ -121,7 +121,12 @@ def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
         options = ["--base-url", url, "--concurrency", "4", "--grade", "exact"]
         environment = {**os.environ, "OPENAI_API_KEY": "none"}
         process = subprocess.Popen(
-            [*command, *options], env=environment, stderr=subprocess.PIPE, text=True
+            [*command, *options],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell that runs the tests in the background has it ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while not log.exists() or log.read_text().count("-") < 20:
             assert process.poll() is None
