@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from curate.countdown import symbolic
@@ -18,6 +18,7 @@ from curate.pack import Packed, pack
 from curate.render import first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
+from sprint_agent import grammar
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
 from sprint_agent.transcript import Transcript
 
@@ -88,12 +89,23 @@ def sprint_samples(
     """What the SPRINT model learns from the `number`-th trajectory."""
     rng = random.Random(f"{data.seed}/{number}")
     if rng.randrange(data.waiting_every) == 0:
-        whole = waiting(packed, claim)
+        whole = _derived(waiting(packed, claim))
         yield Sample(whole, executions=_executions(packed, whole, data, rng))
         return
     for ending in range(data.endings if len(packed.stages) == 1 else 1):
-        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12))
+        ended = _derived(first_success(packed, claim, length, lambda: rng.randint(0, 12)))
         yield Sample(ended, executions={} if ending else _executions(packed, ended, data, rng))
+
+
+def _derived(run: Transcript) -> Transcript:
+    """The run, whose answer says how it came about, as the execution does that found it.
+
+    A line that is copied whole goes wrong less often than an expression alone: all of what stands before
+    an id tells where the next one is.
+    """
+    found = next(text for text in run.stages[-1].executions if claim(text) is not None)
+    line = found.splitlines()[-1]
+    return replace(run, answer=f"{grammar.force_answer()}{line}\n")
 
 
 def rft_sample(packed: Packed) -> Sample:
