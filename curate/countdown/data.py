@@ -40,7 +40,7 @@ class CountdownData:
     seed: int = 0
     three_every: int = 10
     late_every: int = 2
-    waiting_every: int = 20
+    waiting_every: int = 8
     endings: int = 2
     misses: int = 6
     late_misses: int = 6
