@@ -48,7 +48,7 @@ _BEGINNER = re.compile(
 """Words that begin a sentence behind `U.S.` or `point B.`, where another capital would go on with it."""
 
 _HANGING = re.compile(
-    r"(?:[,;(\[{=+*/×·<>≤≥≈-]|\b(?:a|an|and|as|at|by|for|from|if|in|is|let|of|on|or|than|that|the|thus|"
+    r"(?:[,;(\[{=+/×·<>≤≥≈-]|\s\*|\b(?:a|an|and|as|at|by|for|from|if|in|is|let|of|on|or|than|that|the|thus|"
     r"to|when|where|which|with))\s*\Z",
     re.IGNORECASE,
 )

@@ -6,11 +6,13 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import psutil
 import pytest
+from anyio.abc import Process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +155,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     reference, claimed = json.loads(line)
     if claimed == "stuck":
+        open(f"{sys.argv[0]}.{os.getpid()}", "w").close()
         time.sleep(600)
     if claimed == "die":
         os._exit(1)
@@ -165,6 +168,15 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "stand_in.py"
     path.write_text(_STAND_IN)
     monkeypatch.setattr(checkers, "_CHILD", path)
+    kept: list[Process] = []
+
+    async def open_process(*args: Any, **more: Any) -> Process:
+        # What is kept here is not ended by being forgotten.
+        kept.append(await open_it(*args, **more))
+        return kept[-1]
+
+    open_it = anyio.open_process
+    monkeypatch.setattr(anyio, "open_process", open_process)
     return path
 
 
@@ -196,15 +208,18 @@ class TestProcesses:
 
     @pytest.mark.parametrize("moment", ["at work", "starting"])
     async def test_none_is_left_when_cancelled(self, stand_in: Path, moment: str) -> None:
+        def stuck() -> list[Path]:
+            return list(stand_in.parent.glob("stand_in.py.*"))
+
         if moment == "starting":
             await anyio.Path(stand_in).write_text("import time; time.sleep(600)")
         async with Checkers(3) as pool:
             async with anyio.create_task_group() as group:
                 for _ in range(3):
                     group.start_soon(pool.same, "a", "stuck")
-                with anyio.fail_after(60):
-                    # Nothing tells when the kernel has started them.
-                    while len(children()) < 3:  # noqa: ASYNC110
+                with anyio.fail_after(300):
+                    # Nothing tells when they are that far.
+                    while len(children()) < 3 or (moment == "at work" and len(stuck()) < 3):  # noqa: ASYNC110
                         await anyio.sleep(0.05)
                 group.cancel_scope.cancel()
             assert not children()

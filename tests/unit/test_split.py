@@ -134,6 +134,7 @@ class TestLines:
             ("One. Two.\n\n\nThree\n \nfour", "One.|Two.|Three|four"),
             ("One\r\n\r\ntwo\r\nThree", "One|two|Three"),
             ("# Head\nfoo\n---\nbar\n| a |\n| b |", "# Head|foo|---|bar|| a ||| b |"),
+            ("**Final Answer**\nThe answer is 2 *\nX", "**Final Answer**|The answer is 2 *\nX"),
             ("it ends.\nthen goes on", "it ends.|then goes on"),
             ("Hm...\nlet me see, e.g.\nthis", "Hm...\nlet me see, e.g.\nthis"),
         ],
