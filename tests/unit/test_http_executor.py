@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sprint_agent import ExecutorError, PromptError
@@ -88,6 +88,7 @@ class TestRequests:
             await http(f"{web.url}/{{prompt}}", headers={"x-key": "secret"}).execute(a_task("x"))
         assert web.asked[0].headers["x-key"] == "secret"
 
+    @example("%00", "/a/{prompt}/b")
     @given(
         st.text(max_size=40), st.sampled_from(["/a/{prompt}/b", "/a?q={prompt}&z=1", "/{prompt}"])
     )
@@ -104,7 +105,7 @@ class TestRequests:
         assert sent.path.count("/") == plain.path.count("/")
         assert sent.query.count("&") == plain.query.count("&")
         readable = prompt.encode("utf-8", "replace").decode()
-        assert unquote(str(url)).endswith(unquote(place.replace("{prompt}", readable)))
+        assert unquote(str(url)).endswith(place.replace("{prompt}", readable))
 
     @pytest.mark.parametrize(
         ("url", "more"),
