@@ -24,10 +24,10 @@ from curate.candidate import Candidate
 from curate.countdown import CountdownData
 from curate.dropped import Dropped
 from curate.llm.endpoint import CostCeiling, EndpointDown
-from curate.options import Asking, Dividing, Reading, counter
+from curate.options import TRACE, Asking, Dividing, Reading, counter
 from curate.pipeline import DroppedRecord, Outcome
 from curate.progress import Tally
-from curate.readers import SourceError
+from curate.readers import SourceError, Unread
 from curate.records import Writer
 from curate.select import Selection
 from curate.session import Session
@@ -105,9 +105,14 @@ def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
     out
         The file of trajectories and their sentences.
     """
-    given = (item for item in reading.items(sources) if isinstance(item, Trajectory))
-    count = records.write((Split(one, sentences(one.text)) for one in given), out)
-    _say(f"{count:,} trajectories split: {out}")
+    _no_traces(reading)
+    with _dropped(out) as dropped, Writer(out) as kept:
+        for item in reading.items(sources):
+            if isinstance(item, Trajectory):
+                kept.write(Split(item, sentences(item.text)))
+            elif isinstance(item, Unread):
+                dropped.write(DroppedRecord(item.source, "", "read", item.reason, item.detail))
+    _say(f"{kept.count:,} split: {out}; {dropped.count:,} dropped: {dropped.path}")
 
 
 @app.command
@@ -129,6 +134,7 @@ def annotate(
     grade
         As that of `run`.
     """
+    _no_traces(reading)
     with _dropped(out) as dropped:
         with Writer(out.with_suffix(".candidates")) as kept:
             _map(reading, sources, asking, grade, None, kept, dropped)
@@ -275,6 +281,11 @@ def _map(
     if not console.is_terminal:
         # What a live display leaves in a file has no end of line.
         console.print()
+
+
+def _no_traces(reading: Reading) -> None:
+    if reading.layout == TRACE:
+        raise ValueError("a trace is divided already: give it to `run`")
 
 
 def _dropped(out: Path) -> Writer:

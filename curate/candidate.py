@@ -16,7 +16,8 @@ from sprint_agent.transcript import Transcript
 class Candidate:
     """A packed trajectory, or a run of the runtime; one of the two is None.
 
-    `undivided` says that it was chosen to be rendered without prompts, for it is hardly parallel.
+    `undivided` says that a packed one was chosen to be rendered without prompts, for it is hardly
+    parallel.
     """
 
     packed: Packed | None = None
@@ -44,7 +45,7 @@ class Candidate:
     @property
     def sample(self) -> Sample:
         """What is learned from it: its plans, and the executions that are a model's own."""
-        if self.run is not None and not self.undivided:
+        if self.run is not None:
             return Sample(self.run.transcript, executions=self.run.executions)
         run = self.transcript
         executions = {
@@ -56,5 +57,10 @@ class Candidate:
 
     @property
     def sequential_sample(self) -> Sample:
-        """What the sequential baseline learns from it: the same trajectory as it was written."""
+        """What the sequential baseline learns from it: the same trajectory as it was written.
+
+        Raises ValueError for a run, which never was one chain of thought.
+        """
+        if self.run is not None:
+            raise ValueError(f"{self.run.trajectory.source} is a run: it has no sequential text")
         return Sample(render.sequential(self.trajectory))

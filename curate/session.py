@@ -10,6 +10,7 @@ from pathlib import Path
 
 from curate import countdown, grading, records
 from curate.llm.annotator import LlmAnnotator
+from curate.llm.bill import Cost
 from curate.llm.cache import Cache
 from curate.llm.client import Client
 from curate.llm.cost import Figures, Ledger
@@ -18,7 +19,6 @@ from curate.options import Asking, Dividing
 from curate.pipeline import Annotator, Outcome, Packing, Work, outcomes
 from curate.readers import Unread
 from curate.records import Writer
-from curate.report import Cost
 from curate.runs import Run
 from curate.spool import Spool
 from curate.trajectory import Annotated, Trajectory

@@ -54,8 +54,9 @@ def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str
     try:
         check(found, wanted)
     except Dropped as why:
-        hardly_parallel = why.reason is Reason.RATIO
-        if not hardly_parallel or not in_share(given.question_key, wanted.keep_sequential, "whole"):
+        # A run is divided as it is, and cannot be one plan.
+        whole = candidate.packed is not None and why.reason is Reason.RATIO
+        if not whole or not in_share(given.question_key, wanted.keep_sequential, "whole"):
             return why
         return given.question_key, rank(found, False, given.key)
     return given.question_key, rank(found, True, given.key)

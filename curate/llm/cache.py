@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from curate.llm.bill import Answers
 from curate.llm.chat import Completion
-from curate.report.cost import Answers
 from sprint_agent.engines.base import TokenUsage
 
 _FORMAT = 1

@@ -6,21 +6,21 @@ from pathlib import Path
 
 from curate import records, select
 from curate.candidate import Candidate
+from curate.llm import bill
 from curate.pipeline import DroppedRecord
-from curate.report import cost, figures
-from curate.report.cost import Answers, Cost
+from curate.report import figures
 from curate.report.examples import Picks, view
 from curate.report.page import render
 
-__all__ = ["Answers", "Cost", "write"]
+__all__ = ["write"]
 
 
 def write(folder: Path, count: select.Count) -> Path:
     """Writes `report.html` into a folder of `selected.jsonl` and `dropped.jsonl`; returns its path.
 
     `count` says how many tokens a text has. What a model has cost is read from `cost.json`, where there
-    is one (a `Cost`). The page needs nothing else: no network, no scripts. The same files make the same
-    page, byte for byte. Memory holds a few numbers for each trajectory and those that are drawn.
+    is one (a `bill.Cost`). The page needs nothing else: no network, no scripts. The same files make the
+    same page, byte for byte. Memory holds a few numbers for each trajectory and those that are drawn.
     Raises OSError where a file is missing, ValueError where one is corrupt.
     """
     kept, picks = figures.Kept(), Picks()
@@ -32,7 +32,7 @@ def write(folder: Path, count: select.Count) -> Path:
     page = render(
         kept,
         figures.losses(dropped, kept.count),
-        cost.read(folder / "cost.json"),
+        bill.read(folder / "cost.json"),
         [view(number, example) for number, example in enumerate(picks.picked, 1)],
     )
     path = folder / "report.html"

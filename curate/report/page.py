@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from curate.report.cost import Cost
+from curate.llm.bill import Cost
 from curate.report.examples import View
 from curate.report.figures import Kept, Losses, mean, middle
 from curate.report.histogram import Bins, Histogram, bins, chart

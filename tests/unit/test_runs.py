@@ -104,5 +104,16 @@ async def test_the_most_parallel_run_on_a_question_is_kept(tmp_path: Path) -> No
     with Writer(tmp_path / "selected.jsonl") as kept, Writer(tmp_path / "dropped.jsonl") as dropped:
         select(tmp_path / "packed.jsonl", Selection(), len, kept, dropped)
     assert list(records.read(kept.path, Candidate)) == [found[1]]
+    with pytest.raises(ValueError, match="no sequential text"):
+        assert found[1].sequential_sample
     reasons = [d.reason for d in records.read(dropped.path, DroppedRecord)]
     assert reasons == [Reason.DUPLICATE] * 2
+
+
+async def test_a_run_is_never_kept_undivided(tmp_path: Path) -> None:
+    await traced(tmp_path / "run.jsonl", PARALLEL)
+    records.write([Candidate(run=runs.read(tmp_path / "run.jsonl", {}))], tmp_path / "packed.jsonl")
+    wanted = Selection(least_ratio=99, keep_sequential=1.0)
+    with Writer(tmp_path / "selected.jsonl") as kept, Writer(tmp_path / "dropped.jsonl") as dropped:
+        select(tmp_path / "packed.jsonl", wanted, len, kept, dropped)
+    assert (kept.count, dropped.count) == (0, 1)
