@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, tr
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from train import finetune, settings, sft, tokenizer
+from train.errors import CheckpointFailed, TrainingError
 from train.model import ModelShape, build
 from train.sft import Update
 from train.tokenizer import END
@@ -135,3 +139,137 @@ def test_a_training_that_was_stopped_has_the_same_losses_and_ends_in_the_same_we
     assert last == {
         line["update"]: line["loss"] for line in log(tmp_path / "whole") if "loss" in line
     }
+
+
+def command(*words: object, processes: int = 1) -> list[str]:
+    alone = [sys.executable, "-m", "train"]
+    launcher = ["torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+    given = alone if processes == 1 else [sys.executable, "-m", *launcher, "-m", "train"]
+    return [*given, "sft", *map(str, words)]
+
+
+def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    # One thread each: two processes that use all cores wait for each other.
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+
+
+def test_two_processes_train_under_zero_3_as_one_does(folder: Path, tmp_path: Path) -> None:
+    extra = "[deepspeed]\nzero_optimization = {stage = 3}\n"
+    config = "tokens = 60_000"
+    for name, processes in (("one", 1), ("two", 2)):
+        wanted(folder, tmp_path / name, extra)
+        path = tmp_path / name / "config.toml"
+        path.write_text(path.read_text().replace(config, "updates = 4"))
+        done = run(command("--config", path, processes=processes))
+        assert done.returncode == 0, done.stderr
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert [line["update"] for line in one] == [line["update"] for line in two]
+    for a, b in zip(one, two, strict=True):
+        if "loss" in a:
+            assert a["tokens"] == b["tokens"]
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        else:
+            assert a["validation_loss"] == pytest.approx(b["validation_loss"], rel=1e-4)
+    alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert alone.keys() == together.keys()
+    for name in alone:
+        assert torch.allclose(alone[name], together[name], atol=1e-3)
+
+
+def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Path) -> None:
+    finetune.finetune(wanted(folder, tmp_path / "sprint"))
+    done = json.loads((tmp_path / "sprint" / finetune.RECORD).read_text())
+    for equal in ("tokens", "updates"):
+        changes = finetune.like(tmp_path / "sprint", equal)  # type: ignore[arg-type]
+        budget = wanted(folder, tmp_path / equal, **changes).budget
+        assert getattr(budget, equal) == done[equal]
+        assert budget.epochs is None
+    with pytest.raises(TrainingError, match="no finished training"):
+        finetune.like(tmp_path, "tokens")
+
+
+def test_the_best_checkpoint_is_what_comes_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the second measurement on, everything measures worse: the first is exported."""
+    original = sft.evaluate
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(engine: Any, held_out: Any, kinds: int) -> Any:
+        found = original(engine, held_out, kinds)
+        state = engine.module.model.state_dict()
+        kept.append({name: value.clone() for name, value in state.items()})
+        return found if len(kept) == 1 else type(found)(9.9, 0.0, 0.0, {})
+
+    monkeypatch.setattr(sft, "evaluate", evaluate)
+    finetune.finetune(wanted(folder, tmp_path))
+    assert len(kept) > 2
+    out = weights(tmp_path)
+    assert all(torch.equal(out[name], kept[0][name]) for name in out)
+    assert not all(torch.equal(out[name], kept[-1][name]) for name in out)
+    assert json.loads((tmp_path / finetune.RECORD).read_text())["best"] == "update-3"
+    folders = {path.name for path in (tmp_path / "checkpoints").glob("update-*")}
+    assert folders == {"update-3", f"update-{len(log(tmp_path)) - len(kept)}"}
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.save
+    writes: list[int] = []
+
+    def save(*args: Any, **kwargs: Any) -> None:
+        writes.append(1)
+        if len(writes) > 2:
+            raise OSError(28, "No space left on device")
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(CheckpointFailed, match="one before it is whole"):
+        finetune.finetune(wanted(folder, tmp_path))
+    monkeypatch.setattr(torch, "save", original)
+    latest = (tmp_path / "checkpoints" / "latest").read_text()
+    finetune.finetune(wanted(folder, tmp_path))
+    updates = [line["update"] for line in log(tmp_path) if "loss" in line]
+    again = int(latest.removeprefix("update-")) + 1
+    assert updates.count(again) == 2
+    assert updates.count(again - 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("every = 3", 'every = 3\ndevice = "gpu"'), "this configuration is for a GPU"),
+        (("every = 3", "every = 3\nlearning_rate = 1"), "learning_rate"),
+        (("tokens = 60_000", "tokens = 60_000\nepochs = 1"), "one of epochs, tokens and updates"),
+        (("every = 3", "every = ["), "cannot be read as a configuration"),
+        (("/start", "/nowhere/at/all"), "no model could be loaded"),
+        (("train.jsonl", "missing.jsonl"), "missing.jsonl"),
+        (("row_tokens = 3000", "row_tokens = 30"), "no sample to train on"),
+    ],
+)
+def test_bad_input_ends_in_one_line(
+    folder: Path, tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    if "GPU" in said and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(folder=folder, out=tmp_path).replace(*change))
+    done = run(command("--config", path), HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_row_that_does_not_fit_into_memory_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("train.loss.WeightedLM.forward", full)
+    with pytest.raises(TrainingError, match="did not fit into memory: shorten"):
+        finetune.finetune(wanted(folder, tmp_path))
