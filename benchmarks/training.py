@@ -99,7 +99,7 @@ GPU = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """A method's ids a second, by round, and its share of the device's operations where that is known."""
+    """A method's ids a second, by round, and its share of the device's operations, if known."""
 
     method: str
     rounds: tuple[float, ...]

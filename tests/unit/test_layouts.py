@@ -27,10 +27,8 @@ SAMPLE = Sample(
     Transcript(
         "How much?",
         (
-            StageText(
-                grammar.plan(1, ["First.", TASK, grammar.prompt(1, 2, "halve")]), ("ab\n", "cd\n")
-            ),
-            StageText(grammar.plan(2, ["Then.", grammar.prompt(2, 1, "check")]), ("ef\n",)),
+            StageText(grammar.plan(1, ["First.", TASK + "\n", HALVE]), ("ab\n", "cd\n")),
+            StageText(grammar.plan(2, ["Then.", CHECK]), ("ef\n",)),
         ),
         grammar.answer("7"),
     ),
@@ -53,20 +51,13 @@ def test_the_same_is_learned_in_every_layout(layout: str) -> None:
     trees = TreeBuilder(CHARS).trees(SAMPLE, layout)  # type: ignore[arg-type]
     rows = [row for tree in trees for row in tree.own]
     assert len(rows) == (1 if layout == "linear" else 4)
-    prompts = [
-        grammar.prompt(1, 1, "add 数"),
-        grammar.prompt(1, 2, "halve"),
-        grammar.prompt(2, 1, "check"),
-    ]
-    assert of(rows, PROMPT) == "".join(prompts)
-    plans = "".join(
-        f"{stage.turn}</Plan_{k}>" for k, stage in enumerate(SAMPLE.transcript.stages, 1)
-    )
-    for prompt in prompts:
+    assert of(rows, PROMPT) == TASK + HALVE + CHECK
+    # A stop is learned up to its last character: the rest of the tag is glue.
+    plans = "".join(f"{stage.turn}</Plan_" for stage in SAMPLE.transcript.stages)
+    for prompt in (TASK, HALVE, CHECK):
         plans = plans.replace(prompt, "")
     assert of(rows, PLAN) == plans
-    executions = ["ab\n</execution_1.1>", "cd\n</execution_1.2>", "ef\n</execution_2.1>"]
-    assert of(rows, EXECUTION) == "".join(executions)
+    assert of(rows, EXECUTION) == "".join(f"{text}\n</execution_" for text in ("ab", "cd", "ef"))
     assert of(rows, ANSWER) == SAMPLE.transcript.answer + "</Final_answer>"
 
 
@@ -100,17 +91,14 @@ def write(folder: Path, *given: Sample) -> tuple[Path, ...]:
     return (folder / "train.jsonl",)
 
 
-def length(sample: Sample, layout: str = "branched") -> int:
-    return max(map(len, TreeBuilder(CHARS).trees(sample, layout)))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("layout", ["branched", "linear", "expanded"])
 def test_what_is_too_long_is_dropped_or_cut_behind_a_stage_and_counted(
     tmp_path: Path, layout: str
 ) -> None:
     short = Sample(Transcript("q", (), grammar.answer("1")))
     paths = write(tmp_path, SAMPLE, short)
-    longest = length(SAMPLE, layout) - 1
+    # The first stage fits, and the second does not.
+    longest = max(map(len, TreeBuilder(CHARS).cut(SAMPLE, 1, layout)))  # type: ignore[arg-type]
     data = Data(train=paths, layout=layout, row_tokens=longest)  # type: ignore[arg-type]
     found = examples.read(paths, data, CHARS, 10_000)
     assert (found.samples, found.dropped, found.cut) == (2, 1, 0)
@@ -119,7 +107,7 @@ def test_what_is_too_long_is_dropped_or_cut_behind_a_stage_and_counted(
     found = examples.read(paths, data, CHARS, 10_000)
     assert (found.samples, found.dropped, found.cut) == (2, 0, 1)
     rows = [row for tree in found.trees for row in tree.own]
-    assert of(rows, EXECUTION) == "ab\n</execution_1.1>cd\n</execution_1.2>"
+    assert of(rows, EXECUTION) == "ab\n</execution_cd\n</execution_"
     assert "<Plan_2>" not in "".join(CHARS.decode(row.ids) for row in rows)
     assert "1 too long and cut" in str(found)
 
