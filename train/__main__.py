@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> None:
     given = [word for word in arguments if not word.startswith("--local_rank")]
     try:
         app(given)
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 

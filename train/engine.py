@@ -96,7 +96,7 @@ class Checkpoints:
         return Place(**state["place"])
 
     def save(self, place: Place, loss: float | None) -> Place:
-        """Keeps the state at a place whose held-out loss is known, or not measured.
+        """Keeps the state at a place, and the best one by `loss`, where that is given.
 
         Raises CheckpointFailed; the checkpoint before stands.
         """
@@ -115,7 +115,7 @@ class Checkpoints:
         return place
 
     def load_best(self, place: Place) -> None:
-        """Goes back to the weights that measured best, where any were measured."""
+        """Goes back to the weights that were best, where that was asked for."""
         if place.best and place.best != f"update-{place.updates}":
             self._engine.load_checkpoint(
                 str(self._folder),

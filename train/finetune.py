@@ -55,7 +55,7 @@ def finetune(wanted: Settings) -> None:
     )
     measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
     parts = -(-wanted.data.row_tokens // LOGITS)
-    plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts)
+    plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
     engines.first_alone(lambda: wanted.out.mkdir(parents=True, exist_ok=True))
     with _watcher(wanted, start.model, total) as watcher:
         engine, place = train(start.model, stream, measured, plan, watcher)

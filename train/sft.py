@@ -59,7 +59,7 @@ class Plan:
 
     `chunks` is into how many parts logits are made (see `WeightedLM`), `kinds` how many kinds of ids
     there are. Every `every` updates, and behind the last, the held-out rows are measured and a
-    checkpoint is kept.
+    checkpoint is kept. With `best`, the weights at the end are those that measured best.
     """
 
     deepspeed: dict[str, Any]
@@ -67,6 +67,7 @@ class Plan:
     every: int
     kinds: int
     chunks: int = 1
+    best: bool = False
 
 
 class Watcher:
@@ -108,7 +109,7 @@ def train(
         watcher.stepped(Step(place, losses, norm, time.monotonic() - began), update)
         if place.updates % plan.every == 0 or last:
             found = evaluate(engine, held_out, plan.kinds) if held_out else None
-            place = checkpoints.save(place, found.loss if found else None)
+            place = checkpoints.save(place, found.loss if found and plan.best else None)
             if found:
                 watcher.measured(place, found)
     checkpoints.load_best(place)
