@@ -228,7 +228,10 @@ def train(*, rounds: int = 3, json: _Flag = False) -> None:
     from benchmarks import training
 
     sizes = replace(training.GPU if _accelerated() else training.CPU, rounds=rounds)
-    speeds = list(training.measure(sizes))
+    try:
+        speeds = list(training.measure(sizes))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     if json:
         print(jsonlib.dumps(training.to_json(sizes, speeds)))
     else:

@@ -14,12 +14,15 @@ hold them, so that both numbers are of the same work done.
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -169,19 +172,33 @@ def laid_out(tree: Tree, method: str) -> list[Tree]:
 
 def measure(sizes: Sizes, methods: Sequence[str] = METHODS) -> Iterator[Speed]:
     """Trains by each method in turn, round after round; then what each was worth."""
-    engines.start()
-    given = runs(sizes)
     found: dict[str, list[tuple[float, float | None]]] = {method: [] for method in methods}
     for _ in range(sizes.rounds):
         for method in methods:
-            with tempfile.TemporaryDirectory() as folder:
-                one = _ours if method in OURS else _theirs
-                found[method].append(one(sizes, given, method, Path(folder)))
+            found[method].append(_alone(sizes, method))
     for method, rounds in found.items():
         used = [share for _, share in rounds if share is not None]
-        yield Speed(
-            method, tuple(speed for speed, _ in rounds), statistics.median(used) if used else None
-        )
+        speeds = tuple(speed for speed, _ in rounds)
+        yield Speed(method, speeds, statistics.median(used) if used else None)
+
+
+def _alone(sizes: Sizes, method: str) -> tuple[float, float | None]:
+    """Measures in a process of its own: trainers set up processes and devices as they like."""
+    given = [sys.executable, "-m", "benchmarks.training", method, json.dumps(asdict(sizes))]
+    done = subprocess.run(given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{method} failed: {done.stderr.strip()[-500:]}")
+    speed, used = json.loads(done.stdout.splitlines()[-1])
+    return speed, used
+
+
+def _one(sizes: Sizes, method: str) -> tuple[float, float | None]:
+    given = runs(sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        if method in PEERS:
+            return _theirs(sizes, given, method, Path(folder))
+        engines.start()
+        return _ours(sizes, given, method, Path(folder))
 
 
 def _model(sizes: Sizes) -> PreTrainedModel:
@@ -336,3 +353,7 @@ def to_json(sizes: Sizes, speeds: Sequence[Speed]) -> dict[str, Any]:
         sum(len(made) for tree in trees for made in laid_out(tree, "expanded")) / branched
     )
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(_one(Sizes(**json.loads(sys.argv[2])), sys.argv[1])))

@@ -139,6 +139,7 @@ def export(engine: Any, model: PreTrainedModel, folder: Path, dtype: torch.dtype
         held = torch.load(gathered, map_location="cpu", mmap=True, weights_only=True)
         named = {name.removeprefix("model."): value.to(dtype) for name, value in held.items()}
         model.config.dtype = dtype
+        model.config.use_cache = True
         model.save_pretrained(folder, state_dict=_untied(model, named))
         gathered.unlink()
 

@@ -102,6 +102,8 @@ def _load(wanted: Settings, told: dict[str, Any]) -> _Start:
     finally:
         del partitioned
     examples.check(tokenizer, wanted.data.train)
+    # Nothing is generated; `export` turns it on again for those who do.
+    model.config.use_cache = False
     if wanted.fused_kernels:
         _fuse(model)
     if wanted.gradient_checkpointing:

@@ -74,7 +74,7 @@ class WeightedLM(nn.Module):
         else:
             self.model.set_attn_implementation("sdpa")
             more = {}
-        hidden = self.model.model(input_ids=batch.ids, use_cache=False, **more).last_hidden_state
+        hidden = self.model.model(input_ids=batch.ids, **more).last_hidden_state
         kinds = batch.kinds[:, 1:]
         learned = kinds != READ
         return hidden[:, :-1][learned], batch.ids[:, 1:][learned], kinds[learned]

@@ -143,15 +143,18 @@ def test_a_training_that_was_stopped_has_the_same_losses_and_ends_in_the_same_we
 
 def command(*words: object, processes: int = 1) -> list[str]:
     alone = [sys.executable, "-m", "train"]
-    launcher = ["torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     given = alone if processes == 1 else [sys.executable, "-m", *launcher, "-m", "train"]
     return [*given, "sft", *map(str, words)]
 
 
 def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    # What a training in this process has set is not for others.
+    group = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    inherited = {name: value for name, value in os.environ.items() if name not in group}
     # One thread each: two processes that use all cores wait for each other.
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+    env = {**inherited, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, check=False)
 
 
 def test_two_processes_train_under_zero_3_as_one_does(folder: Path, tmp_path: Path) -> None:
