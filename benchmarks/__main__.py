@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -208,6 +209,40 @@ def curation(
         print(jsonlib.dumps(value | {"whole": asdict(whole), "killed": asdict(killed)}))
     else:
         _console().print(tables.curation(setting, whole, killed))
+
+
+@app.command
+def train(*, rounds: int = 3, json: _Flag = False) -> None:
+    """Ids a second in training: against TRL's trainer, and trees against a row for each context.
+
+    Parameters
+    ----------
+    rounds
+        How often the methods are measured, in turn.
+    json
+        Print the figures as one JSON object.
+    """
+    if not _accelerated():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # It imports DeepSpeed, which takes seconds and which no other command needs.
+    from benchmarks import training
+
+    sizes = replace(training.GPU if _accelerated() else training.CPU, rounds=rounds)
+    try:
+        speeds = list(training.measure(sizes))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    if json:
+        print(jsonlib.dumps(training.to_json(sizes, speeds)))
+    else:
+        _console().print(tables.training(training.to_json(sizes, speeds)))
+
+
+def _accelerated() -> bool:
+    """Whether there is a GPU for torch."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def main() -> None:

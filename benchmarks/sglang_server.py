@@ -23,6 +23,15 @@ import httpx2
 from sprint_agent import EngineUnavailable
 
 _SCRIPT = Path(__file__).parent / "sglang_cpu.py"
+_ROUTER = """
+import sys
+from sglang_router.router import Router
+from sglang_router.router_args import RouterArgs
+port = int(sys.argv[1])
+Router.from_args(
+    RouterArgs(worker_urls=sys.argv[2:], host="127.0.0.1", port=port, worker_startup_check_interval=1)
+).start()
+"""
 _READY_SECONDS = 300.0
 _LOG_CHARACTERS = 2000
 
@@ -35,33 +44,42 @@ def sglang_server(python: Path, model: Path, flags: Sequence[str] = ()) -> Itera
     It takes 30 to 100 seconds. Raises EngineUnavailable where it does not
     come up; the end of its log is then on stderr.
     """
-    url = f"http://127.0.0.1:{_free_port()}"
-    with tempfile.TemporaryFile("w+") as log, _started(python, model, url, flags, log) as process:
-        _wait(url, process, log)
+    port = str(_free_port())
+    command = [str(python), str(_SCRIPT), "--model-path", str(model), "--port", port, *flags]
+    with _started(command, port, "/health") as url:
         yield url
 
 
 @contextmanager
-def _started(
-    python: Path, model: Path, url: str, flags: Sequence[str], log: IO[str]
-) -> Iterator[subprocess.Popen[str]]:
-    port = url.rpartition(":")[2]
-    command = [str(python), str(_SCRIPT), "--model-path", str(model), "--port", port, *flags]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        # On SIGTERM it drains, and its scheduler may poll on for ever.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def sglang_router(python: Path, servers: Sequence[str]) -> Iterator[str]:
+    """SGLang's router in front of servers, while entered. Raises as `sglang_server` does."""
+    port = str(_free_port())
+    # Its own command imports all of SGLang; the router alone is up at once.
+    with _started([str(python), "-c", _ROUTER, port, *servers], port, "/get_model_info") as url:
+        yield url
+
+
+@contextmanager
+def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
+    """Runs a server of this machine, from when it answers on its path `ready` on."""
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            start_new_session=True,
+        )
+        try:
+            _wait(url, ready, process, log)
+            yield url
+        finally:
+            # On SIGTERM it drains, and its scheduler may poll on for ever.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _free_port() -> int:
@@ -70,12 +88,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(url: str, process: subprocess.Popen[str], log: IO[str]) -> None:
+def _wait(url: str, ready: str, process: subprocess.Popen[str], log: IO[str]) -> None:
     """Returns when the server answers."""
     deadline = time.monotonic() + _READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx2.get(f"{url}/health", timeout=5.0).is_success:
+            if httpx2.get(url + ready, timeout=5.0).is_success:
                 return
         except httpx2.HTTPError:
             pass

@@ -129,3 +129,20 @@ def _grid(title: str, values: Mapping[str, Mapping[str, float]], digits: int) ->
     for method, row in values.items():
         table.add_row(method, *(f"{row[column]:,.{digits}f}" for column in columns))
     return table
+
+
+def training(found: Mapping[str, Any]) -> Table:
+    """Ids a second in training, a row a method, and what that is of TRL's and of `expanded`'s."""
+    heads = ("method", "ids a second", "to trl", "to expanded", "of the device's operations")
+    table = _table("Training, ids of the data a second", heads)
+    speeds = found["tokens_per_second"]
+    for method, speed in speeds.items():
+        used = found["utilisation"].get(method)
+        table.add_row(
+            method,
+            f"{speed:,.0f}",
+            f"{speed / speeds['trl']:.2f}" if method in ("linear", "trl") else "",
+            f"{speed / speeds['expanded']:.2f}" if method in ("branched", "expanded") else "",
+            f"{used:.0%}" if used is not None else "",
+        )
+    return table

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import msgspec
+
+from curate.closing import HoldsFile
 
 _Record = TypeVar("_Record")
 
 
-class Writer:
+class Writer(HoldsFile):
     """Writes records, dataclasses all, to a file that appears when it is whole.
 
     Where the writer is left by an error, it does not appear.
@@ -31,16 +33,13 @@ class Writer:
         self._file.write(self._encoder.encode(record) + b"\n")
         self.count += 1
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        super().__exit__(exc_type, exc, traceback)
         if exc is None:
             self._partial.replace(self.path)
         else:

@@ -6,15 +6,14 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
+from curate.closing import HoldsFile
 from curate.pipeline import Outcome
 
 
-class Spool:
+class Spool(HoldsFile):
     """Keeps outcomes in a file without a name, which goes when the process does."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,15 +35,3 @@ class Spool:
         for start in self._starts:
             self._file.seek(start)
             yield decoder.decode(self._file.readline())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Lets the file go."""
-        self._file.close()

@@ -24,8 +24,14 @@ from curate import samples
 from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
 from curate.pack import Packed
 from sprint_agent.tokenizer import FileTokenizer
+from train import curriculum, engine, tokenizer
 from train import model as models
-from train import sft, tokenizer
+from train.curriculum import Course, Examples, Schedule
+from train.engine import Place
+from train.loss import Measured
+from train.rows import DECISION
+from train.sft import Plan, Step, Update, Watcher
+from train.sft import train as fit
 from train.trees import Tree, TreeBuilder
 
 Method = Literal["sprint", "rft"]
@@ -34,6 +40,8 @@ Part = Literal["shared", "sprint", "rft"]
 """A training: the part that both methods share, or what one of them adds to it."""
 VALIDATION = 100
 VALIDATION_SUFFIX = "-validation"
+EVERY = 1000
+"""Updates between two measurements, each with a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Recipe:
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: sft.Schedule = sft.Schedule(tokens=20_000_000, decision_weights=((0.0, (4.0, 4.0)),))
+    schedule: Schedule = Schedule(tokens=20_000_000, decision_weights=((0.0, (4.0, 4.0)),))
     sequential: float = 0.4
     parallel_weights: tuple[float, float] = (3.0, 8.0)
     calibrated: float = 0.6
@@ -126,33 +134,54 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     builder = TreeBuilder(reader, recipe.decisions)
     budget = recipe.schedule.tokens
 
-    def read(name: str) -> sft.Examples:
+    def read(name: str) -> Examples:
         path = folder / f"{name}.jsonl"
         kept, dropped = read_trees(path, builder, recipe.shape.context_length, budget)
         say(f"{name}: {len(kept)} trajectories, {dropped} that are too long were dropped")
         return kept if name.startswith("sprint") else [tree.trunk for tree in kept]
 
-    courses = [sft.Course(0.0, read("rft"))]
+    courses = [Course(0.0, read("rft"))]
     if part == "sprint":
-        courses.append(sft.Course(recipe.sequential, read("sprint")))
+        courses.append(Course(recipe.sequential, read("sprint")))
     held_out = read(f"{'sprint' if part == 'sprint' else 'rft'}{VALIDATION_SUFFIX}")
     end = reader.encode(tokenizer.END)[0]
     model = models.build(recipe.shape, reader.vocab_size, end, recipe.schedule.seed)
     checkpoints, shared = folder / f"{part}.checkpoints", folder / "shared.checkpoints"
     if part != "shared" and shared.exists() and not checkpoints.exists():
         shutil.copytree(shared, checkpoints)
-
-    def report(step: dict[str, float]) -> None:
-        say(f"{part}: {json.dumps(step)}")
-
     schedule = _schedule(recipe, part)
     until = recipe.sequential if part == "shared" else 1.0
-    sft.train(model, courses, held_out, schedule, checkpoints, report, until)
+    plan = Plan(
+        curriculum.deepspeed_config(schedule), checkpoints, EVERY, DECISION + len(recipe.decisions)
+    )
+    measured = list(curriculum.batched(held_out, schedule.batch_tokens, seed=0))
+    engine.start()
+    stream = curriculum.updates(courses, schedule, until)
+    fit(model, stream, measured, plan, _Report(part, say))
     if part != "shared":
         _export(model, recipe, folder / "tokenizer", folder / part)
 
 
-def _schedule(recipe: Recipe, part: Part) -> sft.Schedule:
+class _Report(Watcher):
+    """Says a line at each measurement."""
+
+    def __init__(self, part: Part, say: Callable[[str], None]) -> None:
+        self._part = part
+        self._say = say
+        self._seconds = 0.0
+        self._tokens = 0
+
+    def stepped(self, step: Step, update: Update) -> None:
+        self._seconds += step.seconds
+        self._tokens += update.tokens
+
+    def measured(self, place: Place, found: Measured) -> None:
+        speed = self._tokens / self._seconds
+        said = {"tokens": place.tokens, "tokens_per_second": round(speed), **asdict(found)}
+        self._say(f"{self._part}: {json.dumps(said)}")
+
+
+def _schedule(recipe: Recipe, part: Part) -> Schedule:
     """The schedule of a training: up to the end of the shared part, it is the same for both methods."""
     later: dict[Part, tuple[tuple[float, tuple[float, ...]], ...]] = {
         "shared": (),

@@ -1,242 +1,161 @@
-"""Supervised fine-tuning of a causal LM on rows, with DeepSpeed driving the steps."""
+"""Supervised fine-tuning: the loop, with DeepSpeed driving the steps.
+
+What is trained on comes as `Update`s, one for each step of the optimizer, always the same ones in the
+same order: a training that goes on from a checkpoint skips those that it has had.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import deepspeed
 import torch
 from torch import nn
-from torch.nn import functional
 
-from train import trees
-from train.batches import Batch, batches
-from train.rows import DECISION, READ, Row
-from train.trees import Forest, Tree, forests
+from train import engine as engines
+from train.batches import Batch
+from train.engine import Checkpoints, Place
+from train.errors import OutOfMemory
+from train.forests import Forest
+from train.loss import Measured, WeightedLM, by_role
 
-REPORT_EVERY = 1000
+Rows = Sequence[Batch | Forest]
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """The budget of a training and how the learning rates move over it.
+class Update:
+    """What one step of the optimizer takes: `rows`, this process's part of it, one after the other.
 
-    `tokens` is the whole budget, padding included; the rates rise over the first `warmup` share of it
-    and then fall linearly to 0. `matrix_rate` is that of the matrices inside the model, which Muon
-    steps, `learning_rate` that of embeddings and norms, which AdamW steps. `decision_weights` are the
-    loss weights of decisions, one for each kind, with the share of the budget from which they hold;
-    all other learned ids weigh 1.
+    `rate` is the share of their peaks that the learning rates have, `weights` the loss weights by
+    kind. `scale` is what the weighted losses of all processes' rows are divided by, together, and
+    `tokens` counts the ids of those rows.
     """
 
+    rows: Rows
+    rate: float
+    weights: torch.Tensor
+    scale: float
     tokens: int
-    batch_tokens: int = 2048
-    matrix_rate: float = 0.02
-    learning_rate: float = 3e-3
-    warmup: float = 0.02
-    decision_weights: tuple[tuple[float, tuple[float, ...]], ...] = ((0.0, ()),)
-    seed: int = 0
 
 
-Examples = Sequence[Row] | Sequence[Tree]
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was done: the place after it, its mean loss by role, the norm of its gradient."""
+
+    place: Place
+    losses: dict[str, float]
+    gradient_norm: float
+    seconds: float
 
 
-class Course:
-    """What is trained on from the share `start` of the budget: rows, or trees, over and over."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a training goes: what DeepSpeed is told, where checkpoints lie, and how often one is made.
 
-    def __init__(self, start: float, examples: Examples) -> None:
-        self.start = start
-        self.examples = examples
-        parts = [row for example in examples for row in _parts(example)]
-        self._ids = sum(len(row.ids) for row in parts)
-        self._kinds = Counter(kind for row in parts for kind in row.kinds)
-
-    def weight(self, weights: torch.Tensor) -> float:
-        """The mean weight of an id of its rows, where each kind has the weight that `weights` holds."""
-        total = sum(self._kinds[kind] * weight for kind, weight in enumerate(weights.tolist()))
-        return total / self._ids
-
-
-class WeightedLM(nn.Module):
-    """A causal LM whose forward pass is its loss: the sum over the learned ids, by kind weighted.
-
-    The sum is divided by `scale`, which is the same for all batches, so that an id has the same
-    influence in whichever it is.
+    `chunks` is into how many parts logits are made (see `WeightedLM`), `kinds` how many kinds of ids
+    there are. Every `every` updates, and behind the last, the held-out rows are measured and a
+    checkpoint is kept. With `best`, the weights at the end are those that measured best.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch | Forest, weights: torch.Tensor, scale: float) -> torch.Tensor:
-        logits, targets, learned = self.predict(batch)
-        loss = functional.cross_entropy(logits, targets, reduction="none")
-        return (loss * weights[learned]).sum() / scale
-
-    def predict(self, batch: Batch | Forest) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits, targets and kinds of the learned ids, all rows in one."""
-        if isinstance(batch, Forest):
-            self.model.set_attn_implementation(trees.ATTENTION)
-            more = {"position_ids": batch.positions, "segments": batch.segments}
-        else:
-            self.model.set_attn_implementation("sdpa")
-            more = {}
-        hidden = self.model.model(input_ids=batch.ids, **more).last_hidden_state[:, :-1]
-        kinds = batch.kinds[:, 1:]
-        learned = kinds != READ
-        logits = self.model.lm_head(hidden[learned]).float()
-        return logits, batch.ids[:, 1:][learned], kinds[learned]
+    deepspeed: dict[str, Any]
+    checkpoints: Path
+    every: int
+    kinds: int
+    chunks: int = 1
+    best: bool = False
 
 
-@torch.no_grad()
-def evaluate(model: WeightedLM, examples: Examples, batch_tokens: int) -> dict[str, float]:
-    """Loss and accuracy over the learned ids of examples, and the accuracy of decisions alone."""
-    totals = dict.fromkeys(("loss", "right", "count", "decisions_right", "decisions"), 0.0)
-    for batch in _batched(examples, batch_tokens, seed=0):
-        logits, targets, kinds = model.predict(batch)
-        decisive = kinds >= DECISION
-        right = logits.argmax(-1) == targets
-        totals["loss"] += functional.cross_entropy(logits, targets, reduction="sum").item()
-        totals["right"] += right.sum().item()
-        totals["count"] += targets.numel()
-        totals["decisions_right"] += (right & decisive).sum().item()
-        totals["decisions"] += decisive.sum().item()
-    return {
-        "validation_loss": totals["loss"] / totals["count"],
-        "accuracy": totals["right"] / totals["count"],
-        "decisions": totals["decisions_right"] / max(1.0, totals["decisions"]),
-    }
+class Watcher:
+    """Is told how a training goes; by default, it does not care."""
 
+    def stepped(self, step: Step, update: Update) -> None:
+        """An update was done."""
 
-def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
-    """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, Muon and AdamW."""
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": 1.0,
-        "zero_optimization": {"stage": 0},
-        "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
-        "optimizer": {
-            "type": "Muon",
-            "params": {
-                "muon_lr": schedule.matrix_rate,
-                "adam_lr": schedule.learning_rate,
-                "momentum": 0.95,
-                "betas": [0.9, 0.95],
-                "weight_decay": 0.01,
-                "torch_adam": True,
-            },
-        },
-        "steps_per_print": 10**9,
-    }
-
-
-def rate(schedule: Schedule, done: int) -> float:
-    """The share of their peaks that the learning rates have after `done` tokens of the budget."""
-    share = done / schedule.tokens
-    rising = min(1.0, share / schedule.warmup) if schedule.warmup else 1.0
-    return min(rising, max(0.0, 1.0 - share) / (1.0 - schedule.warmup))
-
-
-def kind_weights(schedule: Schedule, done: int) -> torch.Tensor:
-    """The loss weight of each kind of ids after `done` tokens of the budget."""
-    share = done / schedule.tokens
-    weights = [weights for start, weights in schedule.decision_weights if start <= share][-1]
-    return torch.tensor([0.0, 1.0, *weights])
-
-
-def start_deepspeed() -> None:
-    """Starts DeepSpeed's process group; a process of its own where no launcher has set one up."""
-    if "RANK" not in os.environ:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-        os.environ.update(alone, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    if not torch.cuda.is_available():
-        # Its shared-memory op would be compiled at first use, for minutes, and one process needs none.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        # Nor is Muon faster compiled here, and a machine without a C++ compiler can train too.
-        torch.compiler.set_stance("force_eager")
-    deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
+    def measured(self, place: Place, found: Measured) -> None:
+        """Held-out examples were measured, and a checkpoint was kept."""
 
 
 def train(
-    model: nn.Module,
-    courses: Sequence[Course],
-    validation: Examples,
-    schedule: Schedule,
-    folder: Path,
-    report: Callable[[dict[str, float]], None],
-    until: float = 1.0,
-) -> None:
-    """Trains `model` in place, on each course in its turn, until that share of the budget is used up.
+    model: nn.Module, updates: Iterator[Update], held_out: Rows, plan: Plan, watcher: Watcher
+) -> tuple[Any, Place]:
+    """Trains `model` in place by all `updates`; returns DeepSpeed's engine and where it ended.
 
-    Every `REPORT_EVERY` steps `report` gets the progress, and a checkpoint goes to `folder`; a
-    training that finds one there goes on from it.
+    A training that finds a checkpoint goes on from it. `engines.start` must have been called.
+    Raises OutOfMemory and CheckpointFailed.
     """
-    start_deepspeed()
-    wrapped = WeightedLM(model)
+    wrapped = WeightedLM(model, plan.chunks)
     engine, *_ = deepspeed.initialize(
-        model=wrapped, model_parameters=wrapped.parameters(), config=deepspeed_config(schedule)
+        model=wrapped,
+        model_parameters=[p for p in wrapped.parameters() if p.requires_grad],
+        config=plan.deepspeed,
     )
-    done = steps = 0
-    if (folder / "latest").exists():
-        _, state = engine.load_checkpoint(str(folder))
-        done, steps = state["done"], state["steps"]
-    began, began_at = time.monotonic(), done
-    for course, batch in islice(batches_of(courses, schedule), steps, None):
-        for group in engine.optimizer.param_groups:
-            peak = schedule.matrix_rate if group["use_muon"] else schedule.learning_rate
-            group["lr"] = peak * rate(schedule, done)
-        weights = kind_weights(schedule, done)
-        scale = course.weight(weights) * schedule.batch_tokens
-        loss = engine(batch.to(engine.device), weights.to(engine.device), scale)
-        engine.backward(loss)
-        engine.step()
-        done += batch.tokens
-        steps += 1
-        last = done >= until * schedule.tokens
-        if steps % REPORT_EVERY == 0 or last:
-            speed = (done - began_at) / (time.monotonic() - began)
-            measured = evaluate(wrapped, validation, schedule.batch_tokens)
-            engine.save_checkpoint(str(folder), client_state={"done": done, "steps": steps})
-            report({"tokens": done, "tokens_per_second": speed, **measured})
-        if last:
-            break
+    peaks = [group["lr"] for group in engine.optimizer.param_groups]
+    checkpoints = Checkpoints(engine, plan.checkpoints)
+    place = checkpoints.load()
+    pending = _ahead(islice(updates, place.updates, None))
+    for update, last in pending:
+        for group, peak in zip(engine.optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * update.rate
+        began = time.monotonic()
+        seen = _step(engine, update)
+        place = Place(place.updates + 1, place.tokens + update.tokens, place.best, place.best_loss)
+        losses = by_role(*engines.add_up(seen))
+        norm = float(engine.get_global_grad_norm() or 0.0)
+        watcher.stepped(Step(place, losses, norm, time.monotonic() - began), update)
+        if place.updates % plan.every == 0 or last:
+            found = evaluate(engine, held_out, plan.kinds) if held_out else None
+            place = checkpoints.save(place, found.loss if found and plan.best else None)
+            if found:
+                watcher.measured(place, found)
+    checkpoints.load_best(place)
+    return engine, place
 
 
-def batches_of(
-    courses: Sequence[Course], schedule: Schedule
-) -> Iterator[tuple[Course, Batch | Forest]]:
-    """All batches of the budget, each with its course, whose examples come over and over."""
-    done = 0
-    for course, after in zip(courses, [*courses[1:], None], strict=True):
-        end = schedule.tokens * (after.start if after else 1.0)
-        for epoch in count():
-            for batch in _batched(course.examples, schedule.batch_tokens, schedule.seed + epoch):
-                if done >= end:
-                    break
-                done += batch.tokens
-                yield course, batch
-            if done >= end:
-                break
+def evaluate(engine: Any, held_out: Rows, kinds: int) -> Measured:
+    """Loss and accuracy on held-out rows, all processes' together."""
+    found = torch.zeros(3, kinds, device=engine.device)
+    for row in held_out:
+        found += engine.module.measure(row.to(engine.device), kinds)
+    return Measured.of(engines.add_up(found))
 
 
-def _batched(examples: Examples, tokens: int, seed: int) -> Iterator[Batch | Forest]:
-    if any(isinstance(example, Tree) for example in examples):
-        return forests(cast("Sequence[Tree]", examples), tokens, seed)
-    return batches(cast("Sequence[Row]", examples), tokens, seed)
+def _step(engine: Any, update: Update) -> torch.Tensor:
+    """One step of the optimizer; the sums and counts of losses by kind, of this process's rows."""
+    weights = update.weights.to(engine.device)
+    seen = torch.zeros(2, len(weights), device=engine.device)
+    # DeepSpeed takes the mean over processes and over rows; the loss here is a share of a sum.
+    scale = update.scale / (engines.world() * len(update.rows))
+    for row in update.rows:
+        try:
+            loss, found = engine(row.to(engine.device), weights, scale)
+            engine.backward(loss)
+            engine.step()
+        except RuntimeError as cause:
+            if not _memory(cause):
+                raise
+            raise OutOfMemory(
+                f"a row of {row.tokens:,} ids did not fit into memory: shorten [data] row_tokens, turn "
+                f"on gradient_checkpointing, or raise DeepSpeed's ZeRO stage; start again to go on"
+            ) from cause
+        seen += found
+    return seen
 
 
-def _parts(example: Row | Tree) -> list[Row]:
-    if isinstance(example, Row):
-        return [example]
-    return [example.trunk, *(branch.row for branch in example.branches)]
+def _memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _ahead(updates: Iterator[Update]) -> Iterator[tuple[Update, bool]]:
+    """Each update, and whether it is the last."""
+    before: Update | None = None
+    for update in updates:
+        if before is not None:
+            yield before, False
+        before = update
+    if before is not None:
+        yield before, True

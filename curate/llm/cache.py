@@ -6,9 +6,8 @@ import contextlib
 import sqlite3
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from curate.closing import HoldsFile
 from curate.llm.bill import Answers
 from curate.llm.chat import Completion
 from sprint_agent.engines.base import TokenUsage
@@ -37,7 +36,7 @@ _GET = (
 _PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-class Cache:
+class Cache(HoldsFile):
     """The answers in one SQLite file, which several processes may share.
 
     Those that were cut off or refused are kept as well, for they were paid for; errors are not. It is
@@ -55,18 +54,6 @@ class Cache:
         except BaseException:
             self._file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Closes the file."""
-        self._file.close()
 
     def get(self, key: str) -> Completion | None:
         """The answer that is kept for `key`."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
+from curate.closing import HoldsFile
 from curate.dropped import Dropped, Reason
 from curate.llm.endpoint import Endpoint, Query
 
@@ -40,7 +40,7 @@ class Recorded:
         return answer
 
 
-class Recorder:
+class Recorder(HoldsFile):
     """Asks `endpoint`, and adds what it answers to `path`. A context manager.
 
     What it drops is not recorded: Recorded will have no answer there.
@@ -49,18 +49,6 @@ class Recorder:
     def __init__(self, endpoint: Endpoint, path: Path) -> None:
         self._endpoint = endpoint
         self._file = path.open("a", encoding="utf-8")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Closes the file."""
-        self._file.close()
 
     async def ask(self, query: Query) -> str:
         """What the endpoint answers, or raises."""

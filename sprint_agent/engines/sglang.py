@@ -231,7 +231,9 @@ class _Stream:
             raise EngineError(f"the server at {url} sent an unreadable event ({error})") from error
         if chunk is None:
             raise self._refused(error_code(said), said)
-        ids = chunk.ids if self._server.incremental else chunk.ids[self._seen :]
+        # Behind a router the server's settings are not to be had: fewer ids than were sampled are new.
+        new = self._server.incremental or len(chunk.ids) < chunk.usage.completion_tokens
+        ids = chunk.ids if new else chunk.ids[self._seen :]
         self._seen += len(ids)
         if chunk.finish is not None:
             self._live = False

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("httpx2")
 
-from benchmarks.sglang_server import sglang_server
+from benchmarks.sglang_server import sglang_router, sglang_server
 from sprint_agent import Sprint
 from sprint_agent.countdown import Puzzle, solver, verify
 from sprint_agent.engines.base import Engine, Request, RunTag, Sampling
@@ -99,3 +99,17 @@ async def test_the_server_takes_a_priority(url: str) -> None:
         async with engine.generate(asked) as stream:
             events = [event async for event in stream]
     assert events
+
+
+async def test_behind_sglangs_router(url: str) -> None:
+    """It hides the server's settings and knows no aborts: leaving the stream has to do."""
+    puzzle = Puzzle((3, 5, 7, 11), 24)
+    with sglang_router(Path(SGLANG), [url]) as router:
+        async with SGLangEngine(router, tokenizer=solver.MODEL) as engine:
+            prompts = [tuple(engine.tokenizer.encode(QUESTION))]
+            report = await check_engine(engine, prompts, checks=SEEDLESS)
+        agent = solver.agent(SGLangEngine(router, tokenizer=solver.MODEL))
+        result = await agent.solve(puzzle.question, join=solver.solved(puzzle))
+    assert report.ok, str(report)
+    assert verify(result.answer or "", puzzle)
+    assert result.usage.cached_tokens > 0

@@ -9,21 +9,26 @@ import pytest
 
 pytest.importorskip("deepspeed")
 
+import deepspeed
 import torch
 
 from curate.countdown import CountdownData
 from sprint_agent.countdown import Puzzle, split
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
-from train import countdown, sft
+from train import countdown, curriculum, engine
+from train.curriculum import Course, Schedule
+from train.loss import WeightedLM
 from train.model import ModelShape
 from train.rows import Row
+from train.settings import Rates
+from train.updates import rate
 
 pytestmark = pytest.mark.slow
 RECIPE = countdown.Recipe(
     data=CountdownData(trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
-    schedule=sft.Schedule(tokens=60_000, decision_weights=((0.0, (2.0, 4.0)),), learning_rate=3e-3),
+    schedule=Schedule(tokens=60_000, decision_weights=((0.0, (2.0, 4.0)),), learning_rate=3e-3),
 )
 
 
@@ -36,7 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sft, "REPORT_EVERY", 4)
+    monkeypatch.setattr(countdown, "EVERY", 4)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -108,22 +113,24 @@ def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    schedule = sft.Schedule(tokens=1000, learning_rate=1.0, warmup=0.1)
-    rates = [sft.rate(schedule, done) for done in range(0, 1001, 10)]
+    rates = [rate(Rates(warmup=0.1), done / 1000) for done in range(0, 1001, 10)]
     assert rates[0] == 0
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) == 10
     assert rates[-1] == 0
+    assert rate(Rates(warmup=0.1, decay="constant"), 1.0) == 1.0
 
 
 def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
-    schedule = sft.Schedule(tokens=100, matrix_rate=0.5, learning_rate=0.25)
-    sft.start_deepspeed()
-    model = sft.WeightedLM(countdown.models.build(RECIPE.shape, 300, 0, seed=0))
-    engine, *_ = sft.deepspeed.initialize(
-        model=model, model_parameters=model.parameters(), config=sft.deepspeed_config(schedule)
+    schedule = Schedule(tokens=100, matrix_rate=0.5, learning_rate=0.25)
+    engine.start()
+    model = WeightedLM(countdown.models.build(RECIPE.shape, 300, 0, seed=0))
+    made, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=model.parameters(),
+        config=curriculum.deepspeed_config(schedule),
     )
-    for group in engine.optimizer.param_groups:
+    for group in made.optimizer.param_groups:
         assert group["lr"] == (0.5 if group["use_muon"] else 0.25)
         inner = [p.ndim == 2 and p is not model.model.lm_head.weight for p in group["params"]]
         assert inner
@@ -131,22 +138,22 @@ def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
 
 
 def test_each_course_has_its_share_of_the_budget() -> None:
-    schedule = sft.Schedule(tokens=64 * 10, batch_tokens=64)
+    schedule = Schedule(tokens=64 * 10, batch_tokens=64)
     first, second = (
-        sft.Course(start, [Row((token,) * 60, (2,) * 60)] * 3)
-        for start, token in ((0.0, 1), (0.4, 2))
+        Course(start, [Row((token,) * 60, (5,) * 60)] * 3) for start, token in ((0.0, 1), (0.4, 2))
     )
-    made = list(sft.batches_of([first, second], schedule))
+    made = list(curriculum.batches_of([first, second], schedule))
     assert [course for course, _ in made] == [first] * 4 + [second] * 6
     assert [int(batch.ids[0, 0]) for _, batch in made] == [1] * 4 + [2] * 6
 
 
 def test_decisions_weigh_by_phase() -> None:
-    schedule = sft.Schedule(tokens=100, decision_weights=((0.0, (2.0, 5.0)), (0.5, (30.0, 1.0))))
-    weights = [sft.kind_weights(schedule, done).tolist() for done in (0, 49, 50, 100)]
-    assert weights == [[0, 1, 2, 5]] * 2 + [[0, 1, 30, 1]] * 2
+    schedule = Schedule(tokens=100, decision_weights=((0.0, (2.0, 5.0)), (0.5, (30.0, 1.0))))
+    weights = [schedule.weights(done).tolist() for done in (0, 49, 50, 100)]
+    assert weights == [[0, 1, 1, 1, 1, 2, 5]] * 2 + [[0, 1, 1, 1, 1, 30, 1]] * 2
 
 
 def test_a_course_knows_the_mean_weight_of_its_ids() -> None:
-    course = sft.Course(0.0, [Row((7,) * 4, (0, 1, 1, 2)), Row((7,) * 4, (0, 0, 0, 3))])
-    assert course.weight(torch.tensor([0.0, 1.0, 4.0, 10.0])) == (1 + 1 + 4 + 10) / 8
+    course = Course(0.0, [Row((7,) * 4, (0, 1, 3, 5)), Row((7,) * 4, (0, 0, 0, 6))])
+    weights = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0, 4.0, 10.0])
+    assert course.weight(weights) == (1 + 1 + 4 + 10) / 8

@@ -20,7 +20,7 @@ from sprint_agent.tokenizer import FileTokenizer
 from sprint_agent.transcript import StageText, Transcript
 from tests.script import execution_of
 from train import tokenizer as training
-from train.rows import DECISION, LEARNED, Row, RowBuilder
+from train.rows import DECISION, EXECUTION, Row, RowBuilder
 
 DATA = CountdownData(trajectories=60)
 
@@ -124,7 +124,7 @@ async def test_training_contexts_are_those_of_inference(
                 continue
             row = builder.executor(sample.transcript, int(stage), int(number), "work\n")
             assert row.ids[: len(prompt)] == prompt
-            assert row.kinds.index(LEARNED) == len(prompt)
+            assert row.kinds.index(EXECUTION) == len(prompt)
             compared += 1
     assert compared > 10
 

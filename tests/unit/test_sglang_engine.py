@@ -18,6 +18,7 @@ from sprint_agent.errors import (
 )
 from sprint_agent.testing import ALL, Drip, Stall, Status, check_engine
 from tests.unit.sglang_kit import (
+    ABORT,
     ANSWER,
     CONTEXT,
     GREEDY,
@@ -70,6 +71,18 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
             "skip_special_tokens": False,
         }
         assert aborted(server) == []
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+async def test_a_server_behind_a_router_whose_settings_are_not_known(incremental: bool) -> None:
+    router = {"router_manager": True, "routers_count": 1, "workers_count": 1}
+    faults = [saying(router, "/server_info"), Status(404, path=ABORT, times=None)]
+    async with serving(*faults, incremental=incremental) as server, engine_of(server) as engine:
+        text, ids, _ = await read(engine, Request(PROMPT, GREEDY))
+        assert (text, ids) == (ANSWER[:24], tuple(ANSWER[:24].encode()))
+        async with engine.generate(Request(PROMPT, GREEDY)) as stream:
+            await anext(stream)
+        assert await read(engine, Request(PROMPT, GREEDY)) == (text, ids, _)
 
 
 async def test_sampling_goes_to_the_server() -> None:

@@ -17,13 +17,17 @@ from curate.countdown import CountdownData, runs, sprint_samples, trajectories
 from curate.pack import Packed
 from sprint_agent.testing import CharTokenizer
 from train import model as models
+from train.attention import block_mask, work
 from train.batches import Batch
-from train.rows import READ, Row
-from train.sft import Course, Schedule, WeightedLM, batches_of
-from train.trees import Branch, Tree, TreeBuilder, forest, forests
+from train.curriculum import Course, Schedule, batches_of
+from train.forests import Forest, forest, forests
+from train.forests import packed as packed_rows
+from train.loss import WeightedLM
+from train.rows import DECISION, EXECUTION, PLAN, READ, Row
+from train.trees import Branch, Tree, TreeBuilder
 
 VOCABULARY = 128
-WEIGHTS = torch.tensor([0.0, 1.0, 3.0])
+WEIGHTS = torch.tensor([0.0, 1.0, 1.0, 0.5, 1.0, 3.0])
 
 
 def tiny(seed: int) -> Qwen3ForCausalLM:
@@ -39,7 +43,9 @@ def tiny(seed: int) -> Qwen3ForCausalLM:
 
 def rows(least: int) -> st.SearchStrategy[Row]:
     ids = st.lists(
-        st.tuples(st.integers(1, VOCABULARY - 1), st.integers(0, 2)), min_size=least, max_size=12
+        st.tuples(st.integers(1, VOCABULARY - 1), st.integers(0, DECISION)),
+        min_size=least,
+        max_size=12,
     )
     # The first id of a row is read: nothing stands before it to predict it from.
     return ids.map(
@@ -56,7 +62,7 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 def loss_of(model: WeightedLM, batch: object) -> torch.Tensor:
-    return model(batch, WEIGHTS, 1.0)
+    return model(batch, WEIGHTS, 1.0)[0]
 
 
 def gradients(model: WeightedLM) -> list[torch.Tensor]:
@@ -75,20 +81,66 @@ def expanded(model: WeightedLM, given: list[Tree]) -> torch.Tensor:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(trees(), min_size=1, max_size=3), st.integers(0, 3))
-def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(given: list[Tree], seed: int) -> None:
-    model = WeightedLM(tiny(seed))
-    branched = loss_of(model, forest(given))
+@given(st.lists(trees(), min_size=1, max_size=3), st.integers(0, 3), st.integers(1, 4))
+def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(
+    given: list[Tree], seed: int, chunks: int
+) -> None:
+    model = WeightedLM(tiny(seed), chunks)
+    # Padding neither weighs anything nor is it seen.
+    branched = loss_of(model, forest(given, sum(map(len, given)) + 5 * (seed % 2)))
     if not branched.requires_grad or not any(k for t in given for r in t.rows for k in r.kinds):
         return
     branched.backward()
     one = gradients(model)
-    slow = expanded(model, given)
+    slow = expanded(WeightedLM(model.model), given)
     slow.backward()
     other = gradients(model)
     assert torch.allclose(branched, slow, rtol=1e-5, atol=1e-5)
     for a, b in zip(one, other, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
+
+
+def sees(made: Forest) -> torch.Tensor:
+    """Who sees whom, as the segments say it: True at [query, key]."""
+    seen = torch.zeros(made.tokens, made.tokens, dtype=torch.bool)
+    for s in made.segments:
+        for query in range(s.start, s.end):
+            seen[query, s.root : s.root + s.seen] = True
+            seen[query, s.start : query + 1] = True
+    return seen
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(trees(), min_size=1, max_size=3))
+def test_the_mask_for_a_gpu_says_what_the_segments_say(given: list[Tree]) -> None:
+    made = forest(given)
+    mask, seen = block_mask(made), sees(made)
+    everyone = torch.arange(made.tokens)
+    rule = mask.mask_mod(torch.tensor(0), torch.tensor(0), everyone[:, None], everyone[None, :])
+    assert torch.equal(rule, seen)
+    assert work(made) == int(seen.sum())
+    # Blocks that hold nothing are left out: the first tree never sees the last one's blocks.
+    assert mask.shape[-2:] == (made.tokens, made.tokens)
+
+
+def test_flex_attention_gives_what_a_call_for_each_segment_gives() -> None:
+    given = [
+        Tree(
+            Row(tuple(range(1, 61)), (READ, *[PLAN] * 59)),
+            (Branch(20, Row(tuple(range(50, 90)), (READ, *[EXECUTION] * 39))),),
+        )
+    ] * 2
+    made = forest(given)
+    model = tiny(0)
+    with torch.no_grad():
+        model.set_attn_implementation("branched")
+        one = model(made.ids, position_ids=made.positions, segments=made.segments).logits
+        model.set_attn_implementation("flex_attention")
+        with torch.compiler.set_stance("force_eager"):
+            other = model(
+                made.ids, position_ids=made.positions, attention_mask=block_mask(made)
+            ).logits
+    assert torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +194,21 @@ def test_forests_hold_every_tree_once_and_no_more_ids_than_asked_for() -> None:
     assert len(list(forests(given, 1, seed=1))) == 50
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 3))
+def test_rows_hold_every_example_once_and_are_full(lengths: list[int], seed: int) -> None:
+    rows = packed_rows(lengths, 32, seed)
+    assert sorted(k for row in rows for k in row) == list(range(len(lengths)))
+    filled = [sum(lengths[k] for k in row) for row in rows]
+    assert all(size <= 32 or len(row) == 1 for size, row in zip(filled, rows, strict=True))
+    # Two rows that would fit into one are not left apart.
+    assert len(filled) < 2 or sum(sorted(filled)[:2]) > 32
+    assert rows == packed_rows(lengths, 32, seed)
+
+
 def test_a_course_of_trees_has_its_share_of_the_budget() -> None:
     schedule = Schedule(tokens=100, batch_tokens=10)
-    course = Course(0.0, [Tree(Row((1, 2), (0, 1)), (Branch(1, Row((3, 4, 5), (0, 1, 2))),))] * 4)
+    course = Course(0.0, [Tree(Row((1, 2), (0, 1)), (Branch(1, Row((3, 4, 5), (0, 1, 5))),))] * 4)
     assert course.weight(WEIGHTS) == pytest.approx((1 + 1 + 3) / 5)
     made = [batch for _, batch in islice(batches_of([course], schedule), 99)]
     assert [batch.tokens for batch in made] == [10] * 10

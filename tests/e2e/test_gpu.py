@@ -1,0 +1,56 @@
+"""Training on a GPU: its attention, its precision, its speed. Skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("deepspeed")
+
+import torch
+
+from benchmarks import training
+from tests.unit.test_trees import loss_of, tiny
+from train.forests import Forest, forest
+from train.loss import WeightedLM
+from train.rows import EXECUTION, PLAN, READ, Row
+from train.trees import Branch, Tree
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+
+def trees() -> Forest:
+    trunk = Row(tuple(k % 127 + 1 for k in range(700)), (READ, *[PLAN] * 699))
+    branch = Row(tuple(k % 101 + 1 for k in range(300)), (READ, *[EXECUTION] * 299))
+    return forest([Tree(trunk, (Branch(150, branch), Branch(420, branch)))] * 3, 4096)
+
+
+def test_flex_attention_has_the_losses_and_gradients_of_a_call_for_each_segment() -> None:
+    cpu = WeightedLM(tiny(1))
+    gpu = WeightedLM(tiny(1)).to("cuda")
+    one, other = loss_of(cpu, trees()), None
+    weights = torch.tensor([0.0, 1.0, 1.0, 0.5, 1.0, 3.0], device="cuda")
+    other = gpu(trees().to(torch.device("cuda")), weights, 1.0)[0]
+    assert torch.allclose(one, other.cpu(), rtol=1e-3)
+    one.backward()
+    other.backward()
+    for a, b in zip(cpu.parameters(), gpu.parameters(), strict=True):
+        if a.grad is not None and b.grad is not None:
+            assert torch.allclose(
+                a.grad, b.grad.cpu(), rtol=1e-2, atol=1e-2 * float(a.grad.abs().max())
+            )
+
+
+@pytest.mark.slow
+def test_the_speed_of_a_model_of_1_5_billion_parameters(tmp_path: Path) -> None:
+    """Its figures are printed and kept; nothing is asserted of time."""
+    speeds = list(training.measure(training.GPU))
+    found = training.to_json(training.GPU, speeds)
+    (tmp_path / "speed.json").write_text(json.dumps(found))
+    print(json.dumps(found))
+    assert all(speed > 0 for speed in found["tokens_per_second"].values())

@@ -1,0 +1,278 @@
+"""Fine-tuning from a configuration: layouts, resume, processes, the exported folder, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("deepspeed")
+
+import torch
+from safetensors.torch import load_file
+
+from curate import samples
+from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
+from sprint_agent.engines.base import Finish, Request, Sampling
+from sprint_agent.engines.local import LocalEngine
+from train import finetune, settings, sft, tokenizer
+from train.errors import CheckpointFailed, TrainingError
+from train.model import ModelShape, build
+from train.sft import Update
+from train.tokenizer import END
+
+pytestmark = pytest.mark.slow
+SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=48)
+CONFIG = """
+model = "{folder}/start"
+out = "{out}"
+every = 3
+[data]
+train = ["{folder}/train.jsonl"]
+validation = ["{folder}/validation.jsonl"]
+row_tokens = 3000
+[budget]
+tokens = 60_000
+rows_per_update = 2
+[rates]
+peak = 3e-3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
+    made = tmp_path_factory.mktemp("sft")
+    data = CountdownData(trajectories=40, runs=20)
+    packed = list(trajectories(data, "train"))
+    written = [
+        sample
+        for number, run in enumerate(runs(packed, data))
+        for sample in sprint_samples(run, data, len, number)
+    ]
+    texts = [piece.text for sample in written for piece in sample.transcript.pieces]
+    words = tokenizer.train(texts, 600)
+    tokenizer.save(words, made / "start", SHAPE.context_length)
+    model = build(SHAPE, words.get_vocab_size(), words.token_to_id(END), seed=0)
+    model.save_pretrained(made / "start")
+    samples.write(written[8:], made / "train.jsonl")
+    samples.write(written[:8], made / "validation.jsonl")
+    samples.write(map(rft_sample, packed), made / "sequential.jsonl")
+    return made
+
+
+def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> settings.Settings:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.toml"
+    path.write_text(CONFIG.format(folder=folder, out=out) + extra)
+    return settings.read(path, {name.replace("__", "."): v for name, v in changes.items()})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def validation_losses(folder: Path) -> list[float]:
+    return [line["validation_loss"] for line in log(folder) if "validation_loss" in line]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("layout", ["branched", "linear", "expanded"])
+async def test_every_layout_learns_and_ends_in_a_folder_that_the_engine_loads(
+    folder: Path, tmp_path: Path, layout: str
+) -> None:
+    finetune.finetune(wanted(folder, tmp_path, data__layout=layout))
+    losses = validation_losses(tmp_path)
+    assert losses[-1] < losses[0] - 0.3
+    assert log(tmp_path)[0]["loss"].keys() == {"plan", "prompt", "execution", "answer"}
+    async with LocalEngine(tmp_path) as engine:
+        prompt = tuple(engine.tokenizer.encode("Use 3, 5, 7 and 11 to make 24."))
+        request = Request(prompt, Sampling(max_tokens=5, temperature=0.0))
+        async with engine.generate(request) as stream:
+            events = [event async for event in stream]
+    assert isinstance(events[-1], Finish)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, updates: int) -> Callable[[], None]:
+    original = sft._step
+
+    def step(engine: Any, update: Update) -> torch.Tensor:
+        if engine.global_steps == updates:
+            raise Stopped
+        return original(engine, update)
+
+    monkeypatch.setattr(sft, "_step", step)
+    return lambda: monkeypatch.setattr(sft, "_step", original)
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_a_training_that_was_stopped_has_the_same_losses_and_ends_in_the_same_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
+) -> None:
+    extra = f"[deepspeed]\nbf16 = {{enabled = true}}\nzero_optimization = {{stage = {stage}}}\n"
+    extra = extra if stage else "[deepspeed]\ntorch_autocast = {enabled = true, dtype = 'bfloat16'}"
+    finetune.finetune(wanted(folder, tmp_path / "whole", extra))
+    go_on = stop_at(monkeypatch, 8)
+    with pytest.raises(Stopped):
+        finetune.finetune(wanted(folder, tmp_path / "stopped", extra))
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    go_on()
+    finetune.finetune(wanted(folder, tmp_path / "stopped", extra))
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    last = {line["update"]: line["loss"] for line in log(tmp_path / "stopped") if "loss" in line}
+    assert last == {
+        line["update"]: line["loss"] for line in log(tmp_path / "whole") if "loss" in line
+    }
+
+
+def command(*words: object, processes: int = 1) -> list[str]:
+    alone = [sys.executable, "-m", "train"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    given = alone if processes == 1 else [sys.executable, "-m", *launcher, "-m", "train"]
+    return [*given, "sft", *map(str, words)]
+
+
+def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    # What a training in this process has set is not for others.
+    group = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    inherited = {name: value for name, value in os.environ.items() if name not in group}
+    # One thread each: two processes that use all cores wait for each other.
+    env = {**inherited, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, check=False)
+
+
+def test_two_processes_train_under_zero_3_as_one_does(folder: Path, tmp_path: Path) -> None:
+    extra = "[deepspeed]\nzero_optimization = {stage = 3}\n"
+    config = "tokens = 60_000"
+    for name, processes in (("one", 1), ("two", 2)):
+        wanted(folder, tmp_path / name, extra)
+        path = tmp_path / name / "config.toml"
+        path.write_text(path.read_text().replace(config, "updates = 4"))
+        done = run(command("--config", path, processes=processes))
+        assert done.returncode == 0, done.stderr
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert [line["update"] for line in one] == [line["update"] for line in two]
+    for a, b in zip(one, two, strict=True):
+        if "loss" in a:
+            assert a["tokens"] == b["tokens"]
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        else:
+            assert a["validation_loss"] == pytest.approx(b["validation_loss"], rel=1e-4)
+    alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert alone.keys() == together.keys()
+    for name in alone:
+        assert torch.allclose(alone[name], together[name], atol=1e-3)
+
+
+def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Path) -> None:
+    finetune.finetune(wanted(folder, tmp_path / "sprint"))
+    done = json.loads((tmp_path / "sprint" / finetune.RECORD).read_text())
+    for equal in ("tokens", "updates"):
+        changes = finetune.like(tmp_path / "sprint", equal)  # type: ignore[arg-type]
+        budget = wanted(folder, tmp_path / equal, **changes).budget
+        assert getattr(budget, equal) == done[equal]
+        assert budget.epochs is None
+    with pytest.raises(TrainingError, match="no finished training"):
+        finetune.like(tmp_path, "tokens")
+
+
+def test_the_best_checkpoint_is_what_comes_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the second measurement on, everything measures worse: the first is exported."""
+    original = sft.evaluate
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(engine: Any, held_out: Any, kinds: int) -> Any:
+        found = original(engine, held_out, kinds)
+        state = engine.module.model.state_dict()
+        kept.append({name: value.clone() for name, value in state.items()})
+        return found if len(kept) == 1 else type(found)(9.9, 0.0, 0.0, {})
+
+    monkeypatch.setattr(sft, "evaluate", evaluate)
+    finetune.finetune(wanted(folder, tmp_path))
+    assert len(kept) > 2
+    out = weights(tmp_path)
+    assert all(torch.equal(out[name], kept[0][name]) for name in out)
+    assert not all(torch.equal(out[name], kept[-1][name]) for name in out)
+    assert json.loads((tmp_path / finetune.RECORD).read_text())["best"] == "update-3"
+    folders = {path.name for path in (tmp_path / "checkpoints").glob("update-*")}
+    assert folders == {"update-3", f"update-{len(log(tmp_path)) - len(kept)}"}
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.save
+    writes: list[int] = []
+
+    def save(*args: Any, **kwargs: Any) -> None:
+        writes.append(1)
+        if len(writes) > 2:
+            raise OSError(28, "No space left on device")
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(CheckpointFailed, match="one before it is whole"):
+        finetune.finetune(wanted(folder, tmp_path))
+    monkeypatch.setattr(torch, "save", original)
+    latest = (tmp_path / "checkpoints" / "latest").read_text()
+    finetune.finetune(wanted(folder, tmp_path))
+    updates = [line["update"] for line in log(tmp_path) if "loss" in line]
+    again = int(latest.removeprefix("update-")) + 1
+    assert updates.count(again) == 2
+    assert updates.count(again - 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("every = 3", 'every = 3\ndevice = "gpu"'), "this configuration is for a GPU"),
+        (("every = 3", "every = 3\nlearning_rate = 1"), "learning_rate"),
+        (("tokens = 60_000", "tokens = 60_000\nepochs = 1"), "one of epochs, tokens and updates"),
+        (("every = 3", "every = ["), "cannot be read as a configuration"),
+        (("/start", "/nowhere/at/all"), "no model could be loaded"),
+        (("train.jsonl", "missing.jsonl"), "missing.jsonl"),
+        (("row_tokens = 3000", "row_tokens = 30"), "no sample to train on"),
+    ],
+)
+def test_bad_input_ends_in_one_line(
+    folder: Path, tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    if "GPU" in said and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(folder=folder, out=tmp_path).replace(*change))
+    done = run(command("--config", path), HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_row_that_does_not_fit_into_memory_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("train.loss.WeightedLM.forward", full)
+    with pytest.raises(TrainingError, match="did not fit into memory: shorten"):
+        finetune.finetune(wanted(folder, tmp_path))

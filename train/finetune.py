@@ -1,0 +1,171 @@
+"""A fine-tuning, from its settings to a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.integrations import HfDeepSpeedConfig
+from transformers.utils import logging
+
+from sprint_agent.tokenizer import FileTokenizer
+from train import engine as engines
+from train import examples, settings, updates
+from train.engine import Place
+from train.errors import TrainingError
+from train.examples import Read
+from train.forests import Forest
+from train.hardware import Costs, peak
+from train.progress import Screen, Speed
+from train.settings import Settings
+from train.sft import Plan, Watcher, train
+from train.updates import KINDS, Rows
+
+LOGITS = 4096
+"""Of so many ids the logits are held at a time."""
+RECORD = "training.json"
+"""What a finished training says of itself, beside the model."""
+
+
+def finetune(wanted: Settings) -> None:
+    """Trains as `wanted` says, and writes the model to `wanted.out`; goes on where it was stopped.
+
+    Raises TrainingError.
+    """
+    if wanted.device == "gpu" and not torch.cuda.is_available():
+        raise TrainingError(
+            "this configuration is for a GPU, and torch finds none here; install a CUDA build of torch, "
+            'or set device = "any", with a model that a CPU can train'
+        )
+    logging.disable_progress_bar()
+    engines.start()
+    told = settings.deepspeed_config(wanted, engines.world())
+    start = _load(wanted, told)
+    found, held_out = _read(wanted, start)
+    total = updates.length(wanted.budget, sum(map(len, found.trees)))
+    weights = updates.kind_weights(wanted.weights)
+    stream = updates.updates(
+        _rows(wanted, found), wanted.budget, wanted.rates, weights, wanted.seed
+    )
+    measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
+    parts = -(-wanted.data.row_tokens // LOGITS)
+    plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
+    engines.first_alone(lambda: wanted.out.mkdir(parents=True, exist_ok=True))
+    with _watcher(wanted, start.model, total) as watcher:
+        engine, place = train(start.model, stream, measured, plan, watcher)
+    engines.export(engine, start.model, wanted.out, start.dtype)
+    engines.first_alone(lambda: _record(wanted, start.folder, place))
+
+
+def like(folder: Path, equal: Literal["tokens", "updates"]) -> dict[str, Any]:
+    """The changes to a configuration that give it the budget of a training that ended in `folder`.
+
+    Raises TrainingError where none did.
+    """
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))[equal]
+    except (OSError, ValueError, KeyError) as cause:
+        raise TrainingError(f"{folder} holds no finished training: {cause}") from cause
+    others = {f"budget.{name}": None for name in ("epochs", "tokens", "updates") if name != equal}
+    return {f"budget.{equal}": found, **others}
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    model: PreTrainedModel
+    tokenizer: FileTokenizer
+    folder: Path
+    dtype: torch.dtype
+
+
+def _load(wanted: Settings, told: dict[str, Any]) -> _Start:
+    dtype = torch.bfloat16 if told.get("bf16", {}).get("enabled") else torch.float32
+    folder = Path(wanted.model)
+    # As long as it lives, transformers loads a model right into ZeRO's parts.
+    partitioned = HfDeepSpeedConfig(told)
+    try:
+        if not folder.exists():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(wanted.model))
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        tokenizer = FileTokenizer.load(folder)
+    except (OSError, ValueError) as cause:
+        line = str(cause).strip().splitlines()[0]
+        raise TrainingError(f"no model could be loaded from {wanted.model}: {line}") from cause
+    finally:
+        del partitioned
+    examples.check(tokenizer, wanted.data.train)
+    # Nothing is generated; `export` turns it on again for those who do.
+    model.config.use_cache = False
+    if wanted.fused_kernels:
+        _fuse(model)
+    if wanted.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return _Start(model, tokenizer, folder, dtype)
+
+
+def _fuse(model: PreTrainedModel) -> None:
+    """Puts Liger's kernels in place of norms, rotations and gates; the loss is ours."""
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+    except ImportError as cause:
+        raise TrainingError(
+            "fused_kernels needs Liger's kernels: install sprint-agent[liger], on a machine with CUDA"
+        ) from cause
+    _apply_liger_kernel_to_instance(
+        model=model, cross_entropy=False, fused_linear_cross_entropy=False
+    )
+
+
+def _read(wanted: Settings, start: _Start) -> tuple[Read, Read | None]:
+    data, context = wanted.data, int(start.model.config.max_position_embeddings)
+    found = examples.read(data.train, data, start.tokenizer, context)
+    held_out = None
+    if data.validation:
+        held_out = examples.read(data.validation, data, start.tokenizer, context)
+    if engines.rank() == 0:
+        lines = [f"train: {found}", *([f"validation: {held_out}"] if held_out else [])]
+        print("\n".join(lines), flush=True)
+    return found, held_out
+
+
+def _rows(wanted: Settings, found: Read) -> Rows:
+    # On a GPU, rows of one length: kernels are compiled for it once.
+    padded = torch.cuda.is_available()
+    return Rows(found.trees, wanted.data.row_tokens, engines.rank(), engines.world(), padded)
+
+
+def _measured(rows: Rows, wanted: Settings) -> list[Forest]:
+    return rows.mine(rows.epoch(wanted.seed))
+
+
+def _watcher(
+    wanted: Settings, model: PreTrainedModel, total: float
+) -> AbstractContextManager[Watcher]:
+    if engines.rank() != 0:
+        return nullcontext(Watcher())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    speed = Speed(Costs.of(model), peak(device))
+    in_updates = bool(wanted.budget.updates)
+    return Screen(wanted.out / "log.jsonl", speed, device, total, in_updates=in_updates)
+
+
+def _record(wanted: Settings, folder: Path, place: Place) -> None:
+    """Puts beside the model its tokenizer, and what it was trained on and how long."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, wanted.out / name)
+    said = {
+        "tokens": place.tokens,
+        "updates": place.updates,
+        "best": place.best or None,
+        "settings": settings.as_json(wanted),
+    }
+    (wanted.out / RECORD).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
