@@ -11,6 +11,7 @@ held neither a plan nor an answer.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
@@ -53,7 +54,8 @@ class Loop:
         self._prices = prices
         self._limits = limits
         self._emit = emit
-        self._began = anyio.current_time() - (recorded.seconds if recorded else 0.0)
+        self._clock = _clock()
+        self._began = self._clock() - (recorded.seconds if recorded else 0.0)
         self._setting = Setting(
             engine=engine,
             routing=routing,
@@ -181,9 +183,17 @@ class Loop:
             self._rest.append(turn.tally.usage)
 
     def _now(self) -> float:
-        return anyio.current_time() - self._began
+        return self._clock() - self._began
 
     def _left(self) -> float:
         """Seconds that remain of the deadline."""
         deadline = self._limits.deadline
         return math.inf if deadline is None else deadline - self._now()
+
+
+def _clock() -> Callable[[], float]:
+    """The clock of the event loop. Each token asks it, and anyio's way there looks the loop up anew."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:  # another library's loop, trio's
+        return anyio.current_time
