@@ -64,12 +64,17 @@ class Turn:
     def __init__(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
         self._deltas: list[Delta] = []
+        self._ids: list[int] = []
+        # Where each delta ends, in characters and in ids.
         self._ends: list[int] = []
+        self._counts: list[int] = []
 
     def extend(self, delta: Delta) -> None:
         """Adds the next delta of the engine."""
         self._deltas.append(delta)
+        self._ids += delta.ids
         self._ends.append(len(self) + len(delta.text))
+        self._counts.append(len(self._ids))
 
     def __len__(self) -> int:
         """Length in characters."""
@@ -80,18 +85,14 @@ class Turn:
 
         Where `offset` falls inside an id, the text of that id before it is tokenized anew.
         """
-        texts: list[str] = []
-        ids: list[int] = []
-        start = 0
-        for delta, end in zip(self._deltas, self._ends, strict=True):
-            if end > offset:
-                text = delta.text[: offset - start]
-                texts.append(text)
-                ids += self._partial(delta, text)
-                break
-            texts.append(delta.text)
-            ids += delta.ids
-            start = end
+        whole = bisect_right(self._ends, offset)
+        texts = [delta.text for delta in self._deltas[:whole]]
+        ids = self._ids[: self._counts[whole - 1]] if whole else []
+        if whole < len(self._deltas):
+            delta = self._deltas[whole]
+            text = delta.text[: offset - (self._ends[whole - 1] if whole else 0)]
+            texts.append(text)
+            ids += self._partial(delta, text)
         return "".join(texts), tuple(ids)
 
     def _partial(self, delta: Delta, text: str) -> list[int]:
