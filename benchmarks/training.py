@@ -185,7 +185,8 @@ def measure(sizes: Sizes, methods: Sequence[str] = METHODS) -> Iterator[Speed]:
 def _alone(sizes: Sizes, method: str) -> tuple[float, float | None]:
     """Measures in a process of its own: trainers set up processes and devices as they like."""
     given = [sys.executable, "-m", "benchmarks.training", method, json.dumps(asdict(sizes))]
-    done = subprocess.run(given, capture_output=True, text=True, check=False)
+    env = engines.environment()
+    done = subprocess.run(given, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         raise RuntimeError(f"{method} failed: {done.stderr.strip()[-500:]}")
     speed, used = json.loads(done.stdout.splitlines()[-1])

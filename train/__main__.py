@@ -17,7 +17,7 @@ if not torch.cuda.is_available():
 import cyclopts
 
 from train import countdown as recipes
-from train import settings
+from train import engine, settings
 from train.errors import TrainingError
 from train.finetune import finetune, like
 from train.trees import Layout
@@ -71,6 +71,7 @@ def sft(
     if budget_of is not None:
         changes |= like(budget_of, equal)
     finetune(settings.read(config, changes))
+    engine.stop()
 
 
 @app.command

@@ -26,6 +26,9 @@ from train.errors import CheckpointFailed
 _GATHERED = "gathered.bin"
 
 
+_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
 def start() -> None:
     """Starts DeepSpeed's process group; a process of its own where no launcher has set one up."""
     if "RANK" not in os.environ:
@@ -40,6 +43,17 @@ def start() -> None:
         # Nor is Muon faster compiled here, and a machine without a C++ compiler can train too.
         torch.compiler.set_stance("force_eager")
     deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
+
+
+def stop() -> None:
+    """Leaves the process group, when all have come so far: before a process ends, not in between."""
+    comm.barrier()
+    comm.destroy_process_group()
+
+
+def environment() -> dict[str, str]:
+    """The environment for a process that is not of this group: it sets up one of its own."""
+    return {name: value for name, value in os.environ.items() if name not in _GROUP}
 
 
 def rank() -> int:

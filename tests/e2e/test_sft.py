@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from curate import samples
 from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
-from train import finetune, settings, sft, tokenizer
+from train import engine, finetune, settings, sft, tokenizer
 from train.errors import CheckpointFailed, TrainingError
 from train.model import ModelShape, build
 from train.sft import Update
@@ -149,11 +148,8 @@ def command(*words: object, processes: int = 1) -> list[str]:
 
 
 def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    # What a training in this process has set is not for others.
-    group = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    inherited = {name: value for name, value in os.environ.items() if name not in group}
     # One thread each: two processes that use all cores wait for each other.
-    env = {**inherited, "OMP_NUM_THREADS": "1", **environment}
+    env = {**engine.environment(), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, check=False)
 
 
