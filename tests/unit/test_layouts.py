@@ -13,7 +13,7 @@ from curate.samples import Sample
 from sprint_agent import grammar
 from sprint_agent.testing import CharTokenizer
 from sprint_agent.transcript import StageText, Transcript
-from train import examples
+from train import examples, settings
 from train.errors import TrainingError
 from train.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
 from train.settings import Budget, Data, Rates, Weights
@@ -181,3 +181,10 @@ def test_a_budget_is_kept(budget: dict[str, float]) -> None:
     else:
         wanted = kept.tokens or 1.5 * sum(map(len, given))
         assert sum(tokens) >= wanted > sum(tokens[:-1])
+
+
+@pytest.mark.parametrize("path", sorted(Path("train/configs").glob("*.toml")), ids=lambda p: p.name)
+def test_the_configurations_can_be_read(path: Path) -> None:
+    told = settings.deepspeed_config(settings.read(path, {}), 1)
+    assert told["gradient_accumulation_steps"] >= 2
+    assert "lr" in told["optimizer"]["params"]
