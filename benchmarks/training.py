@@ -32,6 +32,7 @@ from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from train import engine as engines
 from train import hardware
 from train.forests import forest
+from train.loss import chunks
 from train.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
 from train.settings import Budget, Rates, Weights
 from train.sft import Plan, Step, Update, Watcher, train
@@ -246,16 +247,10 @@ def _ours(
     budget = Budget(updates=sizes.updates, rows_per_update=sizes.rows)
     stream = updates(rows, budget, Rates(), kind_weights(Weights()), seed=0)
     precision = {"bf16": {"enabled": True}} if gpu else {"torch_autocast": _BFLOAT16}
-    told: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": sizes.rows,
-        "gradient_clipping": 1.0,
-        "steps_per_print": 10**9,
-        "optimizer": {"type": "AdamW", "params": {"lr": 1e-5, "torch_adam": True}},
-        **precision,
-    }
+    adamw = {"type": "AdamW", "params": {"lr": 1e-5, "torch_adam": True}}
+    told = engines.config(sizes.rows, adamw, **precision)
     # No checkpoint but the one at the end, which stands behind the last clock.
-    plan = Plan(told, folder, 10**9, KINDS, -(-sizes.row_tokens // 4096))
+    plan = Plan(told, folder, 10**9, KINDS, chunks(sizes.row_tokens))
     train(model, stream, [], plan, clock)
     seconds = clock.ends[-1] - clock.ends[0]
     once = sum(map(len, given)) / sum(map(len, trees)) if method == "expanded" else 1.0

@@ -26,3 +26,7 @@ class HoldsFile:
     ) -> None:
         """Closes the file."""
         self._file.close()
+        self._closed(whole=exc is None)
+
+    def _closed(self, *, whole: bool) -> None:
+        """What is done with the closed file; `whole` says that no error was on the way out."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import msgspec
@@ -33,14 +32,8 @@ class Writer(HoldsFile):
         self._file.write(self._encoder.encode(record) + b"\n")
         self.count += 1
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(exc_type, exc, traceback)
-        if exc is None:
+    def _closed(self, *, whole: bool) -> None:
+        if whole:
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)

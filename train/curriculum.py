@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 
+from train import engine
 from train.batches import Batch, batches
 from train.forests import Forest, forests
 from train.rows import ROLES, Row
@@ -66,25 +67,16 @@ class Course:
 
 def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
     """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, Muon and AdamW."""
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": 1.0,
-        "zero_optimization": {"stage": 0},
-        "torch_autocast": {"enabled": True, "dtype": "bfloat16"},
-        "optimizer": {
-            "type": "Muon",
-            "params": {
-                "muon_lr": schedule.matrix_rate,
-                "adam_lr": schedule.learning_rate,
-                "momentum": 0.95,
-                "betas": [0.9, 0.95],
-                "weight_decay": 0.01,
-                "torch_adam": True,
-            },
-        },
-        "steps_per_print": 10**9,
+    muon = {
+        "muon_lr": schedule.matrix_rate,
+        "adam_lr": schedule.learning_rate,
+        "momentum": 0.95,
+        "betas": [0.9, 0.95],
+        "weight_decay": 0.01,
+        "torch_adam": True,
     }
+    autocast = {"enabled": True, "dtype": "bfloat16"}
+    return engine.config(1, {"type": "Muon", "params": muon}, torch_autocast=autocast)
 
 
 def updates(courses: Sequence[Course], schedule: Schedule, until: float = 1.0) -> Iterator[Update]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +23,12 @@ from train.errors import TrainingError
 from train.examples import Read
 from train.forests import Forest
 from train.hardware import Costs, peak
+from train.loss import chunks
 from train.progress import Screen, Speed
 from train.settings import Settings
 from train.sft import Plan, Watcher, train
 from train.updates import KINDS, Rows
 
-LOGITS = 4096
-"""Of so many ids the logits are held at a time."""
 RECORD = "training.json"
 """What a finished training says of itself, beside the model."""
 
@@ -54,7 +54,7 @@ def finetune(wanted: Settings) -> None:
         _rows(wanted, found), wanted.budget, wanted.rates, weights, wanted.seed
     )
     measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
-    parts = -(-wanted.data.row_tokens // LOGITS)
+    parts = chunks(wanted.data.row_tokens)
     plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
     engines.first_alone(lambda: wanted.out.mkdir(parents=True, exist_ok=True))
     with _watcher(wanted, start.model, total) as watcher:
@@ -146,15 +146,19 @@ def _measured(rows: Rows, wanted: Settings) -> list[Forest]:
     return rows.mine(rows.epoch(wanted.seed))
 
 
-def _watcher(
-    wanted: Settings, model: PreTrainedModel, total: float
-) -> AbstractContextManager[Watcher]:
+@contextmanager
+def _watcher(wanted: Settings, model: PreTrainedModel, total: float) -> Generator[Watcher]:
+    """Who is told how it goes: in the first process, a screen and a log."""
     if engines.rank() != 0:
-        return nullcontext(Watcher())
+        yield Watcher()
+        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speed = Speed(Costs.of(model), peak(device))
     in_updates = bool(wanted.budget.updates)
-    return Screen(wanted.out / "log.jsonl", speed, device, total, in_updates=in_updates)
+    with (wanted.out / "log.jsonl").open("a", encoding="utf-8") as log:
+        screen = Screen(log, speed, device, total, in_updates=in_updates)
+        with screen.live or nullcontext():
+            yield screen
 
 
 def _record(wanted: Settings, folder: Path, place: Place) -> None:

@@ -12,7 +12,15 @@ from torch.utils.checkpoint import checkpoint
 from train import attention
 from train.batches import Batch
 from train.forests import Forest
-from train.rows import ANSWER, DECISION, PLAN, READ, ROLES
+from train.rows import DECISION, PLAN, READ, ROLES
+
+_LOGITS = 4096
+"""Of so many ids the logits are held at a time."""
+
+
+def chunks(row_tokens: int) -> int:
+    """Into how many parts the logits of rows of that length are made: equally many on every process."""
+    return -(-row_tokens // _LOGITS)
 
 
 class WeightedLM(nn.Module):
@@ -105,7 +113,6 @@ class Measured:
 def by_role(losses: torch.Tensor, counts: torch.Tensor) -> dict[str, float]:
     """The mean loss of each role that there is, and of decisions, from sums by kind."""
     kinds = {name: slice(k, k + 1) for k, name in enumerate(ROLES, PLAN)}
-    assert len(kinds) == ANSWER
     named = {**kinds, "decisions": slice(DECISION, None)}
     return {
         name: (losses[kind].sum() / counts[kind].sum()).item()

@@ -6,9 +6,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import TextIO, cast
 
 import torch
 from rich.console import Console, Group, RenderableType
@@ -57,15 +55,16 @@ class Speed:
 
 
 class Screen(Watcher):
-    """Shows a training on a terminal, and writes `log.jsonl`: a line for each update and measurement.
+    """Shows a training on a terminal, and writes a line to `log` for each update and measurement.
 
-    `total` is the budget, in updates where `in_updates`, else in ids.
+    `live` is the display to enter, where there is a terminal. `total` is the budget, in updates where
+    `in_updates`, else in ids.
     """
 
     def __init__(
-        self, log: Path, speed: Speed, device: torch.device, total: float, *, in_updates: bool
+        self, log: TextIO, speed: Speed, device: torch.device, total: float, *, in_updates: bool
     ) -> None:
-        self._file = log.open("a", encoding="utf-8")
+        self._log = log
         self._speed = speed
         self._device = device
         self._in_updates = in_updates
@@ -79,23 +78,8 @@ class Screen(Watcher):
         )
         self._task = self._bar.add_task("training", total=total)
         console = Console(stderr=True)
-        self._live = Live(self, console=console) if console.is_terminal else None
+        self.live = Live(self, console=console) if console.is_terminal else None
         self._console = console
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live:
-            self._live.__exit__(exc_type, exc, traceback)
-        self._file.close()
 
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self._lines))
@@ -140,13 +124,13 @@ class Screen(Watcher):
                 "validation_loss_by_role": found.by_role,
             }
         )
-        if not self._live:
+        if not self.live:
             for line in (*self._lines[:2], self._validation):
                 self._console.print(line, highlight=False, soft_wrap=True)
 
     def _write(self, record: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()
 
 
 def _named(losses: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from train import engine
 from train.errors import TrainingError
 from train.trees import Layout
 
@@ -157,12 +158,4 @@ def deepspeed_config(settings: Settings, processes: int) -> dict[str, Any]:
     zero = {"stage": 0, **given.pop("zero_optimization", {})}
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": rows // processes,
-        "gradient_clipping": 1.0,
-        "steps_per_print": 10**9,
-        "optimizer": optimizer,
-        "zero_optimization": zero,
-        **given,
-    }
+    return engine.config(rows // processes, optimizer, **{"zero_optimization": zero, **given})

@@ -12,7 +12,7 @@ pytest.importorskip("deepspeed")
 import torch
 
 from benchmarks import training
-from tests.unit.test_trees import loss_of, tiny
+from tests.unit.test_trees import WEIGHTS, loss_of, tiny
 from train.forests import Forest, forest
 from train.loss import WeightedLM
 from train.rows import EXECUTION, PLAN, READ, Row
@@ -33,9 +33,8 @@ def trees() -> Forest:
 def test_flex_attention_has_the_losses_and_gradients_of_a_call_for_each_segment() -> None:
     cpu = WeightedLM(tiny(1))
     gpu = WeightedLM(tiny(1)).to("cuda")
-    one, other = loss_of(cpu, trees()), None
-    weights = torch.tensor([0.0, 1.0, 1.0, 0.5, 1.0, 3.0], device="cuda")
-    other = gpu(trees().to(torch.device("cuda")), weights, 1.0)[0]
+    one = loss_of(cpu, trees())
+    other = gpu(trees().to(torch.device("cuda")), WEIGHTS.to("cuda"), 1.0)[0]
     assert torch.allclose(one, other.cpu(), rtol=1e-3)
     one.backward()
     other.backward()

@@ -78,11 +78,11 @@ async def test_a_server_behind_a_router_whose_settings_are_not_known(incremental
     router = {"router_manager": True, "routers_count": 1, "workers_count": 1}
     faults = [saying(router, "/server_info"), Status(404, path=ABORT, times=None)]
     async with serving(*faults, incremental=incremental) as server, engine_of(server) as engine:
-        text, ids, _ = await read(engine, Request(PROMPT, GREEDY))
+        text, ids, finish = await read(engine, Request(PROMPT, GREEDY))
         assert (text, ids) == (ANSWER[:24], tuple(ANSWER[:24].encode()))
         async with engine.generate(Request(PROMPT, GREEDY)) as stream:
             await anext(stream)
-        assert await read(engine, Request(PROMPT, GREEDY)) == (text, ids, _)
+        assert await read(engine, Request(PROMPT, GREEDY)) == (text, ids, finish)
 
 
 async def test_sampling_goes_to_the_server() -> None:
