@@ -37,7 +37,7 @@ _TAG = re.compile(
     r"<(?P<close>/?)(?:"
     r"(?P<stage_tag>Plan|Execution)_(?P<stage>\d{1,4})"
     r"|(?P<part_tag>prompt|execution)_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
-    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\")?"
+    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\"|[ ]accepted)?"
     r"|(?P<plain_tag>Final_answer|think|Question)"
     r")>",
     re.ASCII,
@@ -103,10 +103,19 @@ def execution_opening(stage: int, number: int) -> str:
     return f"\n<execution_{stage}.{number}>\n"
 
 
-def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
+def execution_tag(stage: int, number: int, accepted: int | None = None) -> str:
+    """The tag before an execution in the planner's context; it says so where a check accepted it."""
+    return f"<execution_{stage}.{number}{' accepted' if number == accepted else ''}>"
+
+
+def sync(
+    stage: int, turn: str, executions: Sequence[str], accepted: int | None = None
+) -> list[Piece]:
     """What joins a stage's executions to the context, in prompt order, after the planner's turn.
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
+    `accepted` is the number of the one that ended the stage: its tag says so, since the planner cannot
+    see what was checked, and others may claim an answer too.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
@@ -114,7 +123,7 @@ def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
     pieces: list[Piece] = []
     for number, text in enumerate(executions, 1):
         safe = escape(text)
-        pieces.append(Piece("glue", f"{glue}<execution_{stage}.{number}>\n"))
+        pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
     pieces.append(Piece("glue", f"{glue[:-1]}</Execution_{stage}>\n\n"))

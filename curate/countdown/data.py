@@ -15,7 +15,7 @@ from itertools import islice
 from curate.countdown import symbolic
 from curate.dropped import Dropped
 from curate.pack import Packed, pack
-from curate.render import first_success, sequential, waiting
+from curate.render import claimed, first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
 from sprint_agent import grammar
@@ -31,7 +31,7 @@ class CountdownData:
     numbers, the others four. One run in `late_every` has two stages, which one trajectory in seven has
     by nature: too few to learn from. The planner learns from each run: of one in `waiting_every` by a
     run that waits for all executions, of the others by runs that end at the first success, `endings` of
-    them where there is one stage. Executors learn from the hit, from up to `misses` openings of its
+    them where there is one stage; in one of `refused_every`, a claim is passed by first. Executors learn from the hit, from up to `misses` openings of its
     first stage that missed, and from `late_misses` of the second.
     """
 
@@ -40,10 +40,11 @@ class CountdownData:
     seed: int = 0
     three_every: int = 10
     late_every: int = 2
-    waiting_every: int = 8
+    waiting_every: int = 10
+    refused_every: int = 4
     endings: int = 2
     misses: int = 6
-    late_misses: int = 6
+    late_misses: int = 8
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -93,7 +94,9 @@ def sprint_samples(
         yield Sample(whole, executions=_executions(packed, whole, data, rng))
         return
     for ending in range(data.endings if len(packed.stages) == 1 else 1):
-        ended = _derived(first_success(packed, claim, length, lambda: rng.randint(0, 12)))
+        refused = int(rng.randrange(data.refused_every) == 0)
+        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12), refused)
+        ended = _derived(ended)
         yield Sample(ended, executions={} if ending else _executions(packed, ended, data, rng))
 
 
@@ -103,7 +106,8 @@ def _derived(run: Transcript) -> Transcript:
     A line that is copied whole goes wrong less often than an expression alone: all of what stands before
     an id tells where the next one is.
     """
-    found = next(text for text in run.stages[-1].executions if claim(text) is not None)
+    found = claimed(run.stages[-1], claim)
+    assert found is not None
     line = found.splitlines()[-1]
     return replace(run, answer=f"{grammar.force_answer()}{line}\n")
 

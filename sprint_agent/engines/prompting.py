@@ -149,7 +149,7 @@ def _execution(run: Unfinished, turn: str, begun: str) -> Conversation:
 
 def _ended(number: int, stage: StageText) -> tuple[str, str]:
     """What stands behind a planner's turn: the end of its plan, and what its executions found."""
-    text = "".join(p.text for p in grammar.sync(number, stage.turn, stage.executions))
+    text = "".join(p.text for p in grammar.sync(number, stage.turn, stage.executions, stage.accepted))
     closing, _, found = text.partition("\n\n")
     return closing, found.strip()
 
