@@ -31,8 +31,9 @@ class CountdownData:
     numbers, the others four. One run in `late_every` has two stages, which one trajectory in seven has
     by nature: too few to learn from. The planner learns from each run: of one in `waiting_every` by a
     run that waits for all executions, of the others by runs that end at the first success, `endings` of
-    them where there is one stage; in one of `refused_every`, a claim is passed by first. Executors learn from the hit, from up to `misses` openings of its
-    first stage that missed, and from `late_misses` of the second.
+    them where there is one stage; in one of `refused_every`, a claim is passed by first. Executors
+    learn from the hit, from up to `misses` openings of its first stage that missed, and from
+    `late_misses` of the second.
     """
 
     trajectories: int = 36_000

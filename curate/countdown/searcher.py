@@ -102,7 +102,11 @@ def openings(puzzle: Puzzle) -> list[list[Opening]]:
     """The openings of a puzzle, by group, in the order in which they are tried."""
     terms = _named(puzzle)
     return [
-        [_opening(terms, i, o, j) for i, j in combinations(range(len(terms)), 2) for o in operations]
+        [
+            _opening(terms, i, o, j)
+            for i, j in combinations(range(len(terms)), 2)
+            for o in operations
+        ]
         for _, operations in GROUPS
     ]
 

@@ -23,6 +23,7 @@ from sprint_agent.engines.openai_server import Mode
 from sprint_agent.engines.sglang import SGLangEngine
 from sprint_agent.testing import check_engine
 from sprint_agent.testing.conformance import CHECKS
+from tests.readme import command, run
 
 SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
 QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
@@ -43,8 +44,10 @@ TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     template = tmp_path_factory.mktemp("chat") / "template.jinja"
     template.write_text(TEMPLATE)
-    flags = ["--incremental-streaming-output", "--enable-priority-scheduling"]
-    flags += ["--chat-template", str(template)]
+    # As the README starts it, and then some.
+    shown = command("README.md", "sglang.launch_server")
+    flags = shown[shown.index("--port") + 2 :]
+    flags += ["--enable-priority-scheduling", "--chat-template", str(template)]
     with sglang_server(Path(SGLANG), solver.MODEL, flags) as url:
         yield url
 
@@ -75,6 +78,13 @@ async def test_a_puzzle_is_solved(url: str, ids: bool) -> None:
     assert result.stages[0].ended_by is not None
     if ids:
         assert result.usage.cached_tokens > 0
+
+
+def test_the_command_that_the_readme_shows(url: str) -> None:
+    words = command("README.md", "--engine http://127.0.0.1:30000")
+    done = run([word.replace("http://127.0.0.1:30000", url) for word in words])
+    assert done.returncode == 0, done.stderr
+    assert "right" in done.stdout
 
 
 async def test_several_runs_on_a_pool(url: str) -> None:

@@ -143,6 +143,22 @@ class TestRendering:
         assert grammar.STOPPED in executions
         prompts = transcript.stages[0].turn.count("</prompt_")
         assert prompts == len(executions)
+        accepted = transcript.stages[0].accepted
+        assert accepted is not None
+        assert claim(executions[accepted - 1]) is not None
+
+    def test_a_claim_may_be_passed_by(self) -> None:
+        for packed in trajectories(CountdownData(trajectories=30), "train"):
+            first, second = (first_success(packed, claim, len, lambda: 0, n) for n in (0, 1))
+            stage = second.stages[-1]
+            if stage.accepted == first.stages[-1].accepted:
+                continue
+            claims = [k for k, text in enumerate(stage.executions, 1) if claim(text) is not None]
+            assert first.stages[-1].accepted in claims
+            accepted = claim(stage.executions[(stage.accepted or 0) - 1])
+            assert grammar.boxed(second.answer) == accepted
+            return
+        pytest.fail("no trajectory has two hits in a stage")
 
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
         for packed in trajectories(CountdownData(trajectories=30), "train"):

@@ -108,6 +108,8 @@ async def test_the_first_success_ends_the_stage_and_stops_the_rest() -> None:
     assert stage.ended_by == 2
     assert [e.status for e in stage.executions][:2] == ["stopped", "done"]
     assert "<execution_1.1>\nStopped.\n</execution_1.1>" in result.text
+    assert "<execution_1.2 accepted>\ndid 1.2" in result.text
+    assert result.text.count("accepted") == 1
     assert engine.in_flight == 0
 
 

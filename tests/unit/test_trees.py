@@ -179,7 +179,7 @@ def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
         # Each branch is held without the trunk before it.
         shared = sum(branch.at for branch in tree.branches)
         assert len(tree) == sum(len(row.ids) for row in tree.rows) - shared
-        assert shared > len(tree.trunk.ids)
+        assert shared > len(tree.trunk.ids) / 2
 
 
 def test_forests_hold_every_tree_once_and_no_more_ids_than_asked_for() -> None:
