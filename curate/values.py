@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 _SMALL = 12
 """Whole numbers up to this size, and round ones, say nothing about where they come from."""
@@ -62,10 +63,11 @@ class Value:
     produced: bool
 
 
-def values(text: str) -> list[Value]:
-    """The values in `text`, in order."""
+@lru_cache(maxsize=256)
+def values(text: str) -> tuple[Value, ...]:
+    """The values in `text`, in order. A trajectory's texts are looked at several times, so they are kept."""
     found = [*_numbers(text), *_formulas(text), *_names(text)]
-    return sorted(found, key=lambda value: value.at)
+    return tuple(sorted(found, key=lambda value: value.at))
 
 
 def _numbers(text: str) -> Iterator[Value]:
