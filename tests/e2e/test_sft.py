@@ -16,61 +16,19 @@ pytest.importorskip("deepspeed")
 import torch
 from safetensors.torch import load_file
 
-from curate import samples
-from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
-from train import engine, finetune, settings, sft, tokenizer
+from tests.e2e.fine_tuning import CONFIG, prepare, wanted
+from train import engine, finetune, sft
 from train.errors import CheckpointFailed, TrainingError
-from train.model import ModelShape, build
 from train.sft import Update
-from train.tokenizer import END
 
 pytestmark = pytest.mark.slow
-SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=48)
-CONFIG = """
-model = "{folder}/start"
-out = "{out}"
-every = 3
-[data]
-train = ["{folder}/train.jsonl"]
-validation = ["{folder}/validation.jsonl"]
-row_tokens = 3000
-[budget]
-tokens = 60_000
-rows_per_update = 2
-[rates]
-peak = 3e-3
-"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
-    made = tmp_path_factory.mktemp("sft")
-    data = CountdownData(trajectories=40, runs=20)
-    packed = list(trajectories(data, "train"))
-    written = [
-        sample
-        for number, run in enumerate(runs(packed, data))
-        for sample in sprint_samples(run, data, len, number)
-    ]
-    texts = [piece.text for sample in written for piece in sample.transcript.pieces]
-    words = tokenizer.train(texts, 600)
-    tokenizer.save(words, made / "start", SHAPE.context_length)
-    model = build(SHAPE, words.get_vocab_size(), words.token_to_id(END), seed=0)
-    model.save_pretrained(made / "start")
-    samples.write(written[8:], made / "train.jsonl")
-    samples.write(written[:8], made / "validation.jsonl")
-    samples.write(map(rft_sample, packed), made / "sequential.jsonl")
-    return made
-
-
-def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> settings.Settings:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.toml"
-    path.write_text(CONFIG.format(folder=folder, out=out) + extra)
-    return settings.read(path, {name.replace("__", "."): v for name, v in changes.items()})
+    return prepare(tmp_path_factory.mktemp("sft"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

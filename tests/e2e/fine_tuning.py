@@ -1,0 +1,56 @@
+"""A small fine-tuning on the Countdown searcher's runs, for several tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from curate import samples
+from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
+from train import settings, tokenizer
+from train.model import ModelShape, build
+from train.tokenizer import END
+
+SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=48)
+CONFIG = """
+model = "{folder}/start"
+out = "{out}"
+every = 3
+[data]
+train = ["{folder}/train.jsonl"]
+validation = ["{folder}/validation.jsonl"]
+row_tokens = 3000
+[budget]
+tokens = 60_000
+rows_per_update = 2
+[rates]
+peak = 3e-3
+"""
+
+
+def prepare(made: Path) -> Path:
+    """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
+    data = CountdownData(trajectories=40, runs=20)
+    packed = list(trajectories(data, "train"))
+    written = [
+        sample
+        for number, run in enumerate(runs(packed, data))
+        for sample in sprint_samples(run, data, len, number)
+    ]
+    texts = [piece.text for sample in written for piece in sample.transcript.pieces]
+    words = tokenizer.train(texts, 600)
+    tokenizer.save(words, made / "start", SHAPE.context_length)
+    model = build(SHAPE, words.get_vocab_size(), words.token_to_id(END), seed=0)
+    model.save_pretrained(made / "start")
+    samples.write(written[8:], made / "train.jsonl")
+    samples.write(written[:8], made / "validation.jsonl")
+    samples.write(map(rft_sample, packed), made / "sequential.jsonl")
+    return made
+
+
+def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> settings.Settings:
+    """The settings of a training on `folder` that writes to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.toml"
+    path.write_text(CONFIG.format(folder=folder, out=out) + extra)
+    return settings.read(path, {name.replace("__", "."): v for name, v in changes.items()})

@@ -1,0 +1,97 @@
+"""What `train sft` exports has the same logits in each engine that loads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("deepspeed")
+pytest.importorskip("httpx2")
+
+import httpx2
+import torch
+from transformers import AutoModelForCausalLM
+
+from benchmarks.sglang_server import sglang_server
+from sprint_agent.engines import local_torch
+from sprint_agent.engines.base import Delta, Request, Sampling
+from sprint_agent.engines.local import LocalEngine
+from sprint_agent.tokenizer import FileTokenizer
+from tests.e2e.fine_tuning import prepare, wanted
+from train import finetune
+
+SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
+QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
+TOKENS = 12
+TOP = 20
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("export")
+    finetune.finetune(wanted(prepare(made), made / "out"))
+    return made / "out"
+
+
+@pytest.fixture(scope="module")
+def prompt(export: Path) -> tuple[int, ...]:
+    return tuple(FileTokenizer.load(export).encode(QUESTION))
+
+
+@torch.no_grad()
+def logits(export: Path, prompt: tuple[int, ...], said: list[int]) -> torch.Tensor:
+    """What transformers' own forward pass has for each of the ids that were said; [ids, vocabulary]."""
+    model: Any = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
+    whole = model(torch.tensor([[*prompt, *said]])).logits[0]
+    return whole[len(prompt) - 1 : -1]
+
+
+@pytest.mark.anyio
+async def test_in_this_process(
+    export: Path, prompt: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[torch.Tensor] = []
+    choose = local_torch._Sampler.__call__
+
+    def seen(
+        self: Any, ids: torch.Tensor, scores: torch.Tensor, more: torch.Tensor
+    ) -> torch.Tensor:
+        steps.append(scores.clone())
+        return choose(self, ids, scores, more)
+
+    monkeypatch.setattr(local_torch._Sampler, "__call__", seen)
+    said: list[int] = []
+    async with LocalEngine(export) as engine:
+        steps.clear()  # Those of its warming up.
+        asked = Request(prompt, Sampling(max_tokens=TOKENS, temperature=0.0))
+        async with engine.generate(asked) as stream:
+            async for event in stream:
+                said += event.ids if isinstance(event, Delta) else ()
+    expected = logits(export, prompt, said)
+    assert len(said) == len(steps)
+    torch.testing.assert_close(torch.cat(steps), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no interpreter with SGLang")
+def test_on_sglang(export: Path, prompt: tuple[int, ...]) -> None:
+    body = {
+        "input_ids": list(prompt),
+        "sampling_params": {"temperature": 0.0, "max_new_tokens": TOKENS, "ignore_eos": True},
+        "return_logprob": True,
+        "top_logprobs_num": TOP,
+    }
+    with sglang_server(Path(SGLANG), export) as url:
+        answered = httpx2.post(f"{url}/generate", json=body, timeout=120).json()
+    said: list[int] = answered["output_ids"]
+    steps = answered["meta_info"]["output_top_logprobs"]
+    expected = logits(export, prompt, said).log_softmax(-1)
+    assert len(said) == len(steps) == TOKENS
+    for step, row in zip(steps, expected, strict=True):
+        found = torch.tensor([logprob for logprob, _, _ in step])
+        ids = torch.tensor([token for _, token, _ in step])
+        torch.testing.assert_close(found, row[ids], atol=1e-3, rtol=1e-3)
+        assert set(ids.tolist()) == set(row.topk(TOP).indices.tolist())
