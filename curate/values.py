@@ -65,7 +65,7 @@ class Value:
 
 @lru_cache(maxsize=256)
 def values(text: str) -> tuple[Value, ...]:
-    """The values in `text`, in order. They are kept: a trajectory's texts are looked at several times."""
+    """The values in `text`, in order; kept, since a trajectory's texts are looked at several times."""
     found = [*_numbers(text), *_formulas(text), *_names(text)]
     return tuple(sorted(found, key=lambda value: value.at))
 
