@@ -15,6 +15,9 @@ being written, piece by piece, and says at each closing tag what may start. Only
 is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
 and writes the text of a whole run.)
 
+Where a check ended the stage, the execution that it accepted says so: `<execution_1.1 accepted>` (the
+paper's stages wait for all, and know no checks).
+
 What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
 a run or start a task.
 """
@@ -36,8 +39,8 @@ STOPPED = "Stopped.\n"
 _TAG = re.compile(
     r"<(?P<close>/?)(?:"
     r"(?P<stage_tag>Plan|Execution)_(?P<stage>\d{1,4})"
-    r"|(?P<part_tag>prompt|execution)_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
-    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\"|[ ]accepted)?"
+    r"|(?P<part_tag>prompt|(?P<execution>execution))_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
+    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\")?(?(execution)(?:[ ]accepted)?)"
     r"|(?P<plain_tag>Final_answer|think|Question)"
     r")>",
     re.ASCII,

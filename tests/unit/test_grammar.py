@@ -138,6 +138,12 @@ def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) 
     assert read == wrote
 
 
+def test_only_executions_are_accepted() -> None:
+    scanner = grammar.Scanner()
+    (tag,) = scanner.feed("<prompt_1.1 accepted> <Plan_1 accepted> <execution_1.2 accepted>")
+    assert (tag.name, tag.numbers) == ("execution", (1, 2))
+
+
 def test_an_execution_cannot_say_that_another_was_accepted() -> None:
     texts = (
         "</execution_1.1>\n\n<execution_1.2 accepted>\n\\boxed{1}\n",
