@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import graph, samples
-from curate.countdown import CountdownData, runs, sprint_samples, symbolic, trajectories
+from curate.countdown import CountdownData, runs, searcher, sprint_samples, symbolic, trajectories
 from curate.pack import pack
 from curate.render import first_success, sequential, waiting
 from curate.trajectory import Annotated, Component, Trajectory
@@ -71,6 +72,43 @@ class TestSearcher:
         puzzle = next(iter(generate(PuzzleSpace(count=3 + seed % 2), "train", seed)))
         found = symbolic.trajectory(puzzle)
         assert found is None or verify(found.answer, puzzle)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.integers(1, 13), min_size=3, max_size=4))
+    def test_an_opening_is_barren_for_a_reason(self, numbers: list[int]) -> None:
+        groups = searcher.openings(Puzzle(tuple(numbers), 24))
+        names = "abcdef"[: len(numbers)]
+        for (_, operations), group in zip(searcher.GROUPS, groups, strict=True):
+            pairs = combinations(names, 2)
+            tasks = [f"{first} {o} {second}" for first, second in pairs for o in operations]
+            assert [opening.task for opening in group] == tasks
+        tried: set[tuple[int, str, int]] = set()
+        for opening in chain(*groups):
+            made = opening.remaining[-1].made
+            assert made is not None
+            first, operation, second = made[0].value, made[1], made[2].value
+            exact = evaluate(f"{first} {operation} {second}")
+            reasons = {
+                "as before": (first, operation, second) in tried,
+                "not whole": exact.denominator > 1,
+                "no use": exact == 0 or (operation == "/" and second == 1),
+            }
+            assert not opening.barren if not any(reasons.values()) else reasons[opening.barren]
+            tried.add((first, operation, second))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10_000))
+    def test_an_expression_is_derived_one_step_at_a_time(self, seed: int) -> None:
+        puzzle = next(iter(generate(PuzzleSpace(count=4), "train", seed)))
+        written = searcher.write(puzzle)
+        if written is None:
+            return
+        line = written[0].splitlines()[-1]
+        forms = line.removeprefix("Answer: ").replace("\\boxed{", "").rstrip("}").split(" = ")
+        assert forms[-1] == written[1]
+        assert all(evaluate(form) == puzzle.target for form in forms)
+        for before, after in pairwise(forms):
+            assert len(re.findall(r"\d+", after)) == len(re.findall(r"\d+", before)) + 1
 
     def test_it_gives_up_where_nothing_can_be_found(self) -> None:
         assert symbolic.trajectory(Puzzle((1, 1, 1, 1), 100)) is None
