@@ -12,6 +12,7 @@ executions (`Observation about execution_1.1: …`), and which of them a train o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from curate.pack import Packed
 from curate.trajectory import Component, Trajectory
@@ -55,14 +56,12 @@ def first_success(
     claim: Claim,
     length: Callable[[str], int],
     delay: Callable[[], int],
-    refused: int = 0,
 ) -> Transcript:
     """A run whose stages end at the first execution that claims an answer, without notes.
 
     Time is counted in tokens: an executor starts when its prompt is closed, `delay()` tokens late,
-    and writes as fast as the planner does. `length` is a text's length in tokens. So many claims are
-    passed by as `refused` says, where there are more: a planner learns from that to go by what was
-    accepted, not by what claims an answer.
+    and writes as fast as the planner does. `length` is a text's length in tokens. What `claim` reads
+    no answer from was not accepted, whatever it says.
     """
     stages: list[StageText] = []
     for number, stage in enumerate(packed.stages, 1):
@@ -72,9 +71,9 @@ def first_success(
         claims = ((end, k) for k, end in enumerate(ends) if claim(tasks[k].execution) is not None)
         hits = sorted(claims)
         if not hits:
-            stages.append(_whole(number, stage))
+            stages.append(replace(_whole(number, stage), accepted=0))
             continue
-        moment, accepted = hits[min(refused, len(hits) - 1)]
+        moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
         executions = tuple(
             task.execution if end <= moment else grammar.STOPPED
@@ -147,6 +146,6 @@ def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Tr
 
 def claimed(stage: StageText, claim: Claim) -> str | None:
     """The execution that a stage's answer comes from: the accepted one, or the first that claims one."""
-    if stage.accepted is not None:
+    if stage.accepted:
         return stage.executions[stage.accepted - 1]
     return next((text for text in stage.executions if claim(text) is not None), None)

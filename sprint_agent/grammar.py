@@ -15,8 +15,8 @@ being written, piece by piece, and says at each closing tag what may start. Only
 is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
 and writes the text of a whole run.)
 
-Where a check ended the stage, the execution that it accepted says so: `<execution_1.1 accepted>` (the
-paper's stages wait for all, and know no checks).
+Where a check may end a stage, the execution that it accepted says so, `<execution_1.1 accepted>`, or the
+stage says at its end that it accepted none (the paper's stages wait for all, and know no checks).
 
 What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
 a run or start a task.
@@ -35,6 +35,8 @@ SEPARATOR = "\n-----\n"
 """The line of dashes between two trains of thought of a plan."""
 STOPPED = "Stopped.\n"
 """What stands for an execution that was still running when its stage ended."""
+NONE_ACCEPTED = "No execution was accepted.\n"
+"""The last line of a stage whose check accepted none of its executions."""
 
 _TAG = re.compile(
     r"<(?P<close>/?)(?:"
@@ -117,8 +119,8 @@ def sync(
     """What joins a stage's executions to the context, in prompt order, after the planner's turn.
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
-    `accepted` is the number of the one that ended the stage: its tag says so, since the planner cannot
-    see what was checked, and others may claim an answer too.
+    `accepted` is the number of the one that a check accepted, 0 where it accepted none, and None where
+    there was no check: the planner is told, since it cannot see what was checked.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
@@ -129,7 +131,8 @@ def sync(
         pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
-    pieces.append(Piece("glue", f"{glue[:-1]}</Execution_{stage}>\n\n"))
+    none = NONE_ACCEPTED if accepted == 0 else ""
+    pieces.append(Piece("glue", f"{glue[:-1]}{none}</Execution_{stage}>\n\n"))
     return pieces
 
 

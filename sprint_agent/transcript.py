@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sprint_agent.grammar import Piece, execution_tag, line_end, opening, sync
+from sprint_agent.grammar import (
+    NONE_ACCEPTED,
+    Piece,
+    execution_tag,
+    line_end,
+    opening,
+    sync,
+)
 
 _OPENING = re.compile(r"<Question>\n(.*?)\n</Question>\n<think>\n", re.DOTALL)
 _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
@@ -19,7 +26,8 @@ _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
 class StageText:
     """One stage: the planner's turn (up to its plan's closing tag) and its executions in order.
 
-    `accepted` is the number of the execution that ended it, where a check did.
+    `accepted` is the number of the execution that a check accepted, 0 where it accepted none, and None
+    where there was no check.
     """
 
     turn: str
@@ -113,4 +121,6 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
             break
         executions.append(text[start + len(mark) : stop + 1])
         start = stop + len(close) + 1
+    if executions and text.startswith(NONE_ACCEPTED, start - 1):
+        accepted = 0
     return StageText(text[at:middle], tuple(executions), accepted), end + len(tail)

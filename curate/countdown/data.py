@@ -7,20 +7,30 @@ itself worked through: the hit, and some of the misses.
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from curate.countdown import symbolic
+from curate.countdown.searcher import openings, search
 from curate.dropped import Dropped
 from curate.pack import Packed, pack
-from curate.render import claimed, first_success, sequential, waiting
+from curate.render import Claim, claimed, first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
+from curate.trajectory import Component
 from sprint_agent import grammar
-from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
+from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate, verify
 from sprint_agent.transcript import Transcript
+
+_RESULT = re.compile(r"(\d+) (?:high|low)")
+_MISTAKEN = 0.3
+"""The share of misses that may claim a hit, in a run where some do."""
+_NEAR = (-2, -1, 1, 2)
+"""How far from the target a result is that is taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,9 @@ class CountdownData:
     numbers, the others four. One run in `late_every` has two stages, which one trajectory in seven has
     by nature: too few to learn from. The planner learns from each run: of one in `waiting_every` by a
     run that waits for all executions, of the others by runs that end at the first success, `endings` of
-    them where there is one stage; in one of `refused_every`, a claim is passed by first. Executors
-    learn from the hit, from up to `misses` openings of its first stage that missed, and from
-    `late_misses` of the second.
+    them where there is one stage; in one of `mistaken_every`, some of the executions that it reads claim
+    what is none. Executors learn from the hit, from up to `misses` openings of its first stage that
+    missed, and from `late_misses` of the second.
     """
 
     trajectories: int = 36_000
@@ -42,7 +52,7 @@ class CountdownData:
     three_every: int = 10
     late_every: int = 2
     waiting_every: int = 10
-    refused_every: int = 4
+    mistaken_every: int = 2
     endings: int = 2
     misses: int = 6
     late_misses: int = 8
@@ -95,9 +105,8 @@ def sprint_samples(
         yield Sample(whole, executions=_executions(packed, whole, data, rng))
         return
     for ending in range(data.endings if len(packed.stages) == 1 else 1):
-        refused = int(rng.randrange(data.refused_every) == 0)
-        ended = first_success(packed, claim, length, lambda: rng.randint(0, 12), refused)
-        ended = _derived(ended)
+        read = _mistaken(packed, rng) if rng.randrange(data.mistaken_every) == 0 else packed
+        ended = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, 12)))
         yield Sample(ended, executions={} if ending else _executions(packed, ended, data, rng))
 
 
@@ -111,6 +120,41 @@ def _derived(run: Transcript) -> Transcript:
     assert found is not None
     line = found.splitlines()[-1]
     return replace(run, answer=f"{grammar.force_answer()}{line}\n")
+
+
+def _right(packed: Packed) -> Claim:
+    """What a check of executions accepts: the claims that are right."""
+    puzzle = _puzzle(packed)
+
+    def right(text: str) -> str | None:
+        claimed = claim(text)
+        return claimed if claimed is not None and verify(claimed, puzzle) else None
+
+    return right
+
+
+def _mistaken(packed: Packed, rng: random.Random) -> Packed:
+    """The trajectory, with misses that claim a near miss for a hit, as a model does at times.
+
+    A planner learns from it to go by what was accepted. No executor learns it.
+    """
+    puzzle = _puzzle(packed)
+    found = {opening.task: opening for group in openings(puzzle) for opening in group}
+    near = [puzzle.target + by for by in _NEAR if puzzle.target + by > 0]
+
+    def seen(component: Component) -> Component:
+        hit = not component.prompt or claim(component.execution) is not None
+        if hit or rng.random() > _MISTAKEN:
+            return component
+        tried = (search(found[component.prompt], target) for target in rng.sample(near, len(near)))
+        text = next((s.text for s in tried if s.expression is not None), component.execution)
+        return replace(component, execution=text)
+
+    return replace(packed, stages=tuple(tuple(map(seen, stage)) for stage in packed.stages))
+
+
+def _puzzle(packed: Packed) -> Puzzle:
+    return Puzzle.parse(packed.annotated.trajectory.question)
 
 
 def rft_sample(packed: Packed) -> Sample:
@@ -133,8 +177,20 @@ def _executions(
             hit = claim(task.execution) is not None
             kind = hits if hit else misses if stage_number == 1 else late
             kind[f"{stage_number}.{number}"] = task.execution
-    return hits | _some(misses, data.misses, rng) | _some(late, data.late_misses, rng)
+    target = _puzzle(packed).target
+    return (
+        hits | _some(misses, data.misses, target, rng) | _some(late, data.late_misses, target, rng)
+    )
 
 
-def _some(texts: dict[str, str], most: int, rng: random.Random) -> dict[str, str]:
-    return {name: texts[name] for name in rng.sample(sorted(texts), min(most, len(texts)))}
+def _some(texts: dict[str, str], most: int, target: int, rng: random.Random) -> dict[str, str]:
+    """Half of them those that come nearest to the target, which are the hardest to tell from hits."""
+    near = sorted(texts, key=lambda name: _distance(texts[name], target))[: most // 2]
+    others = sorted(texts.keys() - near)
+    return {k: texts[k] for k in (*near, *rng.sample(others, min(most - len(near), len(others))))}
+
+
+def _distance(text: str, target: int) -> float:
+    """How near to the target a result comes in what was tried."""
+    results = (int(found) for found in _RESULT.findall(text))
+    return min((abs(result - target) for result in results), default=math.inf)
