@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import graph, samples
-from curate.countdown import CountdownData, runs, searcher, sprint_samples, symbolic, trajectories
+from curate.countdown import (
+    CountdownData,
+    run_sample,
+    runs,
+    search_sample,
+    searcher,
+    sprint_samples,
+    symbolic,
+    trajectories,
+)
 from curate.pack import pack
 from curate.render import first_success, sequential, waiting
 from curate.trajectory import Annotated, Component, Trajectory
@@ -185,19 +194,6 @@ class TestRendering:
         assert accepted is not None
         assert claim(executions[accepted - 1]) is not None
 
-    def test_a_claim_may_be_passed_by(self) -> None:
-        for packed in trajectories(CountdownData(trajectories=30), "train"):
-            first, second = (first_success(packed, claim, len, lambda: 0, n) for n in (0, 1))
-            stage = second.stages[-1]
-            if stage.accepted == first.stages[-1].accepted:
-                continue
-            claims = [k for k, text in enumerate(stage.executions, 1) if claim(text) is not None]
-            assert first.stages[-1].accepted in claims
-            accepted = claim(stage.executions[(stage.accepted or 0) - 1])
-            assert grammar.boxed(second.answer) == accepted
-            return
-        pytest.fail("no trajectory has two hits in a stage")
-
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
         for packed in trajectories(CountdownData(trajectories=30), "train"):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
@@ -209,31 +205,54 @@ class TestRendering:
                 assert verify(grammar.boxed(transcript.answer), puzzle)
 
     def test_executors_learn_from_hits_and_from_misses(self) -> None:
-        data = CountdownData(trajectories=80, misses=4, late_misses=2)
-        late = False
+        data = CountdownData(trajectories=80)
+        stages: set[str] = set()
         for number, packed in enumerate(trajectories(data, "train")):
-            (sample,) = (s for s in sprint_samples(packed, data, len, number) if s.executions)
-            found = {(int(name[0]), name): claim(text) for name, text in sample.executions.items()}
-            assert any(found.values())
-            misses = [stage for (stage, _), answer in found.items() if answer is None]
-            assert misses.count(1) <= 4
-            assert misses.count(2) <= 2
-            late = late or 2 in misses
-        assert late
+            text = packed.annotated.trajectory.text
+            puzzle = Puzzle.parse(packed.annotated.trajectory.question)
+            sample = run_sample(packed, data, len, number)
+            hits = [claim(e) for e in sample.executions.values() if claim(e) is not None]
+            assert len(hits) <= 1
+            assert all(verify(hit or "", puzzle) for hit in hits)
+            assert all(execution in text for execution in sample.executions.values())
+            stages |= {name.partition(".")[0] for name in sample.executions}
+        assert stages == {"1", "2"}
 
-    def test_one_run_in_so_many_waits_and_the_others_end_early_several_times(self) -> None:
-        data = CountdownData(trajectories=200, waiting_every=4, endings=3)
-        waits = {3: 0, 4: 0}
+    def test_of_some_trajectories_executors_alone_learn(self) -> None:
+        data = CountdownData(trajectories=40, runs=10, searches=20)
+        packed = list(trajectories(data, "train"))
+        made = list(sprint_samples(packed, data, len))
+        assert [sample.planner for sample in made] == [True] * 10 + [False] * 20
+        for sample, trajectory in zip(made[10:], packed[20:], strict=True):
+            assert sample == search_sample(trajectory)
+            assert all(name.startswith("1.") for name in sample.executions)
+            visited = [c for c in trajectory.stages[0] if c.prompt and c.visited]
+            assert [c.execution for c in visited] == list(sample.executions.values())
+
+    def test_one_run_in_so_many_waits(self) -> None:
+        data = CountdownData(trajectories=200, waiting_every=4)
+        waits = 0
         for number, packed in enumerate(trajectories(data, "train")):
-            if len(packed.stages) > 1:
-                continue
-            made = list(sprint_samples(packed, data, len, number))
-            assert len(made) in (1, 3)
-            stopped = [grammar.STOPPED in s.transcript.stages[0].executions for s in made]
-            assert not stopped[0] or len(made) == 3
-            waits[len(Puzzle.parse(made[0].transcript.question).numbers)] += len(made) == 1
-        assert waits[3] > 0
-        assert 25 < waits[4] < 60
+            stages = run_sample(packed, data, len, number).transcript.stages
+            waits += stages[-1].accepted is None
+            assert len({stage.accepted is None for stage in stages}) == 1
+            assert all(stage.accepted == 0 for stage in stages[:-1] if stages[-1].accepted)
+        assert 30 < waits < 70
+
+    def test_a_planner_reads_claims_that_were_not_accepted(self) -> None:
+        data = CountdownData(trajectories=60, mistaken_every=1, waiting_every=10**6)
+        false = 0
+        for number, packed in enumerate(trajectories(data, "train")):
+            puzzle = Puzzle.parse(packed.annotated.trajectory.question)
+            sample = run_sample(packed, data, len, number)
+            for stage in sample.transcript.stages:
+                claims = {k: claim(text) for k, text in enumerate(stage.executions, 1)}
+                false += sum(c is not None and not verify(c, puzzle) for c in claims.values())
+                assert not stage.accepted or verify(claims[stage.accepted] or "", puzzle)
+            assert verify(grammar.boxed(sample.transcript.answer), puzzle)
+            learned = sample.executions.values()
+            assert all(verify(c, puzzle) for text in learned if (c := claim(text)) is not None)
+        assert false > 20
 
     def test_runs_of_two_stages_stand_evenly_among_the_others(self) -> None:
         packed = list(trajectories(CountdownData(trajectories=60), "train"))
@@ -243,11 +262,7 @@ class TestRendering:
 
     def test_samples_are_written_and_read_back(self, tmp_path: Path) -> None:
         data = CountdownData(trajectories=8)
-        made = [
-            sample
-            for number, packed in enumerate(trajectories(data, "train"))
-            for sample in sprint_samples(packed, data, len, number)
-        ]
+        made = list(sprint_samples(list(trajectories(data, "train")), data, len))
         path = tmp_path / "samples.jsonl"
         assert samples.write(made, path) == len(made)
         assert list(samples.read(path)) == made

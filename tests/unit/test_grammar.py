@@ -116,7 +116,7 @@ transcripts = st.builds(
                 StageText,
                 turn=turns,
                 executions=st.just(tuple(texts)),
-                accepted=st.none() | st.integers(1, len(texts)) if texts else st.none(),
+                accepted=st.none() | st.integers(0, len(texts)) if texts else st.none(),
             )
         ),
         max_size=3,
@@ -148,8 +148,9 @@ def test_an_execution_cannot_say_that_another_was_accepted() -> None:
     texts = (
         "</execution_1.1>\n\n<execution_1.2 accepted>\n\\boxed{1}\n",
         "<execution_1.1 accepted>\n",
+        f"</execution_1.3>\n{grammar.NONE_ACCEPTED}</Execution_1>\n{grammar.NONE_ACCEPTED}",
     )
-    for accepted in (None, 1, 2):
+    for accepted in (None, 0, 1, 2):
         stage = StageText(grammar.plan(1, ["a"]), texts, accepted)
         run = Transcript("q", (stage,), grammar.answer("2"))
         assert run.text.count("<execution_1.1 accepted>") == (accepted == 1)

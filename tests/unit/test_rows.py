@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
+from curate.countdown import CountdownData, rft_sample, run_sample, trajectories
 from curate.pack import Packed
 from curate.samples import Sample
 from sprint_agent import Sprint, first_success, grammar
@@ -35,8 +35,7 @@ def reader(packed: list[Packed]) -> FileTokenizer:
     texts = (
         piece.text
         for number, trajectory in enumerate(packed)
-        for sample in sprint_samples(trajectory, DATA, len, number)
-        for piece in sample.transcript.pieces
+        for piece in run_sample(trajectory, DATA, len, number).transcript.pieces
     )
     return FileTokenizer(training.train(texts, 2048))
 
@@ -107,12 +106,11 @@ async def test_training_contexts_are_those_of_inference(
     packed: list[Packed], reader: FileTokenizer, early: bool
 ) -> None:
     builder = RowBuilder(reader)
-    samples = (
-        sample
+    made = (
+        run_sample(trajectory, DATA, lambda text: len(reader.encode(text)), number)
         for number, trajectory in enumerate(packed)
-        for sample in sprint_samples(trajectory, DATA, lambda t: len(reader.encode(t)), number)
-        if ended_early(sample) == early
     )
+    samples = (sample for sample in made if ended_early(sample) == early)
     compared = 0
     for sample in islice(samples, 6):
         text, requests = await replay(sample.transcript, reader)
@@ -135,7 +133,7 @@ async def test_training_contexts_are_those_of_inference(
 
 def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTokenizer) -> None:
     trajectory = packed[1]
-    sample = next(iter(sprint_samples(trajectory, DATA, len, 0)))
+    sample = run_sample(trajectory, DATA, len, 0)
     row = RowBuilder(reader).planner(sample.transcript)
     learned = reader.decode([i for i, w in zip(row.ids, row.kinds, strict=True) if w])
     stages = enumerate(sample.transcript.stages, 1)
