@@ -43,9 +43,9 @@ class CountdownData:
     alone learn. They always learn from all openings that the trajectory itself worked through.
     """
 
-    trajectories: int = 36_000
-    runs: int = 5_000
-    searches: int = 12_000
+    trajectories: int = 41_000
+    runs: int = 5_700
+    searches: int = 13_700
     seed: int = 0
     three_every: int = 10
     late_every: int = 2
