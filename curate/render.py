@@ -12,6 +12,7 @@ executions (`Observation about execution_1.1: …`), and which of them a train o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from curate.pack import Packed
 from curate.trajectory import Component, Trajectory
@@ -51,23 +52,28 @@ def waiting(packed: Packed, claim: Claim) -> Transcript:
 
 
 def first_success(
-    packed: Packed, claim: Claim, length: Callable[[str], int], delay: Callable[[], int]
+    packed: Packed,
+    claim: Claim,
+    length: Callable[[str], int],
+    delay: Callable[[], int],
 ) -> Transcript:
     """A run whose stages end at the first execution that claims an answer, without notes.
 
     Time is counted in tokens: an executor starts when its prompt is closed, `delay()` tokens late,
-    and writes as fast as the planner does. `length` is a text's length in tokens.
+    and writes as fast as the planner does. `length` is a text's length in tokens. What `claim` reads
+    no answer from was not accepted, whatever it says.
     """
     stages: list[StageText] = []
     for number, stage in enumerate(packed.stages, 1):
         tasks = [c for c in stage if c.prompt]
         closed = [length(turn(number, stage, k)) for k in range(1, len(tasks) + 1)]
         ends = [at + delay() + length(t.execution) for at, t in zip(closed, tasks, strict=True)]
-        hits = [end for end, t in zip(ends, tasks, strict=True) if claim(t.execution) is not None]
+        claims = ((end, k) for k, end in enumerate(ends) if claim(tasks[k].execution) is not None)
+        hits = sorted(claims)
         if not hits:
-            stages.append(_whole(number, stage))
+            stages.append(replace(_whole(number, stage), accepted=0))
             continue
-        moment = min(hits)
+        moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
         executions = tuple(
             task.execution if end <= moment else grammar.STOPPED
@@ -75,7 +81,7 @@ def first_success(
         )
         plan = turn(number, stage)
         cut = plan if length(plan) <= moment else turn(number, stage, written)
-        stages.append(StageText(cut, executions))
+        stages.append(StageText(cut, executions, accepted + 1))
     return _transcript(packed, stages, claim)
 
 
@@ -133,6 +139,13 @@ def _answer(text: str, answer: str) -> str:
 
 def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Transcript:
     given = packed.annotated.trajectory
-    claims = (claim(text) for text in (stages[-1].executions if stages else ()))
-    answer = next((found for found in claims if found is not None), given.answer)
+    found = claimed(stages[-1], claim) if stages else None
+    answer = given.answer if found is None else claim(found) or given.answer
     return Transcript(given.question, tuple(stages), grammar.answer(answer))
+
+
+def claimed(stage: StageText, claim: Claim) -> str | None:
+    """The execution that a stage's answer comes from: the accepted one, or the first that claims one."""
+    if stage.accepted:
+        return stage.executions[stage.accepted - 1]
+    return next((text for text in stage.executions if claim(text) is not None), None)

@@ -15,6 +15,9 @@ being written, piece by piece, and says at each closing tag what may start. Only
 is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
 and writes the text of a whole run.)
 
+Where a check may end a stage, the execution that it accepted says so, `<execution_1.1 accepted>`, or the
+stage says at its end that it accepted none (the paper's stages wait for all, and know no checks).
+
 What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
 a run or start a task.
 """
@@ -32,12 +35,14 @@ SEPARATOR = "\n-----\n"
 """The line of dashes between two trains of thought of a plan."""
 STOPPED = "Stopped.\n"
 """What stands for an execution that was still running when its stage ended."""
+NONE_ACCEPTED = "No execution was accepted.\n"
+"""The last line of a stage whose check accepted none of its executions."""
 
 _TAG = re.compile(
     r"<(?P<close>/?)(?:"
     r"(?P<stage_tag>Plan|Execution)_(?P<stage>\d{1,4})"
-    r"|(?P<part_tag>prompt|execution)_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
-    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\")?"
+    r"|(?P<part_tag>prompt|(?P<execution>execution))_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
+    r"(?:[ ]executor=\"(?P<executor>[\w.\-]{1,64})\")?(?(execution)(?:[ ]accepted)?)"
     r"|(?P<plain_tag>Final_answer|think|Question)"
     r")>",
     re.ASCII,
@@ -103,10 +108,19 @@ def execution_opening(stage: int, number: int) -> str:
     return f"\n<execution_{stage}.{number}>\n"
 
 
-def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
+def execution_tag(stage: int, number: int, accepted: int | None = None) -> str:
+    """The tag before an execution in the planner's context; it says so where a check accepted it."""
+    return f"<execution_{stage}.{number}{' accepted' if number == accepted else ''}>"
+
+
+def sync(
+    stage: int, turn: str, executions: Sequence[str], accepted: int | None = None
+) -> list[Piece]:
     """What joins a stage's executions to the context, in prompt order, after the planner's turn.
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
+    `accepted` is the number of the one that a check accepted, 0 where it accepted none, and None where
+    there was no check: the planner is told, since it cannot see what was checked.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
@@ -114,10 +128,11 @@ def sync(stage: int, turn: str, executions: Sequence[str]) -> list[Piece]:
     pieces: list[Piece] = []
     for number, text in enumerate(executions, 1):
         safe = escape(text)
-        pieces.append(Piece("glue", f"{glue}<execution_{stage}.{number}>\n"))
+        pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
-    pieces.append(Piece("glue", f"{glue[:-1]}</Execution_{stage}>\n\n"))
+    none = NONE_ACCEPTED if accepted == 0 else ""
+    pieces.append(Piece("glue", f"{glue[:-1]}{none}</Execution_{stage}>\n\n"))
     return pieces
 
 

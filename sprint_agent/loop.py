@@ -147,7 +147,8 @@ class Loop:
         text, ids = turn.text()
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)
-        for piece in grammar.sync(number, text, [e.text for e in stage.executions]):
+        texts = [e.text for e in stage.executions]
+        for piece in grammar.sync(number, text, texts, stage.accepted):
             execution = next(executions) if piece.role == "execution" else None
             if execution and execution.ids is not None and execution.text == piece.text:
                 self._context.append_generated(piece.text, execution.ids)

@@ -69,8 +69,9 @@ class Execution:
 class Stage:
     """A plan, its prompts and, in their order, its executions.
 
-    `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early.
-    `waited` are the seconds that executions still took when the plan was written.
+    `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early;
+    `checked` says that one could have. `waited` are the seconds that executions still took when the plan
+    was written.
     """
 
     number: int
@@ -80,6 +81,12 @@ class Stage:
     usage: TokenUsage
     ended_by: int | None = None
     waited: float = 0.0
+    checked: bool = False
+
+    @property
+    def accepted(self) -> int | None:
+        """The number of the execution that a check accepted, 0 for none; None where none checked."""
+        return (self.ended_by or 0) if self.checked else None
 
     @property
     def sequential_tokens(self) -> int:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sprint_agent.grammar import Piece, line_end, opening, sync
+from sprint_agent.grammar import (
+    NONE_ACCEPTED,
+    Piece,
+    execution_tag,
+    line_end,
+    opening,
+    sync,
+)
 
 _OPENING = re.compile(r"<Question>\n(.*?)\n</Question>\n<think>\n", re.DOTALL)
 _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
@@ -17,10 +24,15 @@ _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
 
 @dataclass(frozen=True, slots=True)
 class StageText:
-    """One stage: the planner's turn (up to its plan's closing tag) and its executions in order."""
+    """One stage: the planner's turn (up to its plan's closing tag) and its executions in order.
+
+    `accepted` is the number of the execution that a check accepted, 0 where it accepted none, and None
+    where there was no check.
+    """
 
     turn: str
     executions: tuple[str, ...]
+    accepted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class Transcript:
         pieces = [Piece("opening", opening(self.question))]
         for number, stage in enumerate(self.stages, 1):
             pieces.append(Piece("plan", stage.turn))
-            pieces += sync(number, stage.turn, stage.executions)
+            pieces += sync(number, stage.turn, stage.executions, stage.accepted)
         pieces.append(Piece("answer", self.answer))
         pieces.append(Piece("glue", f"{line_end(self.answer)}</Final_answer>\n</think>\n"))
         return pieces
@@ -96,13 +108,19 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
     if middle < 0 or end < 0:
         return None
     executions: list[str] = []
+    accepted: int | None = None
     start = middle + len(head)
     while True:
-        mark = f"<execution_{number}.{len(executions) + 1}>\n"
-        close = f"\n</execution_{number}.{len(executions) + 1}>\n"
+        count = len(executions) + 1
+        mark, checked = (f"{execution_tag(number, count, a)}\n" for a in (None, count))
+        close = f"\n</execution_{number}.{count}>\n"
         stop = text.find(close, start, end)
+        if text.startswith(checked, start):
+            mark, accepted = checked, count
         if stop < 0 or not text.startswith(mark, start):
             break
         executions.append(text[start + len(mark) : stop + 1])
         start = stop + len(close) + 1
-    return StageText(text[at:middle], tuple(executions)), end + len(tail)
+    if executions and text.startswith(NONE_ACCEPTED, start - 1):
+        accepted = 0
+    return StageText(text[at:middle], tuple(executions), accepted), end + len(tail)

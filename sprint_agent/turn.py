@@ -126,6 +126,7 @@ class TurnRun:
             executions=tuple(executions),
             usage=self.tally.usage,
             ended_by=self._ended_by,
+            checked=isinstance(self._setting.join, FirstSuccess),
             waited=0.0 if self._written is None else self._now() - self._written,
         )
 

@@ -21,7 +21,13 @@ import torch
 from transformers import PreTrainedModel
 
 from curate import samples
-from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
+from curate.countdown import (
+    CountdownData,
+    rft_sample,
+    run_sample,
+    sprint_samples,
+    trajectories,
+)
 from curate.pack import Packed
 from sprint_agent.tokenizer import FileTokenizer
 from train import curriculum, engine, tokenizer
@@ -59,8 +65,8 @@ class Recipe:
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: Schedule = Schedule(tokens=20_000_000, decision_weights=((0.0, (4.0, 4.0)),))
-    sequential: float = 0.4
+    schedule: Schedule = Schedule(tokens=25_000_000, decision_weights=((0.0, (4.0, 4.0)),))
+    sequential: float = 0.35
     parallel_weights: tuple[float, float] = (3.0, 8.0)
     calibrated: float = 0.6
     vocabulary: int = 2048
@@ -90,17 +96,13 @@ def _write(
     def length(text: str) -> int:
         return len(reader.encode(text))
 
-    def sprint() -> Iterator[samples.Sample]:
-        for number, trajectory in enumerate(runs(packed, data)):
-            yield from sprint_samples(trajectory, data, length, number)
-
-    samples.write(sprint(), folder / f"sprint{suffix}.jsonl")
+    samples.write(sprint_samples(packed, data, length), folder / f"sprint{suffix}.jsonl")
     samples.write(map(rft_sample, packed), folder / f"rft{suffix}.jsonl")
 
 
 def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:
     for number, trajectory in enumerate(packed):
-        for sample in (*sprint_samples(trajectory, data, len, number), rft_sample(trajectory)):
+        for sample in (run_sample(trajectory, data, len, number), rft_sample(trajectory)):
             yield from (piece.text for piece in sample.transcript.pieces)
 
 

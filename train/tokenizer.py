@@ -17,7 +17,7 @@ END = "<|end|>"
 _WORDS = (
     r"(?:\n-----)?\n?<prompt_\d+\.\d+[^<>\n]*> ?"  # a task opens, with the dashes before it
     r"| ?</prompt_\d+\.\d+>"
-    r"|\n?<(?:Plan|Execution|execution|Question|think|Final_answer)[\d_.]*>\n?"
+    r"|\n?<(?:Plan|Execution|execution|Question|think|Final_answer)[\d_.]*(?: accepted)?>\n?"
     r"|</[A-Za-z_]+[\d.]*>"
     r"|\\boxed\{"
     r"|\b[a-f] (?=\d)"  # a number's name

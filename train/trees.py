@@ -90,13 +90,16 @@ class TreeBuilder(RowBuilder):
         return [tree] if layout == "branched" else [Tree(row) for row in tree.rows]
 
     def _tree(self, sample: Sample, planner: Row) -> Tree:
-        if not sample.planner:
-            planner = Row(planner.ids, (READ,) * len(planner.ids))
         rows = (
             self.executor(sample.transcript, *map(int, name.split(".")), execution=text)
             for name, text in sample.executions.items()
         )
-        return Tree(planner, tuple(_branch(planner, row) for row in rows))
+        branches = tuple(_branch(planner, row) for row in rows)
+        if not sample.planner:
+            # Nobody learns from what stands behind the last branch, or reads it.
+            read = max((branch.at for branch in branches), default=0)
+            planner = Row(planner.ids[:read], (READ,) * read)
+        return Tree(planner, branches)
 
 
 def _branch(planner: Row, executor: Row) -> Branch:

@@ -1,8 +1,9 @@
 """The Countdown data: puzzles, the searcher's trajectories on them, and what is learned from each.
 
-Of every trajectory the planner learns one rendering, of a run that ends at the first success or, for
+Of some trajectories the planner learns a rendering, of a run that ends at the first success or, for
 a share of them, of one that waits for all; and executors learn from the openings that the trajectory
-itself worked through: the hit, and some of the misses.
+itself worked through: the hit, and the misses before it. Of others executors alone learn: they have more
+to learn than the planner, and their contexts are short.
 """
 
 from __future__ import annotations
@@ -13,37 +14,43 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from curate.countdown import symbolic
+from curate.countdown.searcher import openings, search
 from curate.dropped import Dropped
 from curate.pack import Packed, pack
-from curate.render import first_success, sequential, waiting
+from curate.render import Claim, claimed, first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
+from curate.trajectory import Component
 from sprint_agent import grammar
-from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate
+from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate, verify
 from sprint_agent.transcript import Transcript
+
+_MISTAKEN = 0.3
+"""The share of misses that may claim a hit, in a run where some do."""
+_NEAR = (-2, -1, 1, 2)
+"""How far from the target a result is that is taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountdownData:
     """How much data, and of what mixture.
 
-    `trajectories` in all, and how many of them are rendered as runs; one in `three_every` has three
-    numbers, the others four. One run in `late_every` has two stages, which one trajectory in seven has
-    by nature: too few to learn from. The planner learns from each run: of one in `waiting_every` by a
-    run that waits for all executions, of the others by runs that end at the first success, `endings` of
-    them where there is one stage. Executors learn from the hit, from up to `misses` openings of its
-    first stage that missed, and from `late_misses` of the second.
+    `trajectories` in all; one in `three_every` has three numbers, the others four. Of so many of them as
+    `runs` says, a planner and executors learn. One of those in `late_every` has two stages, which one
+    trajectory in seven has by nature: too few to learn from. One in `waiting_every` waits for all
+    executions, the others end at the first success; and in one of `mistaken_every`, some of the
+    executions that the planner reads claim what is none. Of the last `searches` trajectories executors
+    alone learn. They always learn from all openings that the trajectory itself worked through.
     """
 
-    trajectories: int = 36_000
-    runs: int = 8_000
+    trajectories: int = 41_000
+    runs: int = 5_700
+    searches: int = 13_700
     seed: int = 0
     three_every: int = 10
     late_every: int = 2
-    waiting_every: int = 8
-    endings: int = 2
-    misses: int = 6
-    late_misses: int = 6
+    waiting_every: int = 10
+    mistaken_every: int = 2
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -84,17 +91,33 @@ def runs(packed: Sequence[Packed], data: CountdownData) -> Iterator[Packed]:
 
 
 def sprint_samples(
-    packed: Packed, data: CountdownData, length: Callable[[str], int], number: int
+    packed: Sequence[Packed], data: CountdownData, length: Callable[[str], int]
 ) -> Iterator[Sample]:
-    """What the SPRINT model learns from the `number`-th trajectory."""
+    """What the SPRINT model learns from trajectories."""
+    for number, trajectory in enumerate(runs(packed, data)):
+        yield run_sample(trajectory, data, length, number)
+    yield from map(search_sample, packed[-data.searches :])
+
+
+def run_sample(
+    packed: Packed, data: CountdownData, length: Callable[[str], int], number: int
+) -> Sample:
+    """What planner and executors learn from the `number`-th run."""
     rng = random.Random(f"{data.seed}/{number}")
     if rng.randrange(data.waiting_every) == 0:
-        whole = _derived(waiting(packed, claim))
-        yield Sample(whole, executions=_executions(packed, whole, data, rng))
-        return
-    for ending in range(data.endings if len(packed.stages) == 1 else 1):
-        ended = _derived(first_success(packed, claim, length, lambda: rng.randint(0, 12)))
-        yield Sample(ended, executions={} if ending else _executions(packed, ended, data, rng))
+        run = _derived(waiting(packed, claim))
+    else:
+        read = _mistaken(packed, rng) if rng.randrange(data.mistaken_every) == 0 else packed
+        run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, 12)))
+    return Sample(run, executions=_executions(packed, run))
+
+
+def search_sample(packed: Packed) -> Sample:
+    """What executors alone learn from a trajectory's first stage."""
+    run = waiting(packed, claim)
+    executions = _executions(packed, run)
+    first = {name: text for name, text in executions.items() if name.startswith("1.")}
+    return Sample(run, planner=False, executions=first)
 
 
 def _derived(run: Transcript) -> Transcript:
@@ -103,9 +126,45 @@ def _derived(run: Transcript) -> Transcript:
     A line that is copied whole goes wrong less often than an expression alone: all of what stands before
     an id tells where the next one is.
     """
-    found = next(text for text in run.stages[-1].executions if claim(text) is not None)
+    found = claimed(run.stages[-1], claim)
+    assert found is not None
     line = found.splitlines()[-1]
     return replace(run, answer=f"{grammar.force_answer()}{line}\n")
+
+
+def _right(packed: Packed) -> Claim:
+    """What a check of executions accepts: the claims that are right."""
+    puzzle = _puzzle(packed)
+
+    def right(text: str) -> str | None:
+        claimed = claim(text)
+        return claimed if claimed is not None and verify(claimed, puzzle) else None
+
+    return right
+
+
+def _mistaken(packed: Packed, rng: random.Random) -> Packed:
+    """The trajectory, with misses that claim a near miss for a hit, as a model does at times.
+
+    A planner learns from it to go by what was accepted. No executor learns it.
+    """
+    puzzle = _puzzle(packed)
+    found = {opening.task: opening for group in openings(puzzle) for opening in group}
+    near = [puzzle.target + by for by in _NEAR if puzzle.target + by > 0]
+
+    def seen(component: Component) -> Component:
+        hit = not component.prompt or claim(component.execution) is not None
+        if hit or rng.random() > _MISTAKEN:
+            return component
+        tried = (search(found[component.prompt], target) for target in rng.sample(near, len(near)))
+        text = next((s.text for s in tried if s.expression is not None), component.execution)
+        return replace(component, execution=text)
+
+    return replace(packed, stages=tuple(tuple(map(seen, stage)) for stage in packed.stages))
+
+
+def _puzzle(packed: Packed) -> Puzzle:
+    return Puzzle.parse(packed.annotated.trajectory.question)
 
 
 def rft_sample(packed: Packed) -> Sample:
@@ -113,23 +172,12 @@ def rft_sample(packed: Packed) -> Sample:
     return Sample(sequential(packed.annotated.trajectory))
 
 
-def _executions(
-    packed: Packed, run: Transcript, data: CountdownData, rng: random.Random
-) -> dict[str, str]:
+def _executions(packed: Packed, run: Transcript) -> dict[str, str]:
     """What executors learn from a run: of its prompts, those that the search visited."""
-    hits: dict[str, str] = {}
-    misses: dict[str, str] = {}
-    late: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for stage_number, (stage, written) in enumerate(zip(packed.stages, run.stages, strict=True), 1):
         tasks = [component for component in stage if component.prompt]
         for number, task in enumerate(tasks[: len(written.executions)], 1):
-            if not task.visited:
-                continue
-            hit = claim(task.execution) is not None
-            kind = hits if hit else misses if stage_number == 1 else late
-            kind[f"{stage_number}.{number}"] = task.execution
-    return hits | _some(misses, data.misses, rng) | _some(late, data.late_misses, rng)
-
-
-def _some(texts: dict[str, str], most: int, rng: random.Random) -> dict[str, str]:
-    return {name: texts[name] for name in rng.sample(sorted(texts), min(most, len(texts)))}
+            if task.visited:
+                texts[f"{stage_number}.{number}"] = task.execution
+    return texts

@@ -15,13 +15,14 @@ leads to the target does it go on to products and quotients. It ends at the firs
     a - c = a 11 - c 5 = 6, b 7, d 3.
     …
     7 - 3 = 4, and 6: + 10 low, - 2 low, * 24 yes.
-    Answer: 4 * 6 = \\boxed{(7 - 3) * (11 - 5)}
+    Answer: 4 * 6 = (7 - 3) * 6 = \\boxed{(7 - 3) * (11 - 5)}
 
 The names make every number easy to find, from however far away; they go from the largest number to the
-smallest, and are said anew before products and quotients. The first line of an attempt is its opening
-and what that leaves; the second says that 8 and 18 are left, which make 26, 10 and 144. Each result is
-held against the target, aloud: that is what a model learns to tell a hit by. At a hit, results are
-replaced by what made them, until only the puzzle's own numbers stand.
+smallest, and are said anew before products and quotients. The openings are the same in every puzzle;
+one that leads nowhere is given up at once (`b / c = b 7 / c 5, not whole.`). The first line of an
+attempt is its opening and what that leaves; the second says that 8 and 18 are left, which make 26, 10
+and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by. At
+a hit, results are replaced by what made them, one at a time, the last one first and the opening's last.
 
 Only positive whole numbers up to `CAP` are followed: of 1,500 solvable puzzles with four numbers from 1
 to 13 and targets up to 100, it found an answer to all but 5.
@@ -53,33 +54,34 @@ class Term:
         """The value with its name before it, if it has one."""
         return f"{self.name} {self.value}".lstrip()
 
-    def expression(self, depth: int) -> str:
-        """How it is made, results replaced by what made them so many levels down."""
-        if self.made is None or depth == 0:
+    def expression(self, kept: Sequence[Term] = ()) -> str:
+        """How it is made, out of the puzzle's own numbers and of what is `kept` as a value."""
+        if self.made is None or any(self is term for term in kept):
             return str(self.value)
         first, operation, second = self.made
-        return f"{first.inner(depth - 1)} {operation} {second.inner(depth - 1)}"
+        return f"{first.inner(kept)} {operation} {second.inner(kept)}"
 
-    def inner(self, depth: int) -> str:
+    def inner(self, kept: Sequence[Term]) -> str:
         """The expression as it stands inside a larger one."""
-        text = self.expression(depth)
+        text = self.expression(kept)
         return text if text.isdigit() else f"({text})"
 
-    @property
-    def derivation(self) -> str:
-        """The expression, level by level, until only the puzzle's own numbers stand, which is boxed."""
-        forms = [self.expression(1)]
-        while (form := self.expression(len(forms) + 1)) != forms[-1]:
-            forms.append(form)
+    def derivation(self, steps: Sequence[Term]) -> str:
+        """The expression, with `steps` replaced by what made them one at a time, the last one first."""
+        forms = [self.expression(steps[:kept]) for kept in range(len(steps), -1, -1)]
         return " = ".join([*forms[:-1], f"\\boxed{{{forms[-1]}}}"])
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first operation of an attempt, such as `a - c`, and what it leaves, its result last."""
+    """The first operation of an attempt, such as `a - c`, and what it leaves, its result last.
+
+    `barren` says why it leads nowhere, where that is clear at once.
+    """
 
     task: str
     remaining: tuple[Term, ...]
+    barren: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,15 @@ def announcements(puzzle: Puzzle) -> tuple[str, ...]:
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:
     """The openings of a puzzle, by group, in the order in which they are tried."""
-    steps = list(_steps(_named(puzzle)))
-    return [[_opening(step) for step in steps if step[1] in operations] for _, operations in GROUPS]
+    terms = _named(puzzle)
+    return [
+        [
+            _opening(terms, i, o, j)
+            for i, j in combinations(range(len(terms)), 2)
+            for o in operations
+        ]
+        for _, operations in GROUPS
+    ]
 
 
 def _named(puzzle: Puzzle) -> list[Term]:
@@ -107,35 +116,66 @@ def _named(puzzle: Puzzle) -> list[Term]:
     return [Term(number, name) for number, name in zip(numbers, NAMES, strict=False)]
 
 
-def _opening(step: _Step) -> Opening:
-    first, operation, second, result, rest = step
-    return Opening(f"{first.name} {operation} {second.name}", (*rest, result))
+def _opening(terms: Sequence[Term], i: int, operation: str, j: int) -> Opening:
+    first, second = terms[i], terms[j]
+    result = Term(_apply(first.value, operation, second.value), made=(first, operation, second))
+    rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
+    task = f"{first.name} {operation} {second.name}"
+    return Opening(task, (*rest, result), _barren(terms, i, operation, j, result.value))
 
 
-def search(remaining: Sequence[Term], target: int) -> Search:
+def _barren(terms: Sequence[Term], i: int, operation: str, j: int, value: int) -> str:
+    """Why an opening leads nowhere: equal numbers stand side by side, so it was tried before, or …"""
+    if i > 0 and terms[i - 1].value == terms[i].value:
+        return "as before"
+    if j > i + 1 and terms[j - 1].value == terms[j].value:
+        return "as before"
+    if operation == "/" and (terms[j].value == 1 or value * terms[j].value != terms[i].value):
+        return "no use" if terms[j].value == 1 else "not whole"
+    return "no use" if value == 0 else "too large" if value > CAP else ""
+
+
+def _apply(large: int, operation: str, small: int) -> int:
+    match operation:
+        case "+":
+            return large + small
+        case "-":
+            return large - small
+        case "*":
+            return large * small
+        case _:
+            return large // small
+
+
+def search(opening: Opening, target: int) -> Search:
     """Works through the two or three terms that an opening leaves, to the end or to the first hit."""
-    *rest, result = remaining
+    *rest, result = opening.remaining
     assert result.made is not None
     first, operation, second = result.made
+    task = f"= {first.named} {operation} {second.named}"
+    if opening.barren:
+        return Search(f"{task}, {opening.barren}.\nNone.\n", None)
     left = ", ".join(term.named for term in rest)
-    text = f"= {first.named} {operation} {second.named} = {result.value}, {left}.\n"
-    for head, pair in _nodes(remaining):
+    text = f"{task} = {result.value}, {left}.\n"
+    for head, pair, made in _nodes(opening.remaining):
         line, hit = _leaves(head, pair, target)
         text += line
         if hit is not None:
-            derivation = hit.derivation
-            boxed = derivation[derivation.index("{") + 1 : -1]
-            return Search(f"{text}Answer: {derivation}\n", boxed)
+            derivation = hit.derivation((result, *made))
+            return Search(f"{text}Answer: {derivation}\n", hit.expression())
     return Search(text + "None.\n", None)
 
 
-def _nodes(terms: Sequence[Term]) -> Iterator[tuple[str, tuple[Term, Term]]]:
+def _nodes(
+    terms: Sequence[Term],
+) -> Iterator[tuple[str, tuple[Term, Term], tuple[Term, ...]]]:
+    """What is tried: how its line begins, the two terms that are left, and what was made for it."""
     if len(terms) == 2:
-        yield f"{terms[0].value} and {terms[1].value}:", (terms[0], terms[1])
+        yield f"{terms[0].value} and {terms[1].value}:", (terms[0], terms[1]), ()
         return
     for first, operation, second, result, (rest,) in _steps(terms):
         head = f"{first.value} {operation} {second.value} = {result.value}, and {rest.value}:"
-        yield head, (result, rest)
+        yield head, (result, rest), (result,)
 
 
 def _leaves(head: str, pair: tuple[Term, Term], target: int) -> tuple[str, Term | None]:
@@ -184,7 +224,7 @@ def write(puzzle: Puzzle) -> tuple[str, str] | None:
     for announcement, group in zip(announcements(puzzle), openings(puzzle), strict=True):
         text += announcement
         for opening in group:
-            found = search(opening.remaining, puzzle.target)
+            found = search(opening, puzzle.target)
             text += f"{opening.task} {found.text}"
             if found.expression is not None:
                 return text, found.expression

@@ -35,7 +35,7 @@ def annotate(given: Trajectory) -> Annotated:
         components.append(head)
         hit = False
         for opening in group:
-            found = search(opening.remaining, puzzle.target)
+            found = search(opening, puzzle.target)
             components.append(
                 Component(
                     number=len(components) + 1,

@@ -20,7 +20,7 @@ _OPEN, _CLOSE = "<think>", "</think>"
 _TAG = re.compile(r"<(?:/?Plan_|/?Final_answer>|/?prompt_|/?[Ee]xecution_)")
 _FENCE = re.compile(r"```\w*\s*\Z")
 _PLAN = re.compile(r"<Plan_\d+>")
-_EXECUTION = re.compile(r"<execution_[\d.]+>")
+_EXECUTION = re.compile(r"<execution_[\d.]+(?: accepted)?>")
 _LONGEST_TAG = 40
 
 _Lead = Callable[[str, bool], str | None]

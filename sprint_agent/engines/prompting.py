@@ -41,7 +41,8 @@ finds. What needs it belongs into the next plan.
 - Each task must say all that its executor needs. It knows the question and what earlier plans found, \
 but not the other tasks of its own plan.
 - Do not do the tasks yourself, and do not make up what they find: your turn ends with the plan. The \
-next message tells you, as <execution_1.1> and so on. An execution that failed says why.
+next message tells you, as <execution_1.1> and so on. An execution that failed says why. One whose tag \
+says accepted, as in <execution_1.1 accepted>, has passed a check of its answer.
 
 When you know the answer, or when a plan would not help, write this in place of a plan:
 
@@ -149,7 +150,9 @@ def _execution(run: Unfinished, turn: str, begun: str) -> Conversation:
 
 def _ended(number: int, stage: StageText) -> tuple[str, str]:
     """What stands behind a planner's turn: the end of its plan, and what its executions found."""
-    text = "".join(p.text for p in grammar.sync(number, stage.turn, stage.executions))
+    text = "".join(
+        p.text for p in grammar.sync(number, stage.turn, stage.executions, stage.accepted)
+    )
     closing, _, found = text.partition("\n\n")
     return closing, found.strip()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import samples
-from curate.countdown import CountdownData, rft_sample, runs, sprint_samples, trajectories
+from curate.countdown import CountdownData, rft_sample, run_sample, runs, trajectories
 from train import settings, tokenizer
 from train.model import ModelShape, build
 from train.tokenizer import END
@@ -30,13 +30,9 @@ peak = 3e-3
 
 def prepare(made: Path) -> Path:
     """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
-    data = CountdownData(trajectories=40, runs=20)
+    data = CountdownData(trajectories=40, runs=25)
     packed = list(trajectories(data, "train"))
-    written = [
-        sample
-        for number, run in enumerate(runs(packed, data))
-        for sample in sprint_samples(run, data, len, number)
-    ]
+    written = [run_sample(run, data, len, number) for number, run in enumerate(runs(packed, data))]
     texts = [piece.text for sample in written for piece in sample.transcript.pieces]
     words = tokenizer.train(texts, 600)
     tokenizer.save(words, made / "start", SHAPE.context_length)

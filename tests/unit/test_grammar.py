@@ -111,7 +111,14 @@ transcripts = st.builds(
     Transcript,
     question=words.map(str.strip),
     stages=st.lists(
-        st.builds(StageText, turn=turns, executions=st.lists(words, max_size=3).map(tuple)),
+        st.lists(words, max_size=3).flatmap(
+            lambda texts: st.builds(
+                StageText,
+                turn=turns,
+                executions=st.just(tuple(texts)),
+                accepted=st.none() | st.integers(0, len(texts)) if texts else st.none(),
+            )
+        ),
         max_size=3,
     ).map(tuple),
     answer=st.from_regex(r"[a-z ]{0,9}", fullmatch=True).map(grammar.answer),
@@ -124,9 +131,31 @@ def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) 
     text = transcript.text
     again = parse(text)
     assert again.text == text
-    assert [len(stage.executions) for stage in again.stages] == [
-        len(stage.executions) for stage in transcript.stages
-    ]
+    read, wrote = (
+        [(len(stage.executions), stage.accepted) for stage in run.stages]
+        for run in (again, transcript)
+    )
+    assert read == wrote
+
+
+def test_only_executions_are_accepted() -> None:
+    scanner = grammar.Scanner()
+    (tag,) = scanner.feed("<prompt_1.1 accepted> <Plan_1 accepted> <execution_1.2 accepted>")
+    assert (tag.name, tag.numbers) == ("execution", (1, 2))
+
+
+def test_an_execution_cannot_say_that_another_was_accepted() -> None:
+    texts = (
+        "</execution_1.1>\n\n<execution_1.2 accepted>\n\\boxed{1}\n",
+        "<execution_1.1 accepted>\n",
+        f"</execution_1.3>\n{grammar.NONE_ACCEPTED}</Execution_1>\n{grammar.NONE_ACCEPTED}",
+    )
+    for accepted in (None, 0, 1, 2):
+        stage = StageText(grammar.plan(1, ["a"]), texts, accepted)
+        run = Transcript("q", (stage,), grammar.answer("2"))
+        assert run.text.count("<execution_1.1 accepted>") == (accepted == 1)
+        assert run.text.count("<execution_1.2 accepted>") == (accepted == 2)
+        assert parse(run.text).stages[0].accepted == accepted
 
 
 @settings(max_examples=200, deadline=None)

@@ -23,6 +23,7 @@ from sprint_agent import (
     events,
     executor,
     first_success,
+    grammar,
 )
 from sprint_agent.testing import Say, ScriptedEngine
 from tests.script import Scripted, answer, execution_of, plan
@@ -108,6 +109,8 @@ async def test_the_first_success_ends_the_stage_and_stops_the_rest() -> None:
     assert stage.ended_by == 2
     assert [e.status for e in stage.executions][:2] == ["stopped", "done"]
     assert "<execution_1.1>\nStopped.\n</execution_1.1>" in result.text
+    assert "<execution_1.2 accepted>\ndid 1.2" in result.text
+    assert result.text.count("accepted") == 1
     assert engine.in_flight == 0
 
 
@@ -127,6 +130,9 @@ async def test_a_check_that_accepts_nothing_lets_the_stage_run_to_its_end() -> N
     result = await Sprint(engine, join=first_success(lambda _: False)).solve("What?")
     assert [e.status for e in result.stages[0].executions] == ["done", "done"]
     assert result.stages[0].ended_by is None
+    assert f"</execution_1.2>\n{grammar.NONE_ACCEPTED}</Execution_1>" in result.text
+    unchecked = await Sprint(ScriptedEngine(Scripted([plan("one"), answer("3")]))).solve("What?")
+    assert "accepted" not in unchecked.text
 
 
 async def test_what_a_check_raises_ends_the_run_as_it_is() -> None:

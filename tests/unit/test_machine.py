@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sprint_agent import EngineError, Result, Sprint, events, first_success
 from sprint_agent.engines.base import Delta, Finish, FinishReason, Request, TokenUsage
+from sprint_agent.grammar import execution_tag
 from sprint_agent.testing import CharTokenizer
 
 TRIES = 3
@@ -344,7 +345,8 @@ def check_result(result: Result, seen: list[events.Event]) -> None:
     for stage in result.stages:
         assert [p.number for p in stage.prompts] == [e.number for e in stage.executions]
         block = result.text.partition(f"<Execution_{stage.number}>")[2]
-        places = [block.index(f"<execution_{stage.number}.{p.number}>") for p in stage.prompts]
+        tags = [execution_tag(stage.number, p.number, stage.ended_by) for p in stage.prompts]
+        places = [block.index(tag) for tag in tags]
         assert places == sorted(places)
     ends = [e.execution for e in seen if isinstance(e, events.ExecutionEnded)]
     assert sorted(ends, key=lambda e: (e.stage, e.number)) == [

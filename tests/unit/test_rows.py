@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.countdown import CountdownData, rft_sample, sprint_samples, trajectories
+from curate.countdown import CountdownData, rft_sample, run_sample, trajectories
 from curate.pack import Packed
 from curate.samples import Sample
 from sprint_agent import Sprint, first_success, grammar
-from sprint_agent.countdown import claim
 from sprint_agent.engines.base import Request
+from sprint_agent.result import Execution
 from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
 from sprint_agent.transcript import StageText, Transcript
@@ -35,8 +35,7 @@ def reader(packed: list[Packed]) -> FileTokenizer:
     texts = (
         piece.text
         for number, trajectory in enumerate(packed)
-        for sample in sprint_samples(trajectory, DATA, len, number)
-        for piece in sample.transcript.pieces
+        for piece in run_sample(trajectory, DATA, len, number).transcript.pieces
     )
     return FileTokenizer(training.train(texts, 2048))
 
@@ -65,15 +64,19 @@ class Replay:
         text = self.transcript.stages[stage - 1].executions[part - 1]
         if text == grammar.STOPPED:
             return Say("", hang=True)
-        gate = self.cut if stage == len(self.turns) and claim(text) is not None else None
+        whole = self.transcript.stages[stage - 1]
+        gate = self.cut if part == whole.accepted and not whole.turn.endswith("\n") else None
         return Say(text + f"</execution_{stage}.{part}>", after=gate)
 
 
 async def replay(transcript: Transcript, reader: FileTokenizer) -> tuple[str, list[Request]]:
     engine = ScriptedEngine(Replay(transcript), tokenizer=reader)
-    join = first_success(lambda execution: claim(execution.text) is not None)
-    waits = all(grammar.STOPPED not in stage.executions for stage in transcript.stages)
-    agent = Sprint(engine, join="all" if waits else join)
+    accepted = [(n, s.accepted) for n, s in enumerate(transcript.stages, 1) if s.accepted]
+
+    def check(execution: Execution) -> bool:
+        return (execution.stage, execution.number) in accepted
+
+    agent = Sprint(engine, join=first_success(check) if accepted else "all")
     result = await agent.solve(transcript.question)
     return result.text, engine.requests
 
@@ -103,12 +106,11 @@ async def test_training_contexts_are_those_of_inference(
     packed: list[Packed], reader: FileTokenizer, early: bool
 ) -> None:
     builder = RowBuilder(reader)
-    samples = (
-        sample
+    made = (
+        run_sample(trajectory, DATA, lambda text: len(reader.encode(text)), number)
         for number, trajectory in enumerate(packed)
-        for sample in sprint_samples(trajectory, DATA, lambda t: len(reader.encode(t)), number)
-        if ended_early(sample) == early
     )
+    samples = (sample for sample in made if ended_early(sample) == early)
     compared = 0
     for sample in islice(samples, 6):
         text, requests = await replay(sample.transcript, reader)
@@ -131,10 +133,13 @@ async def test_training_contexts_are_those_of_inference(
 
 def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTokenizer) -> None:
     trajectory = packed[1]
-    sample = next(iter(sprint_samples(trajectory, DATA, len, 0)))
+    sample = run_sample(trajectory, DATA, len, 0)
     row = RowBuilder(reader).planner(sample.transcript)
     learned = reader.decode([i for i, w in zip(row.ids, row.kinds, strict=True) if w])
-    turns = [stage.turn + f"</Plan_{k}>" for k, stage in enumerate(sample.transcript.stages, 1)]
+    stages = enumerate(sample.transcript.stages, 1)
+    # The last plan was cut off: its closing tag was never written.
+    turns = [s.turn + (f"</Plan_{k}>" if s.turn.endswith("\n") else "") for k, s in stages]
+    assert turns[-1].endswith("</prompt_1.10>")
     assert learned == "".join(turns) + sample.transcript.answer + "</Final_answer>"
     text = trajectory.stages[0][2].execution
     execution = RowBuilder(reader).executor(sample.transcript, 1, 2, text)
