@@ -16,7 +16,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -77,10 +77,11 @@ async def measure(
         rft = await stack.enter_async_context(solver.agent(models["rft"], sampling=chain))
         for agent in (sprint, rft):
             await _solve(agent, puzzles[0], "all", None)
+        at_once = replace(solver.LIMITS, concurrency=None)
         for puzzle in puzzles:
             solved = solver.solved(puzzle)
             yield Measured("sprint", puzzle, await _solve(sprint, puzzle, solved, None))
-            yield Measured("sprint_wait", puzzle, await _solve(sprint, puzzle, "all", Limits()))
+            yield Measured("sprint_wait", puzzle, await _solve(sprint, puzzle, "all", at_once))
             yield Measured("rft", puzzle, await _solve(rft, puzzle, "all", None))
             done()
 

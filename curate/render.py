@@ -71,7 +71,7 @@ def first_success(
         claims = ((end, k) for k, end in enumerate(ends) if claim(tasks[k].execution) is not None)
         hits = sorted(claims)
         if not hits:
-            stages.append(replace(_whole(number, stage), accepted=0))
+            stages.append(replace(_whole(number, stage), accepted=0 if tasks else None))
             continue
         moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
@@ -140,8 +140,8 @@ def _answer(text: str, answer: str) -> str:
 def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Transcript:
     given = packed.annotated.trajectory
     found = claimed(stages[-1], claim) if stages else None
-    answer = given.answer if found is None else claim(found) or given.answer
-    return Transcript(given.question, tuple(stages), grammar.answer(answer))
+    answer = found and claim(found)
+    return Transcript(given.question, tuple(stages), grammar.answer(answer or given.answer))
 
 
 def claimed(stage: StageText, claim: Claim) -> str | None:

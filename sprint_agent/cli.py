@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -77,7 +78,7 @@ def solve(
     greedy = Sampling(temperature=0.0) if engine else countdown.SAMPLING
     agent = Sprint(
         engine or countdown.MODEL,
-        limits=Limits(concurrency=1) if sequential else limits,
+        limits=replace(limits, concurrency=1) if sequential else limits,
         dispatch="stage" if sequential else dispatch,
         sampling=greedy if puzzle else Sampling(),
     )

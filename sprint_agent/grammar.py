@@ -105,7 +105,7 @@ def force_answer() -> str:
 
 def execution_opening(stage: int, number: int) -> str:
     """What follows the closing tag of a prompt in the context of its executor."""
-    return f"\n<execution_{stage}.{number}>\n"
+    return f"\n{execution_tag(stage, number)}\n"
 
 
 def execution_tag(stage: int, number: int, accepted: int | None = None) -> str:

@@ -85,8 +85,8 @@ class Stage:
 
     @property
     def accepted(self) -> int | None:
-        """The number of the execution that a check accepted, 0 for none; None where none checked."""
-        return (self.ended_by or 0) if self.checked else None
+        """The number of the execution that a check accepted, 0 for none; None where none was checked."""
+        return (self.ended_by or 0) if self.checked and self.executions else None
 
     @property
     def sequential_tokens(self) -> int:

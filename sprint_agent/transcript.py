@@ -116,9 +116,11 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
         close = f"\n</execution_{number}.{count}>\n"
         stop = text.find(close, start, end)
         if text.startswith(checked, start):
-            mark, accepted = checked, count
+            mark = checked
         if stop < 0 or not text.startswith(mark, start):
             break
+        if mark == checked:
+            accepted = count
         executions.append(text[start + len(mark) : stop + 1])
         start = stop + len(close) + 1
     if executions and text.startswith(NONE_ACCEPTED, start - 1):

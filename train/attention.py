@@ -1,7 +1,7 @@
 """Attention that follows a forest's segments: a branch sees the trunk before it, and itself.
 
-Two ways to the same numbers. `branched` computes each segment by calls of its own over the ids that it
-sees, which suits a CPU. On a GPU the whole row is one call of FlexAttention, and `block_mask` tells it
+Two ways to the same numbers. `branched` computes each segment by itself over the ids that it sees,
+which suits a CPU. On a GPU the whole row is one call of FlexAttention, and `block_mask` tells it
 which blocks of 128 by 128 ids hold anything at all.
 
 On a CPU the calls are plain products over a few rows at a time: with bf16, they are two to seven times
@@ -17,6 +17,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import AttentionInterface
 
+from train.errors import TrainingError
 from train.forests import Forest, Segment
 
 _ROWS = 128
@@ -34,13 +35,17 @@ def branched(
     *,
     segments: Sequence[Segment],
     scaling: float | None = None,
+    dropout: float = 0.0,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over a flat row of trees, in the signature that transformers gives to attentions.
 
     Shapes are [1, heads, ids, width], and [1, ids, heads, width] of what comes back. Nothing is computed
-    for ids that a segment does not see.
+    for ids that a segment does not see. What is kept for the way back grows with the square of a tree's
+    length. Raises TrainingError for a model that drops attention out.
     """
+    if dropout:
+        raise TrainingError("attention_dropout is not supported: set it to 0 in the model's config")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts: list[torch.Tensor] = []
     for s in segments:
@@ -99,7 +104,7 @@ def mask_of(forest: Forest) -> dict[str, Any]:
 
 
 def attention_on(device: torch.device) -> str:
-    """The attention that suits a device: FlexAttention's kernel, or a call for each segment."""
+    """The attention that suits a device: FlexAttention's kernel, or products for each segment."""
     return "flex_attention" if device.type == "cuda" else ATTENTION
 
 

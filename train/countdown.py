@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, folder: Path) -> None:
     packed = list(trajectories(recipe.data, "train"))
     trained = tokenizer.train(_texts(packed[:3000], recipe.data), recipe.vocabulary)
     tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)
-    held_out = replace(recipe.data, trajectories=VALIDATION)
+    held_out = recipe.data.scaled(VALIDATION)
     _write(packed, recipe.data, FileTokenizer(trained), folder, "")
     validation = list(trajectories(held_out, "validation"))
     _write(validation, held_out, FileTokenizer(trained), folder, VALIDATION_SUFFIX)
@@ -139,7 +139,7 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     def read(name: str) -> Examples:
         path = folder / f"{name}.jsonl"
         kept, dropped = read_trees(path, builder, recipe.shape.context_length, budget)
-        say(f"{name}: {len(kept)} trajectories, {dropped} that are too long were dropped")
+        say(f"{name}: {len(kept)} samples, {dropped} that are too long were dropped")
         return kept if name.startswith("sprint") else [tree.trunk for tree in kept]
 
     courses = [Course(0.0, read("rft"))]

@@ -112,7 +112,7 @@ def forest(trees: Sequence[Tree], length: int = 0) -> Forest:
             start = len(ids)
             ids += row.ids
             # Nothing is predicted across a border: the id before the first one is not its context.
-            kinds += (READ, *row.kinds[1:])
+            kinds += (READ, *row.kinds[1:])[: len(row.ids)]
             positions += range(at, at + len(row.ids))
             segments.append(Segment(start, len(ids), root, at))
     rows = (torch.tensor([values]) for values in (ids, kinds, positions))

@@ -18,7 +18,7 @@ on the planner's path. No executor ever sees that context at inference, for its 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sprint_agent import grammar
@@ -54,10 +54,19 @@ class RowBuilder:
 
     def planner(self, transcript: Transcript) -> Row:
         """The planner's row: the whole run, with a loss on what the planner wrote."""
-        return self.path(transcript.pieces, executions=False)
+        return self.path(transcript.pieces)
 
-    def path(self, pieces: Sequence[grammar.Piece], *, executions: bool) -> Row:
-        """The row of a run's pieces; `executions` says whether those on the path are learned there."""
+    def path(
+        self,
+        pieces: Sequence[grammar.Piece],
+        planner: bool = True,
+        executions: Collection[str] = (),
+    ) -> Row:
+        """The row of a run's pieces. `executions` are the texts of those that are learned there.
+
+        `planner` says whether what the planner wrote is learned.
+        """
+        executions = {grammar.escape(text) for text in executions}
         context = Context(self._tokenizer)
         kinds: list[int] = []
         stop, role = "", READ
@@ -65,13 +74,13 @@ class RowBuilder:
             context.append(piece.text)
             ids = context.snapshot().ids or ()
             new = ids[len(kinds) :]
-            if piece.role in ("plan", "answer"):
+            if piece.role in ("plan", "answer") and planner:
                 role = PLAN if piece.role == "plan" else ANSWER
                 kinds += self._learned(new, piece.text, role)
                 # A plan that was cut off has no line break at its end: its stop was never written.
                 closing = "</Plan_" if role == PLAN else "</Final_answer>"
                 stop = closing if piece.text.endswith("\n") else ""
-            elif piece.role == "execution" and executions and piece.text != grammar.STOPPED:
+            elif piece.role == "execution" and piece.text in executions:
                 stop, role = "</execution_", EXECUTION
                 kinds += self._learned(new, piece.text, role)
             else:

@@ -17,10 +17,12 @@ context: slow, and what `branched` is held against, for losses and gradients are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from curate.samples import Sample
+from sprint_agent.grammar import Piece
 from sprint_agent.transcript import Transcript
 from train.rows import READ, Row, RowBuilder
 
@@ -74,7 +76,7 @@ class TreeBuilder(RowBuilder):
     def trees(self, sample: Sample, layout: Layout) -> list[Tree]:
         """What a sample is trained on in a layout."""
         if layout == "linear":
-            return [Tree(self.path(sample.transcript.pieces, executions=True))]
+            return [self._line(sample, sample.transcript.pieces)]
         tree = self.tree(sample)
         return [tree] if layout == "branched" else [Tree(row) for row in tree.rows]
 
@@ -82,12 +84,14 @@ class TreeBuilder(RowBuilder):
         """The same of a run that is cut off behind its first `stages` stages: nothing follows them."""
         whole = sample.transcript
         begun = Transcript(whole.question, whole.stages[:stages], "").pieces[:-2]
-        path = self.path(begun, executions=layout == "linear")
         if layout == "linear":
-            return [Tree(path)]
+            return [self._line(sample, begun)]
         kept = {k: text for k, text in sample.executions.items() if int(k.split(".")[0]) <= stages}
-        tree = self._tree(Sample(whole, sample.planner, kept), path)
+        tree = self._tree(Sample(whole, sample.planner, kept), self.path(begun))
         return [tree] if layout == "branched" else [Tree(row) for row in tree.rows]
+
+    def _line(self, sample: Sample, pieces: Sequence[Piece]) -> Tree:
+        return Tree(self.path(pieces, sample.planner, sample.executions.values()))
 
     def _tree(self, sample: Sample, planner: Row) -> Tree:
         rows = (

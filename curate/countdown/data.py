@@ -35,12 +35,12 @@ _NEAR = (-2, -1, 1, 2)
 class CountdownData:
     """How much data, and of what mixture.
 
-    `trajectories` in all; one in `three_every` has three numbers, the others four. Of so many of them as
-    `runs` says, a planner and executors learn. One of those in `late_every` has two stages, which one
-    trajectory in seven has by nature: too few to learn from. One in `waiting_every` waits for all
-    executions, the others end at the first success; and in one of `mistaken_every`, some of the
-    executions that the planner reads claim what is none. Of the last `searches` trajectories executors
-    alone learn. They always learn from all openings that the trajectory itself worked through.
+    `trajectories` in all; one in `three_every` has three numbers, the others four. Of so many of them
+    as `runs` says, a planner and executors learn: these from all openings that the trajectory itself
+    worked through. One of those in `late_every` has two stages, which one trajectory in seven has by
+    nature: too few to learn from. One in `waiting_every` waits for all executions, the others end at the
+    first success; and in one of `mistaken_every` of these, some of the executions that the planner reads
+    claim what is none. Of the last `searches` trajectories executors alone learn, in the first stage.
     """
 
     trajectories: int = 41_000
@@ -51,6 +51,12 @@ class CountdownData:
     late_every: int = 2
     waiting_every: int = 10
     mistaken_every: int = 2
+
+    def scaled(self, trajectories: int) -> CountdownData:
+        """The same mixture out of another number of trajectories."""
+        share = trajectories / self.trajectories
+        runs, searches = round(self.runs * share), round(self.searches * share)
+        return replace(self, trajectories=trajectories, runs=runs, searches=searches)
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -96,7 +102,7 @@ def sprint_samples(
     """What the SPRINT model learns from trajectories."""
     for number, trajectory in enumerate(runs(packed, data)):
         yield run_sample(trajectory, data, length, number)
-    yield from map(search_sample, packed[-data.searches :])
+    yield from map(search_sample, packed[len(packed) - data.searches :])
 
 
 def run_sample(
@@ -109,13 +115,13 @@ def run_sample(
     else:
         read = _mistaken(packed, rng) if rng.randrange(data.mistaken_every) == 0 else packed
         run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, 12)))
-    return Sample(run, executions=_executions(packed, run))
+    return Sample(run, executions=_executions(packed))
 
 
 def search_sample(packed: Packed) -> Sample:
     """What executors alone learn from a trajectory's first stage."""
     run = waiting(packed, claim)
-    executions = _executions(packed, run)
+    executions = _executions(packed)
     first = {name: text for name, text in executions.items() if name.startswith("1.")}
     return Sample(run, planner=False, executions=first)
 
@@ -137,8 +143,8 @@ def _right(packed: Packed) -> Claim:
     puzzle = _puzzle(packed)
 
     def right(text: str) -> str | None:
-        claimed = claim(text)
-        return claimed if claimed is not None and verify(claimed, puzzle) else None
+        expression = claim(text)
+        return expression if expression is not None and verify(expression, puzzle) else None
 
     return right
 
@@ -152,15 +158,15 @@ def _mistaken(packed: Packed, rng: random.Random) -> Packed:
     found = {opening.task: opening for group in openings(puzzle) for opening in group}
     near = [puzzle.target + by for by in _NEAR if puzzle.target + by > 0]
 
-    def seen(component: Component) -> Component:
-        hit = not component.prompt or claim(component.execution) is not None
-        if hit or rng.random() > _MISTAKEN:
+    def as_read(component: Component) -> Component:
+        missed = component.prompt and claim(component.execution) is None
+        if not missed or rng.random() > _MISTAKEN:
             return component
         tried = (search(found[component.prompt], target) for target in rng.sample(near, len(near)))
         text = next((s.text for s in tried if s.expression is not None), component.execution)
         return replace(component, execution=text)
 
-    return replace(packed, stages=tuple(tuple(map(seen, stage)) for stage in packed.stages))
+    return replace(packed, stages=tuple(tuple(map(as_read, stage)) for stage in packed.stages))
 
 
 def _puzzle(packed: Packed) -> Puzzle:
@@ -172,12 +178,14 @@ def rft_sample(packed: Packed) -> Sample:
     return Sample(sequential(packed.annotated.trajectory))
 
 
-def _executions(packed: Packed, run: Transcript) -> dict[str, str]:
-    """What executors learn from a run: of its prompts, those that the search visited."""
-    texts: dict[str, str] = {}
-    for stage_number, (stage, written) in enumerate(zip(packed.stages, run.stages, strict=True), 1):
-        tasks = [component for component in stage if component.prompt]
-        for number, task in enumerate(tasks[: len(written.executions)], 1):
-            if task.visited:
-                texts[f"{stage_number}.{number}"] = task.execution
-    return texts
+def _executions(packed: Packed) -> dict[str, str]:
+    """What executors learn from a run: of its prompts, those that the search visited.
+
+    All of these were written before the search's hit ended its stage.
+    """
+    return {
+        f"{stage_number}.{number}": task.execution
+        for stage_number, stage in enumerate(packed.stages, 1)
+        for number, task in enumerate((c for c in stage if c.prompt), 1)
+        if task.visited
+    }

@@ -125,7 +125,11 @@ def _opening(terms: Sequence[Term], i: int, operation: str, j: int) -> Opening:
 
 
 def _barren(terms: Sequence[Term], i: int, operation: str, j: int, value: int) -> str:
-    """Why an opening leads nowhere: equal numbers stand side by side, so it was tried before, or …"""
+    """Why an opening leads nowhere; "" where it leads somewhere. Equal numbers stand side by side.
+
+    One with equal numbers was tried before, its quotient is not whole, it changes nothing, or its result
+    is above `CAP`.
+    """
     if i > 0 and terms[i - 1].value == terms[i].value:
         return "as before"
     if j > i + 1 and terms[j - 1].value == terms[j].value:

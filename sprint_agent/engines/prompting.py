@@ -42,7 +42,8 @@ finds. What needs it belongs into the next plan.
 but not the other tasks of its own plan.
 - Do not do the tasks yourself, and do not make up what they find: your turn ends with the plan. The \
 next message tells you, as <execution_1.1> and so on. An execution that failed says why. One whose tag \
-says accepted, as in <execution_1.1 accepted>, has passed a check of its answer.
+says accepted, as in <execution_1.1 accepted>, has passed a check of its answer; where no execution \
+was accepted, what they claim to have found is not the answer.
 
 When you know the answer, or when a plan would not help, write this in place of a plan:
 

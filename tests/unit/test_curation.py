@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import chain, combinations, pairwise
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class TestSearcher:
         assert found is None or verify(found.answer, puzzle)
 
     @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.integers(1, 13), min_size=3, max_size=4))
+    @given(st.lists(st.integers(1, 30), min_size=3, max_size=4))
     def test_an_opening_is_barren_for_a_reason(self, numbers: list[int]) -> None:
         groups = searcher.openings(Puzzle(tuple(numbers), 24))
         names = "abcdef"[: len(numbers)]
@@ -100,6 +101,7 @@ class TestSearcher:
             reasons = {
                 "as before": (first, operation, second) in tried,
                 "not whole": exact.denominator > 1,
+                "too large": exact > searcher.CAP,
                 "no use": exact == 0 or (operation == "/" and second == 1),
             }
             assert not opening.barren if not any(reasons.values()) else reasons[opening.barren]
@@ -181,6 +183,14 @@ class TestPacking:
             graph.stages([Component(1, parents=frozenset({2})), Component(2)])
 
 
+def test_a_smaller_mixture_is_the_same_mixture() -> None:
+    data = CountdownData(trajectories=100, runs=20, searches=40).scaled(50)
+    packed = list(trajectories(data, "validation"))
+    planned = [sample.planner for sample in sprint_samples(packed, data, len)]
+    assert (planned.count(True), planned.count(False)) == (10, 20)
+    assert len(list(sprint_samples(packed, replace(data, searches=0), len))) == 10
+
+
 class TestRendering:
     def test_the_first_success_comes_first_in_time(self) -> None:
         packed = pack(symbolic.annotate(trajectory()), shortest_execution=1)
@@ -211,6 +221,8 @@ class TestRendering:
             text = packed.annotated.trajectory.text
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
             sample = run_sample(packed, data, len, number)
+            visited = [c for stage in packed.stages for c in stage if c.prompt and c.visited]
+            assert list(sample.executions.values()) == [c.execution for c in visited]
             hits = [claim(e) for e in sample.executions.values() if claim(e) is not None]
             assert len(hits) <= 1
             assert all(verify(hit or "", puzzle) for hit in hits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,16 @@ def test_roles_hold_where_characters_are_parted_among_ids() -> None:
     assert bytes(learned).decode().startswith(TASK)
 
 
-def test_a_stopped_execution_is_not_learned_in_a_linear_row() -> None:
-    stage = StageText(grammar.plan(1, [TASK]), (grammar.STOPPED,))
-    sample = Sample(Transcript("q", (stage,), grammar.answer("1")))
+def test_a_linear_row_learns_what_stands_there_and_is_to_be_learned() -> None:
+    texts = (grammar.STOPPED, "a tool's\n", "<think> own\n")
+    stage = StageText(grammar.plan(1, [TASK, HALVE, TASK.replace("1.1", "1.3")]), texts)
+    learned = {"1.1": "what it would have written\n", "1.3": "<think> own\n"}
+    sample = Sample(Transcript("q", (stage,), grammar.answer("1")), executions=learned)
     (tree,) = TreeBuilder(CHARS).trees(sample, "linear")
-    assert of([tree.trunk], EXECUTION) == ""
+    assert of([tree.trunk], EXECUTION) == "&lt;think> own\n</execution_"
+    (tree,) = TreeBuilder(CHARS).trees(replace(sample, planner=False), "linear")
+    assert of([tree.trunk], EXECUTION) == "&lt;think> own\n</execution_"
+    assert of([tree.trunk], PLAN) + of([tree.trunk], ANSWER) == ""
 
 
 def write(folder: Path, *given: Sample) -> tuple[Path, ...]:

@@ -84,6 +84,18 @@ def test_stages_become_turns_of_the_talk_that_only_grow() -> None:
     assert len(further.messages) == 6
 
 
+def test_a_talk_says_what_a_check_accepted() -> None:
+    for accepted, said in (
+        (1, "<execution_1.1 accepted>\n8\n"),
+        (0, f"{grammar.NONE_ACCEPTED}</Execution_1>"),
+    ):
+        stage = "".join(p.text for p in grammar.sync(1, TURN, STAGE.executions, accepted))
+        talk = conversation(OPENING + TURN + stage)
+        assert said in contents(talk)[-1]
+        assert contents(talk)[-1].count("accepted") == 1
+    assert "accepted" not in contents(conversation(WHOLE))[-1]
+
+
 def test_the_answer_can_be_made_to_come() -> None:
     for text in (OPENING, WHOLE):
         free, forced = conversation(text), conversation(text + grammar.force_answer())
@@ -170,6 +182,7 @@ REPLIES: list[tuple[Conversation, str, str, str | None]] = [
     (TASK, "It is <b>56</b>.", "It is <b>56</b>.", None),
     (TASK, "<b>56</b>", "<b>56</b>", None),
     (TASK, "<execution_1.2>\n56\n</execution_1.2>", "\n56\n", "</execution_"),
+    (TASK, "<execution_1.2 accepted>\n56\n</execution_1.2>", "\n56\n", "</execution_"),
     (TASK, "<execution_1", "<execution_1", None),
     (TASK, "<think>7 * 8</think>56", "56", None),
     (TASK, "", "", None),

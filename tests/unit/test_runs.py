@@ -58,6 +58,8 @@ async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
     run = runs.read(tmp_path / "run.jsonl", {})
     assert run.transcript.stages[0].turn == result.stages[0].plan
     assert not run.transcript.stages[0].turn.endswith("\n")
+    assert run.transcript.stages[0].accepted == 1
+    assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
     assert run.executions == {"1.1": "did 1.1\n"}
 
 

@@ -16,10 +16,12 @@ from transformers import Qwen3ForCausalLM
 from curate.countdown import CountdownData, run_sample, runs, search_sample, trajectories
 from curate.pack import Packed
 from sprint_agent.testing import CharTokenizer
+from train import attention
 from train import model as models
 from train.attention import block_mask, work
 from train.batches import Batch
 from train.curriculum import Course, Schedule, batches_of
+from train.errors import TrainingError
 from train.forests import Forest, forest, forests
 from train.forests import packed as packed_rows
 from train.loss import WeightedLM
@@ -80,6 +82,12 @@ def expanded(model: WeightedLM, given: list[Tree]) -> torch.Tensor:
     return total
 
 
+@pytest.fixture(autouse=True)
+def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets attention take several steps over what is this short."""
+    monkeypatch.setattr(attention, "_ROWS", 5)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(trees(), min_size=1, max_size=3), st.integers(0, 3), st.integers(1, 4))
 def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(
@@ -98,6 +106,24 @@ def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(
     assert torch.allclose(branched, slow, rtol=1e-5, atol=1e-5)
     for a, b in zip(one, other, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
+
+
+def test_an_empty_trunk_takes_no_kinds() -> None:
+    branch = Branch(0, Row((3, 4), (READ, PLAN)))
+    made = forest([Tree(Row((), ())), Tree(Row((1,), (READ,)), (branch,))])
+    assert made.kinds.shape == made.ids.shape
+    assert made.kinds[made.ids == 4].tolist() == [PLAN]
+
+
+def test_a_model_that_drops_attention_out_is_refused() -> None:
+    made = forest([Tree(Row((1, 2, 3), (READ, PLAN, PLAN)))])
+    model = tiny(0)
+    model.config.attention_dropout = 0.1
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+    model.set_attn_implementation("branched")
+    with pytest.raises(TrainingError, match="attention_dropout"):
+        model.train()(made.ids, position_ids=made.positions, segments=made.segments)
 
 
 def sees(made: Forest) -> torch.Tensor:
