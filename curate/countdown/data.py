@@ -102,7 +102,7 @@ def sprint_samples(
     """What the SPRINT model learns from trajectories."""
     for number, trajectory in enumerate(runs(packed, data)):
         yield run_sample(trajectory, data, length, number)
-    yield from map(search_sample, packed[len(packed) - data.searches :])
+    yield from map(search_sample, packed[max(0, len(packed) - data.searches) :])
 
 
 def run_sample(
