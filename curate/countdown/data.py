@@ -49,7 +49,7 @@ class CountdownData:
     seed: int = 0
     three_every: int = 10
     late_every: int = 2
-    waiting_every: int = 10
+    waiting_every: int = 4
     mistaken_every: int = 2
 
     def scaled(self, trajectories: int) -> CountdownData:
