@@ -208,15 +208,19 @@ def test_where_executors_alone_learn_the_trunk_ends_with_the_last_branch(
 
 def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
     data = CountdownData(trajectories=60, runs=8)
-    builder = TreeBuilder(CharTokenizer())
+    characters = CharTokenizer()
+    builder = TreeBuilder(characters)
     samples = (run_sample(run, data, len, n) for n, run in enumerate(runs(packed, data)))
-    late = [tree for tree in map(builder.tree, samples) if len(tree.branches) > 6]
+    late = [s for s in samples if len(s.executions) > 6]
     assert late
-    for tree in late:
-        # Each branch is held without the trunk before it.
+    for sample in late:
+        tree = builder.tree(sample)
+        # Each branch is held without the trunk before it, which reaches behind its own prompt.
         shared = sum(branch.at for branch in tree.branches)
         assert len(tree) == sum(len(row.ids) for row in tree.rows) - shared
-        assert shared > len(tree.trunk.ids) / 2
+        for name, branch in zip(sample.executions, tree.branches, strict=True):
+            text = characters.decode(tree.trunk.ids[: branch.at])
+            assert text.rstrip("\n-<").endswith(f"</prompt_{name}>")
 
 
 def test_forests_hold_every_tree_once_and_no_more_ids_than_asked_for() -> None:
