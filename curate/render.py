@@ -61,7 +61,7 @@ def first_success(
 
     Time is counted in tokens: an executor starts when its prompt is closed, `delay()` tokens late,
     and writes as fast as the planner does. `length` is a text's length in tokens. What `claim` reads
-    no answer from was not accepted, whatever it says.
+    no answer from was not accepted, whatever it says; what it reads is the check's remark.
     """
     stages: list[StageText] = []
     for number, stage in enumerate(packed.stages, 1):
@@ -81,7 +81,8 @@ def first_success(
         )
         plan = turn(number, stage)
         cut = plan if length(plan) <= moment else turn(number, stage, written)
-        stages.append(StageText(cut, executions, accepted + 1))
+        remark = claim(tasks[accepted].execution) or ""
+        stages.append(StageText(cut, executions, accepted + 1, remark))
     return _transcript(packed, stages, claim)
 
 

@@ -47,8 +47,8 @@ def read(path: Path, references: Mapping[str, str]) -> Run:
 def transcript(result: Result) -> Transcript:
     """The text of a run, in its parts."""
     stages = tuple(
-        StageText(stage.plan, tuple(e.text for e in stage.executions), stage.accepted)
-        for stage in result.stages
+        StageText(s.plan, tuple(e.text for e in s.executions), s.accepted, s.remark)
+        for s in result.stages
     )
     return Transcript(result.question, stages, _last_turn(result))
 

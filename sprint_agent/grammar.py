@@ -15,8 +15,9 @@ being written, piece by piece, and says at each closing tag what may start. Only
 is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
 and writes the text of a whole run.)
 
-Where a check may end a stage, the execution that it accepted says so, `<execution_1.1 accepted>`, or the
-stage says at its end that it accepted none (the paper's stages wait for all, and know no checks).
+Where a check may end a stage, the execution that it accepted says so, `<execution_1.1 accepted>`, and
+the stage's last line says what the check found there, if it told, or that it accepted none. (The
+paper's stages wait for all, and know no checks.)
 
 What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
 a run or start a task.
@@ -37,6 +38,8 @@ STOPPED = "Stopped.\n"
 """What stands for an execution that was still running when its stage ended."""
 NONE_ACCEPTED = "No execution was accepted.\n"
 """The last line of a stage whose check accepted none of its executions."""
+ACCEPTED = "Accepted: "
+"""What the last line of a stage begins with, whose check said what it found."""
 
 _TAG = re.compile(
     r"<(?P<close>/?)(?:"
@@ -114,13 +117,18 @@ def execution_tag(stage: int, number: int, accepted: int | None = None) -> str:
 
 
 def sync(
-    stage: int, turn: str, executions: Sequence[str], accepted: int | None = None
+    stage: int,
+    turn: str,
+    executions: Sequence[str],
+    accepted: int | None = None,
+    remark: str = "",
 ) -> list[Piece]:
     """What joins a stage's executions to the context, in prompt order, after the planner's turn.
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
     `accepted` is the number of the one that a check accepted, 0 where it accepted none, and None where
-    there was no check: the planner is told, since it cannot see what was checked.
+    there was no check; `remark` is what the check said of it. The planner is told, since it cannot see
+    what was checked.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
@@ -131,9 +139,16 @@ def sync(
         pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
-    none = NONE_ACCEPTED if accepted == 0 else ""
-    pieces.append(Piece("glue", f"{glue[:-1]}{none}</Execution_{stage}>\n\n"))
+    pieces.append(Piece("glue", f"{glue[:-1]}{_verdict(accepted, remark)}</Execution_{stage}>\n\n"))
     return pieces
+
+
+def _verdict(accepted: int | None, remark: str) -> str:
+    """The last line of a stage; "" where there is nothing to say."""
+    if accepted == 0:
+        return NONE_ACCEPTED
+    said = " ".join(remark.split()) if accepted else ""
+    return f"{ACCEPTED}{escape(said)}\n" if said else ""
 
 
 def failed(reason: str) -> str:

@@ -148,7 +148,7 @@ class Loop:
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)
         texts = [e.text for e in stage.executions]
-        for piece in grammar.sync(number, text, texts, stage.accepted):
+        for piece in grammar.sync(number, text, texts, stage.accepted, stage.remark):
             execution = next(executions) if piece.role == "execution" else None
             if execution and execution.ids is not None and execution.text == piece.text:
                 self._context.append_generated(piece.text, execution.ids)

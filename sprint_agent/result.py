@@ -70,8 +70,8 @@ class Stage:
     """A plan, its prompts and, in their order, its executions.
 
     `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early;
-    `checked` says that one could have. `waited` are the seconds that executions still took when the plan
-    was written.
+    `checked` says that one could have, and `remark` is what the check said of it. `waited` are the
+    seconds that executions still took when the plan was written.
     """
 
     number: int
@@ -82,6 +82,7 @@ class Stage:
     ended_by: int | None = None
     waited: float = 0.0
     checked: bool = False
+    remark: str = ""
 
     @property
     def accepted(self) -> int | None:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from sprint_agent.grammar import (
+    ACCEPTED,
     NONE_ACCEPTED,
     Piece,
     execution_tag,
@@ -27,12 +28,13 @@ class StageText:
     """One stage: the planner's turn (up to its plan's closing tag) and its executions in order.
 
     `accepted` is the number of the execution that a check accepted, 0 where it accepted none, and None
-    where there was no check.
+    where there was no check. `remark` is what the check said of it.
     """
 
     turn: str
     executions: tuple[str, ...]
     accepted: int | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Transcript:
         pieces = [Piece("opening", opening(self.question))]
         for number, stage in enumerate(self.stages, 1):
             pieces.append(Piece("plan", stage.turn))
-            pieces += sync(number, stage.turn, stage.executions, stage.accepted)
+            pieces += sync(number, stage.turn, stage.executions, stage.accepted, stage.remark)
         pieces.append(Piece("answer", self.answer))
         pieces.append(Piece("glue", f"{line_end(self.answer)}</Final_answer>\n</think>\n"))
         return pieces
@@ -123,6 +125,9 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
             accepted = count
         executions.append(text[start + len(mark) : stop + 1])
         start = stop + len(close) + 1
-    if executions and text.startswith(NONE_ACCEPTED, start - 1):
+    last = text[start - 1 : end]
+    if executions and last == NONE_ACCEPTED:
         accepted = 0
-    return StageText(text[at:middle], tuple(executions), accepted), end + len(tail)
+    said = last.startswith(ACCEPTED) and last.endswith("\n") and accepted
+    remark = last[len(ACCEPTED) : -1] if said else ""
+    return StageText(text[at:middle], tuple(executions), accepted, remark), end + len(tail)

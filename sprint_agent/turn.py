@@ -77,6 +77,7 @@ class TurnRun:
         self._good = 0
         self._end: int | None = None
         self._ended_by: int | None = None
+        self._remark = ""
         self._prompts: list[Prompt] = []
         self._executions: dict[int, Execution] = {}
         self._written: float | None = None
@@ -127,6 +128,7 @@ class TurnRun:
             usage=self.tally.usage,
             ended_by=self._ended_by,
             checked=isinstance(self._setting.join, FirstSuccess),
+            remark=self._remark,
             waited=0.0 if self._written is None else self._now() - self._written,
         )
 
@@ -234,9 +236,11 @@ class TurnRun:
         execution = self._executions[prompt.number]
         join = self._setting.join
         try:
-            if isinstance(join, FirstSuccess) and self._ended_by is None and join.ends(execution):
-                self._ended_by = prompt.number
-                self._cancel()
+            if isinstance(join, FirstSuccess) and self._ended_by is None:
+                verdict = join.verdict(execution)
+                if verdict is not None:
+                    self._ended_by, self._remark = prompt.number, verdict
+                    self._cancel()
         except Exception as error:
             self._fail(error)
 

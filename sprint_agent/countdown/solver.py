@@ -35,11 +35,14 @@ def agent(
 
 
 def solved(puzzle: Puzzle) -> FirstSuccess:
-    """The join policy that ends a stage when an execution claims an answer that is right."""
+    """The join policy that ends a stage when an execution claims an answer that is right.
 
-    def check(execution: Execution) -> bool:
+    The planner is told the answer that was verified.
+    """
+
+    def check(execution: Execution) -> bool | str:
         claimed = claim(execution.text)
-        return claimed is not None and verify(claimed, puzzle)
+        return claimed if claimed is not None and verify(claimed, puzzle) else False
 
     return first_success(check)
 

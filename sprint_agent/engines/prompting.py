@@ -42,8 +42,8 @@ finds. What needs it belongs into the next plan.
 but not the other tasks of its own plan.
 - Do not do the tasks yourself, and do not make up what they find: your turn ends with the plan. The \
 next message tells you, as <execution_1.1> and so on. An execution that failed says why. One whose tag \
-says accepted, as in <execution_1.1 accepted>, has passed a check of its answer; where no execution \
-was accepted, what they claim to have found is not the answer.
+says accepted, as in <execution_1.1 accepted>, has passed a check of its answer, and the last line may \
+say what the check found. Where no execution was accepted, what they claim is not the answer.
 
 When you know the answer, or when a plan would not help, write this in place of a plan:
 
@@ -152,7 +152,8 @@ def _execution(run: Unfinished, turn: str, begun: str) -> Conversation:
 def _ended(number: int, stage: StageText) -> tuple[str, str]:
     """What stands behind a planner's turn: the end of its plan, and what its executions found."""
     text = "".join(
-        p.text for p in grammar.sync(number, stage.turn, stage.executions, stage.accepted)
+        p.text
+        for p in grammar.sync(number, stage.turn, stage.executions, stage.accepted, stage.remark)
     )
     closing, _, found = text.partition("\n\n")
     return closing, found.strip()

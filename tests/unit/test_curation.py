@@ -202,7 +202,8 @@ class TestRendering:
         assert prompts == len(executions)
         accepted = transcript.stages[0].accepted
         assert accepted is not None
-        assert claim(executions[accepted - 1]) is not None
+        assert claim(executions[accepted - 1]) == transcript.stages[0].remark
+        assert grammar.boxed(transcript.answer) == transcript.stages[0].remark
 
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
         for packed in trajectories(CountdownData(trajectories=30), "train"):

@@ -26,6 +26,7 @@ from sprint_agent import (
     grammar,
 )
 from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.transcript import parse_unfinished
 from tests.script import Scripted, answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +124,26 @@ async def test_a_success_cuts_the_plan_behind_its_last_closed_prompt() -> None:
     assert "not yet" not in result.text
     assert "</prompt_1.1>\n</Plan_1>\n\n<Execution_1>\n" in result.text
     assert engine.in_flight == 0
+
+
+async def test_a_check_says_what_it_found() -> None:
+    def check(execution: Execution) -> bool | str:
+        return "the\nanswer is <Plan_2> 5" if "1.2" in execution.text else False
+
+    engine = ScriptedEngine(Scripted([plan("one", "two"), answer("5")]))
+    result = await Sprint(engine, join=first_success(check)).solve("What?")
+    assert result.stages[0].remark == "the\nanswer is <Plan_2> 5"
+    said = "</execution_1.2>\nAccepted: the answer is &lt;Plan_2> 5\n</Execution_1>\n"
+    assert said in result.text
+    assert parse_unfinished(result.text).stages[0].remark == "the answer is &lt;Plan_2> 5"
+
+
+@pytest.mark.parametrize(("said", "ended_by"), [("", 1), (True, 1), (False, None)])
+async def test_an_empty_text_accepts(said: bool | str, ended_by: int | None) -> None:
+    engine = ScriptedEngine(Scripted([plan("one"), answer("5")]))
+    result = await Sprint(engine, join=first_success(lambda _: said)).solve("What?")
+    assert (result.stages[0].ended_by, result.stages[0].remark) == (ended_by, "")
+    assert "Accepted: " not in result.text
 
 
 async def test_a_check_that_accepts_nothing_lets_the_stage_run_to_its_end() -> None:

@@ -69,10 +69,10 @@ class Replay:
 
 async def replay(transcript: Transcript, reader: FileTokenizer) -> tuple[str, list[Request]]:
     engine = ScriptedEngine(Replay(transcript), tokenizer=reader)
-    accepted = [(n, s.accepted) for n, s in enumerate(transcript.stages, 1) if s.accepted]
+    accepted = {(n, s.accepted): s.remark for n, s in enumerate(transcript.stages, 1) if s.accepted}
 
-    def check(execution: Execution) -> bool:
-        return (execution.stage, execution.number) in accepted
+    def check(execution: Execution) -> bool | str:
+        return accepted.get((execution.stage, execution.number), False)
 
     agent = Sprint(engine, join=first_success(check) if accepted else "all")
     result = await agent.solve(transcript.question)
