@@ -8,7 +8,8 @@ faster in between does so for all of them:
 * `sprint_wait`: the paper's stage, which runs all of its executions at once and waits for them;
 * `rft`: the model that learned the same trajectories left sequential.
 
-The answer is always the planner's own, and the verifier's word on it is the accuracy.
+The answer is always the planner's own (under `sprint` it has read what the verifier accepted), and the
+verifier's word on it is the accuracy.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ attempt is its opening and what that leaves; the second says that 8 and 18 are l
 and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by. At
 a hit, results are replaced by what made them, one at a time, the last one first and the opening's last.
 
-Only positive whole numbers up to `CAP` are followed: of 1,500 solvable puzzles with four numbers from 1
-to 13 and targets up to 100, it found an answer to all but 5.
+Only positive whole numbers up to `CAP` are followed: of 4,500 solvable puzzles with four numbers from 1
+to 13 and targets up to 100, it found an answer to all but 30.
 """
 
 from __future__ import annotations
