@@ -22,21 +22,31 @@ from curate.samples import Sample
 from curate.select import Selection, check, figures
 from curate.trajectory import Component
 from sprint_agent import grammar
-from sprint_agent.countdown import Puzzle, PuzzleSpace, Split, claim, generate, verify
+from sprint_agent.countdown import Puzzle, PuzzleSpace, Smaller, Split, claim, generate, right_claim
 from sprint_agent.transcript import Transcript
 
+SPACES = (
+    (PuzzleSpace(count=3), 1),
+    (PuzzleSpace(count=4), 3),
+    (PuzzleSpace(count=4, high=99), 12),
+    (PuzzleSpace(count=5), 4),
+)
+"""Where puzzles are drawn from, and how many in turn from each: most of what is hard to learn."""
 _MISTAKEN = 0.3
 """The share of misses that may claim a hit, in a run where some do."""
 _NEAR = (-2, -1, 1, 2)
 """How far from the target a result is that is taken for it."""
+_LATE = 12
+_LATE_INSIDE = 400
+"""By how many tokens at most an execution is late, and one that a nested run is part of."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountdownData:
     """How much data, and of what mixture.
 
-    `trajectories` in all; one in `three_every` has three numbers, the others four. Of so many of them
-    as `runs` says, a planner and executors learn: these from all openings that the trajectory itself
+    `trajectories` in all, on puzzles of the `spaces` in turn, of each as many as it says. Of so many of
+    them as `runs` says, a planner and executors learn: these from all openings that the trajectory itself
     worked through. One of those in `late_every` has two stages, which one trajectory in seven has by
     nature: too few to learn from. One in `waiting_every` waits for all executions, the others end at the
     first success; and in one of `mistaken_every` of these, some of the executions that the planner reads
@@ -47,7 +57,7 @@ class CountdownData:
     runs: int = 5_700
     searches: int = 13_700
     seed: int = 0
-    three_every: int = 10
+    spaces: tuple[tuple[PuzzleSpace, int], ...] = SPACES
     late_every: int = 2
     waiting_every: int = 4
     mistaken_every: int = 2
@@ -60,15 +70,17 @@ class CountdownData:
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
-    """The puzzles of one split: three numbers and four, mixed."""
-    three = generate(PuzzleSpace(count=3), wanted, data.seed)
-    four = generate(PuzzleSpace(count=4), wanted, data.seed)
-    number = 0
+    """The puzzles of one split, from all spaces in turn; a space that is used up gives no more."""
+    drawn = [generate(space, wanted, data.seed) for space, _ in data.spaces]
+    # Of each space, its share of a round is spread evenly over the round.
+    order = sorted(
+        ((k + 0.5) / often, place) for place, (_, often) in enumerate(data.spaces) for k in range(often)
+    )
     while True:
-        source = three if number % data.three_every == 0 else four
-        puzzle = next(source, None)
-        yield puzzle if puzzle is not None else next(four)
-        number += 1
+        found = [puzzle for _, place in order if (puzzle := next(drawn[place], None)) is not None]
+        if not found:
+            return
+        yield from found
 
 
 def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
@@ -100,9 +112,12 @@ def sprint_samples(
     packed: Sequence[Packed], data: CountdownData, length: Callable[[str], int]
 ) -> Iterator[Sample]:
     """What the SPRINT model learns from trajectories."""
+    searches = iter(packed[max(0, len(packed) - data.searches) :])
+    each = data.searches // max(1, data.runs)
     for number, trajectory in enumerate(runs(packed, data)):
         yield run_sample(trajectory, data, length, number)
-    yield from map(search_sample, packed[max(0, len(packed) - data.searches) :])
+        yield from map(search_sample, islice(searches, each))
+    yield from map(search_sample, searches)
 
 
 def run_sample(
@@ -113,8 +128,10 @@ def run_sample(
     if rng.randrange(data.waiting_every) == 0:
         run = _derived(waiting(packed, claim))
     else:
-        read = _mistaken(packed, rng) if rng.randrange(data.mistaken_every) == 0 else packed
-        run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, 12)))
+        mistaken = rng.randrange(data.mistaken_every) == 0 and not _asks(packed)
+        read = _mistaken(packed, rng) if mistaken else packed
+        late = _LATE_INSIDE if _asks(packed) else _LATE
+        run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, late)))
     return Sample(run, executions=_executions(packed))
 
 
@@ -144,11 +161,12 @@ def _right(packed: Packed) -> Claim:
     """What a check of executions accepts: the claims that are right."""
     puzzle = _puzzle(packed)
 
-    def right(text: str) -> str | None:
-        expression = claim(text)
-        return expression if expression is not None and verify(expression, puzzle) else None
+    return lambda text: right_claim(text, puzzle)
 
-    return right
+
+def _asks(packed: Packed) -> bool:
+    """Whether executions ask smaller puzzles; a claim that comes from one was verified, and is right."""
+    return any(Smaller.read(task.execution) for stage in packed.stages for task in stage)
 
 
 def _mistaken(packed: Packed, rng: random.Random) -> Packed:
@@ -183,11 +201,17 @@ def rft_sample(packed: Packed) -> Sample:
 def _executions(packed: Packed) -> dict[str, str]:
     """What executors learn from a run: of its prompts, those that the search visited.
 
-    All of these were written before the search's hit ended its stage.
+    All of these were written before the search's hit ended its stage. Of one that asks a smaller puzzle,
+    the model writes what stands up to the question.
     """
     return {
-        f"{stage_number}.{number}": task.execution
+        f"{stage_number}.{number}": _written(task.execution)
         for stage_number, stage in enumerate(packed.stages, 1)
         for number, task in enumerate((c for c in stage if c.prompt), 1)
         if task.visited
     }
+
+
+def _written(execution: str) -> str:
+    asked = Smaller.read(execution)
+    return execution if asked is None else asked.text

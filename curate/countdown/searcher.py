@@ -24,28 +24,43 @@ attempt is its opening and what that leaves; the second says that 8 and 18 are l
 and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by. At
 a hit, results are replaced by what made them, one at a time, the last one first and the opening's last.
 
-Only positive whole numbers up to `CAP` are followed: of 4,500 solvable puzzles with four numbers from 1
-to 13 and targets up to 100, it found an answer to all but 30.
+With five numbers, three and a result are left: a puzzle of its own. It is asked in so many words, and
+gone about in the same way, but for its products and quotients, which the whole puzzle tries instead.
+
+    a - b = a 9 - b 7 = 2, c 5, d 3, e 3.
+    Use 5, 3, 3 and 2 to make 24.
+    a 5, b 3, c 3, d 2 to 24.
+    Sums and differences first.
+    …
+    Answer: (5 + 3) * 3 * 2 = \\boxed{…}
+
+Whole numbers from 0 to `CAP` are followed, and a quotient that is none where it can be reduced and two
+more numbers are left: `b / c = b 99 / c 18 = 11/2, a 75, d 71.`
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import combinations
 
-from sprint_agent.countdown import Puzzle
+from sprint_agent.countdown import NONE, Puzzle, Smaller
 
 CAP = 200
 GROUPS = (("Sums and differences first.\n", "+-"), ("Now products and quotients.\n", "*/"))
 NAMES = "abcdef"
+_AT_ONCE = 3
+"""How many terms are worked through at once; more of them are a puzzle of their own."""
+_WITH_FRACTIONS = 4
+"""Of how many numbers a quotient that is not whole is followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """A value on the table: a number of the puzzle, by its name, or what two terms make."""
 
-    value: int
+    value: int | Fraction
     name: str = ""
     made: tuple[Term, str, Term] | None = None
 
@@ -86,10 +101,21 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What became of an opening: the text of the work on it, and the expression if it hit."""
+    """What became of an opening: the text of the work on it, and the expression if it hit.
+
+    `inside` is the work on a smaller puzzle, where the opening left one: in sequence, it stands before
+    the last line of the text.
+    """
 
     text: str
     expression: str | None
+    inside: str = ""
+
+    @property
+    def sequential(self) -> str:
+        """The text with all work in its place."""
+        *lines, last = self.text.splitlines(keepends=True)
+        return "".join(lines) + self.inside + last
 
 
 def announcements(puzzle: Puzzle) -> tuple[str, ...]:
@@ -124,22 +150,29 @@ def _opening(terms: Sequence[Term], i: int, operation: str, j: int) -> Opening:
     return Opening(task, (*rest, result), _barren(terms, i, operation, j, result.value))
 
 
-def _barren(terms: Sequence[Term], i: int, operation: str, j: int, value: int) -> str:
+def _barren(
+    terms: Sequence[Term], i: int, operation: str, j: int, value: int | Fraction
+) -> str:
     """Why an opening leads nowhere; "" where it leads somewhere. Equal numbers stand side by side.
 
-    One with equal numbers was tried before, its quotient is not whole, it changes nothing, or its result
-    is above `CAP`.
+    One with equal numbers was tried before, it changes nothing, its quotient is neither whole nor worth
+    reducing, or its result is above `CAP`.
     """
     if i > 0 and terms[i - 1].value == terms[i].value:
         return "as before"
     if j > i + 1 and terms[j - 1].value == terms[j].value:
         return "as before"
-    if operation == "/" and (terms[j].value == 1 or value * terms[j].value != terms[i].value):
-        return "no use" if terms[j].value == 1 else "not whole"
-    return "no use" if value == 0 else "too large" if value > CAP else ""
+    if operation == "/" and terms[j].value == 1:
+        return "no use"
+    if isinstance(value, Fraction):
+        reduced = value.denominator < terms[j].value
+        return "" if reduced and len(terms) == _WITH_FRACTIONS else "not whole"
+    if value == 0 and len(terms) > _AT_ONCE + 1:
+        return "no use"
+    return "too large" if value > CAP else ""
 
 
-def _apply(large: int, operation: str, small: int) -> int:
+def _apply(large: int | Fraction, operation: str, small: int | Fraction) -> int | Fraction:
     match operation:
         case "+":
             return large + small
@@ -148,26 +181,41 @@ def _apply(large: int, operation: str, small: int) -> int:
         case "*":
             return large * small
         case _:
-            return large // small
+            return large // small if large % small == 0 else Fraction(large) / small
 
 
 def search(opening: Opening, target: int) -> Search:
-    """Works through the two or three terms that an opening leaves, to the end or to the first hit."""
+    """Works through what an opening leaves, to the end or to the first hit."""
     *rest, result = opening.remaining
     assert result.made is not None
     first, operation, second = result.made
     task = f"= {first.named} {operation} {second.named}"
     if opening.barren:
-        return Search(f"{task}, {opening.barren}.\nNone.\n", None)
+        return Search(f"{task}, {opening.barren}.\n{NONE}", None)
     left = ", ".join(term.named for term in rest)
     text = f"{task} = {result.value}, {left}.\n"
+    if len(opening.remaining) > _AT_ONCE:
+        return _ask(text, opening, target)
     for head, pair, made in _nodes(opening.remaining):
         line, hit = _leaves(head, pair, target)
         text += line
         if hit is not None:
             derivation = hit.derivation((result, *made))
             return Search(f"{text}Answer: {derivation}\n", hit.expression())
-    return Search(text + "None.\n", None)
+    return Search(text + NONE, None)
+
+
+def _ask(text: str, opening: Opening, target: int) -> Search:
+    """Asks what an opening leaves as a puzzle of its own, and tries its sums and differences."""
+    question = Puzzle(tuple(int(term.value) for term in opening.remaining), target).question
+    text = f"{text}{question}\n"
+    smaller = Smaller.read(text)
+    assert smaller is not None
+    inside, expression = _attempt(smaller.puzzle, GROUPS[:1])
+    if expression is None:
+        return Search(text + NONE, None, inside)
+    whole, line = smaller.answered(expression)
+    return Search(text + line, whole, inside)
 
 
 def _nodes(
@@ -185,11 +233,13 @@ def _nodes(
 def _leaves(head: str, pair: tuple[Term, Term], target: int) -> tuple[str, Term | None]:
     parts: list[str] = []
     for _, operation, _, result in _combine(*pair):
+        if result.value == 0:
+            continue
         if result.value == target:
             parts.append(f" {operation} {result.value} yes")
             return f"{head}{','.join(parts)}.\n", result
         parts.append(f" {operation} {result.value} {'high' if result.value > target else 'low'}")
-    return f"{head}{','.join(parts)}.\n", None
+    return f"{head}{','.join(parts) or ' none'}.\n", None
 
 
 _Step = tuple[Term, str, Term, Term, tuple[Term, ...]]
@@ -210,26 +260,33 @@ def _steps(terms: Sequence[Term]) -> Iterator[_Step]:
 def _combine(a: Term, b: Term) -> Iterator[tuple[Term, str, Term, Term]]:
     """What two terms make, the larger first where order matters; useless results are left out."""
     large, small = (a, b) if a.value >= b.value else (b, a)
-    candidates = [
-        (a, "+", b, a.value + b.value),
-        (large, "-", small, large.value - small.value),
-        (a, "*", b, a.value * b.value),
-    ]
+    candidates = [(a, "+", b, a.value + b.value)]
+    if small.value > 0:
+        candidates.append((large, "-", small, large.value - small.value))
+    candidates.append((a, "*", b, a.value * b.value))
     if small.value > 1 and large.value % small.value == 0:
         candidates.append((large, "/", small, large.value // small.value))
     for first, operation, second, value in candidates:
-        if 0 < value <= CAP:
-            yield first, operation, second, Term(value, made=(first, operation, second))
+        if 0 <= value <= CAP and value.denominator == 1:
+            yield first, operation, second, Term(int(value), made=(first, operation, second))
 
 
 def write(puzzle: Puzzle) -> tuple[str, str] | None:
-    """The chain of thought on `puzzle` and its answer; None where no hit lies within `CAP`."""
+    """The chain of thought on `puzzle` and its answer; None where the searcher finds none."""
+    text, expression = _attempt(puzzle, GROUPS)
+    return None if expression is None else (text, expression)
+
+
+def _attempt(
+    puzzle: Puzzle, groups: Sequence[tuple[str, str]]
+) -> tuple[str, str | None]:
+    """The chain of thought on so many groups of openings, and the expression that it ends in."""
     text = ""
-    for announcement, group in zip(announcements(puzzle), openings(puzzle), strict=True):
+    for announcement, group in zip(announcements(puzzle), openings(puzzle)[: len(groups)], strict=False):
         text += announcement
         for opening in group:
             found = search(opening, puzzle.target)
-            text += f"{opening.task} {found.text}"
+            text += f"{opening.task} {found.sequential}"
             if found.expression is not None:
                 return text, found.expression
-    return None
+    return text, None

@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from sprint_agent.agent import Sprint
-from sprint_agent.countdown.claim import claim
+from sprint_agent.countdown.claim import solved
 from sprint_agent.countdown.puzzle import Puzzle
-from sprint_agent.countdown.verify import verify
+from sprint_agent.countdown.smaller import SmallerPuzzle
 from sprint_agent.engines.base import Engine, Sampling
-from sprint_agent.join import FirstSuccess, first_success
 from sprint_agent.limits import Limits
-from sprint_agent.result import Execution, Result
+from sprint_agent.result import Result
 from sprint_agent.turn import Dispatch
 
 MODEL = Path(__file__).parent / "model"
@@ -31,20 +30,8 @@ def agent(
     sampling: Sampling = SAMPLING,
 ) -> Sprint:
     """An agent for Countdown questions, greedy; the shipped model drives it by default."""
-    return Sprint(engine, limits=limits, dispatch=dispatch, sampling=sampling)
-
-
-def solved(puzzle: Puzzle) -> FirstSuccess:
-    """The join policy that ends a stage when an execution claims an answer that is right.
-
-    The planner is told the answer that was verified.
-    """
-
-    def check(execution: Execution) -> bool | str:
-        claimed = claim(execution.text)
-        return claimed if claimed is not None and verify(claimed, puzzle) else False
-
-    return first_success(check)
+    executors = (SmallerPuzzle(),)
+    return Sprint(engine, executors, limits=limits, dispatch=dispatch, sampling=sampling)
 
 
 async def solve(question: str) -> Result:

@@ -1,0 +1,90 @@
+"""A puzzle inside a puzzle: what an opening leaves may be asked anew, and solved in a run of its own.
+
+An execution on five numbers begins like this, and ends there when the model writes it:
+
+    = a 9 - b 7 = 2, c 5, d 3, e 3.
+    Use 5, 3, 3 and 2 to make 24.
+
+`SmallerPuzzle` lets a nested run solve what is asked, whose executions are on three terms each, and adds
+the last line: `None.`, or its answer, in which the 2 is replaced by what made it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sprint_agent.countdown.claim import solved
+from sprint_agent.countdown.puzzle import Puzzle
+from sprint_agent.countdown.verify import verify
+from sprint_agent.errors import QuestionError
+from sprint_agent.executors.base import Generated, Task
+from sprint_agent.executors.routing import MODEL
+from sprint_agent.limits import Limits
+
+NONE = "None.\n"
+"""The last line of an execution that found no answer."""
+LIMITS = Limits(stages=2)
+"""A smaller puzzle's sums and differences, and an answer; its products come to nothing that the whole
+puzzle's would not find."""
+
+_ASKED = re.compile(r"= \w (\d+ [-+*/] \w \d+) = (\d+), [^\n]*\n(Use [^\n]*)\n", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """The puzzle that an opening leaves; one of its numbers is `result`, which `made` is worth.
+
+    `text` is the execution up to the question.
+    """
+
+    text: str
+    puzzle: Puzzle
+    result: int
+    made: str
+
+    @classmethod
+    def read(cls, execution: str) -> Smaller | None:
+        """What an execution asks; None where it asks nothing, or what is no puzzle."""
+        asked = _ASKED.match(execution)
+        if asked is None:
+            return None
+        operation, result, question = asked.groups()
+        try:
+            puzzle = Puzzle.parse(question)
+        except QuestionError:
+            return None
+        made = re.sub(r"[a-z] ", "", operation)
+        return cls(asked.group(), puzzle, int(result), made)
+
+    def answered(self, expression: str) -> tuple[str, str]:
+        """The answer to the larger puzzle that an answer to this one gives, and the line that says so."""
+        whole = re.sub(rf"\b{self.result}\b", f"({self.made})", expression, count=1)
+        return whole, f"Answer: {expression} = \\boxed{{{whole}}}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerPuzzle:
+    """The model as executor, which may plan again: a question that it writes is solved in a nested run."""
+
+    name: str = MODEL
+    description: str = "works on an opening of a Countdown puzzle"
+
+    @property
+    def schema(self) -> None:
+        """None: its prompts are plain text."""
+
+    async def execute(self, task: Task) -> str | Generated:
+        """What the model writes and, where that is a question, what comes of it."""
+        written = await task.generate()
+        smaller = Smaller.read(written.text)
+        if smaller is None:
+            return written
+        puzzle = smaller.puzzle
+        run = await task.solve(
+            puzzle.question, executors=(self,), limits=LIMITS, join=solved(puzzle)
+        )
+        if run.answer is None or not verify(run.answer, puzzle):
+            return smaller.text + NONE
+        _, line = smaller.answered(run.answer)
+        return smaller.text + line
