@@ -18,7 +18,7 @@ class ModelShape:
     heads: int = 4
     key_value_heads: int = 2
     feed_forward: int = 480
-    context_length: int = 8192
+    context_length: int = 4096
 
 
 def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen3ForCausalLM:
