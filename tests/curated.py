@@ -14,7 +14,11 @@ from curate.pipeline import DroppedRecord, Step
 from curate.runs import Run
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent import grammar
+from sprint_agent.countdown import PuzzleSpace
 from sprint_agent.transcript import StageText, Transcript
+
+FLAT = ((PuzzleSpace(count=3), 1), (PuzzleSpace(count=4), 9))
+"""Countdown puzzles whose executions ask no smaller ones: short trajectories."""
 
 
 def plan(number: int, text: str, description: str, *parents: int) -> Component:

@@ -46,11 +46,12 @@ class CountdownData:
     """How much data, and of what mixture.
 
     `trajectories` in all, on puzzles of the `spaces` in turn, of each as many as it says. Of so many of
-    them as `runs` says, a planner and executors learn: these from all openings that the trajectory itself
-    worked through. One of those in `late_every` has two stages, which one trajectory in seven has by
-    nature: too few to learn from. One in `waiting_every` waits for all executions, the others end at the
-    first success; and in one of `mistaken_every` of these, some of the executions that the planner reads
-    claim what is none. Of the last `searches` trajectories executors alone learn, in the first stage.
+    them as `runs` says, a planner and executors learn: these from all openings that the trajectory
+    itself worked through. One of those in `late_every` has two stages, which one trajectory in eleven
+    has by nature: too few to learn from. One in `waiting_every` waits for all executions, the others
+    end at the first success; and in one of `mistaken_every` of these, some of the executions that the
+    planner reads claim what is none. Of the last `searches` trajectories executors alone learn, in the
+    first stage.
     """
 
     trajectories: int = 41_000
@@ -74,7 +75,9 @@ def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
     drawn = [generate(space, wanted, data.seed) for space, _ in data.spaces]
     # Of each space, its share of a round is spread evenly over the round.
     order = sorted(
-        ((k + 0.5) / often, place) for place, (_, often) in enumerate(data.spaces) for k in range(often)
+        ((k + 0.5) / often, place)
+        for place, (_, often) in enumerate(data.spaces)
+        for k in range(often)
     )
     while True:
         found = [puzzle for _, place in order if (puzzle := next(drawn[place], None)) is not None]

@@ -150,9 +150,7 @@ def _opening(terms: Sequence[Term], i: int, operation: str, j: int) -> Opening:
     return Opening(task, (*rest, result), _barren(terms, i, operation, j, result.value))
 
 
-def _barren(
-    terms: Sequence[Term], i: int, operation: str, j: int, value: int | Fraction
-) -> str:
+def _barren(terms: Sequence[Term], i: int, operation: str, j: int, value: int | Fraction) -> str:
     """Why an opening leads nowhere; "" where it leads somewhere. Equal numbers stand side by side.
 
     One with equal numbers was tried before, it changes nothing, its quotient is neither whole nor worth
@@ -277,12 +275,12 @@ def write(puzzle: Puzzle) -> tuple[str, str] | None:
     return None if expression is None else (text, expression)
 
 
-def _attempt(
-    puzzle: Puzzle, groups: Sequence[tuple[str, str]]
-) -> tuple[str, str | None]:
+def _attempt(puzzle: Puzzle, groups: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
     """The chain of thought on so many groups of openings, and the expression that it ends in."""
     text = ""
-    for announcement, group in zip(announcements(puzzle), openings(puzzle)[: len(groups)], strict=False):
+    for announcement, group in zip(
+        announcements(puzzle), openings(puzzle)[: len(groups)], strict=False
+    ):
         text += announcement
         for opening in group:
             found = search(opening, puzzle.target)

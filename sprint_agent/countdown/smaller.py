@@ -58,14 +58,14 @@ class Smaller:
         return cls(asked.group(), puzzle, int(result), made)
 
     def answered(self, expression: str) -> tuple[str, str]:
-        """The answer to the larger puzzle that an answer to this one gives, and the line that says so."""
+        """What an answer to this puzzle makes of the larger one, and the line that says so."""
         whole = re.sub(rf"\b{self.result}\b", f"({self.made})", expression, count=1)
         return whole, f"Answer: {expression} = \\boxed{{{whole}}}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class SmallerPuzzle:
-    """The model as executor, which may plan again: a question that it writes is solved in a nested run."""
+    """The model as executor, which may plan again: what it asks is solved in a nested run."""
 
     name: str = MODEL
     description: str = "works on an opening of a Countdown puzzle"

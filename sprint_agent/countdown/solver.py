@@ -31,7 +31,7 @@ def agent(
 ) -> Sprint:
     """An agent for Countdown questions, greedy; the shipped model drives it by default."""
     executors = (SmallerPuzzle(),)
-    return Sprint(engine, executors, limits=limits, dispatch=dispatch, sampling=sampling)
+    return Sprint(engine, executors=executors, limits=limits, dispatch=dispatch, sampling=sampling)
 
 
 async def solve(question: str) -> Result:

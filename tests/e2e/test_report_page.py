@@ -34,7 +34,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(curated.task(n, "", LONG, "z\n", LONG, n - 1) for n in range(4, 12)),
     ]
     hostile = curated.candidate(HOSTILE * 3, HOSTILE, components, source="x" * 300)
-    made = [Candidate(packed) for packed in trajectories(CountdownData(trajectories=5), "train")]
+    made = [
+        Candidate(packed)
+        for packed in trajectories(CountdownData(spaces=curated.FLAT, trajectories=5), "train")
+    ]
     lost = curated.dropped([("grade", Reason.WRONG, 40), ("select", Reason.DUPLICATE, 3)])
     folder = tmp_path_factory.mktemp("curated")
     return report.write(curated.write(folder, [*curated.HAND_WRITTEN, hostile, *made], lost), len)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import chain, combinations, pairwise
+from itertools import chain, combinations, islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent import grammar
 from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
 from sprint_agent.countdown.puzzle import PuzzleSpace
+from tests.curated import FLAT
 
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
 
@@ -83,8 +84,31 @@ class TestSearcher:
         found = symbolic.trajectory(puzzle)
         assert found is None or verify(found.answer, puzzle)
 
+    def test_it_finds_nearly_all_that_can_be_made(self) -> None:
+        for space, least in (
+            (PuzzleSpace(count=4), 1.0),
+            (PuzzleSpace(count=4, high=99), 0.95),
+            (PuzzleSpace(count=5), 1.0),
+        ):
+            drawn = list(islice(generate(space, "test", 0), 100))
+            found = [written for puzzle in drawn if (written := searcher.write(puzzle))]
+            assert len(found) >= least * len(drawn)
+
+    @pytest.mark.parametrize(
+        ("puzzle", "hit"),
+        [
+            (Puzzle((7, 7, 8, 8), 7), "7 * 0 = 0, and 7: + 7 yes."),
+            (Puzzle((99, 18, 75, 71), 22), "75 - 71 = 4, and 11/2: * 22 yes."),
+        ],
+    )
+    def test_it_follows_zeros_and_reduced_quotients(self, puzzle: Puzzle, hit: str) -> None:
+        written = searcher.write(puzzle)
+        assert written is not None
+        assert verify(written[1], puzzle)
+        assert written[0].splitlines()[-2] == hit
+
     @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.integers(1, 30), min_size=3, max_size=4))
+    @given(st.lists(st.integers(1, 30), min_size=3, max_size=5))
     def test_an_opening_is_barren_for_a_reason(self, numbers: list[int]) -> None:
         groups = searcher.openings(Puzzle(tuple(numbers), 24))
         names = "abcdef"[: len(numbers)]
@@ -100,9 +124,10 @@ class TestSearcher:
             exact = evaluate(f"{first} {operation} {second}")
             reasons = {
                 "as before": (first, operation, second) in tried,
-                "not whole": exact.denominator > 1,
+                "not whole": exact.denominator > 1
+                and (len(numbers) != 4 or exact.denominator == second),
                 "too large": exact > searcher.CAP,
-                "no use": exact == 0 or (operation == "/" and second == 1),
+                "no use": (exact == 0 and len(numbers) > 4) or (operation == "/" and second == 1),
             }
             assert not opening.barren if not any(reasons.values()) else reasons[opening.barren]
             tried.add((first, operation, second))
@@ -133,7 +158,7 @@ class TestAnnotation:
         assert text == given_text
 
     def test_the_second_group_needs_the_whole_first_one(self) -> None:
-        made = trajectories(CountdownData(trajectories=40), "train")
+        made = trajectories(CountdownData(spaces=FLAT, trajectories=40), "train")
         packed = next(p for p in made if len(p.stages) == 2)
         head = packed.stages[1][0]
         assert head.parents == {c.number for c in packed.stages[0][1:]}
@@ -184,7 +209,7 @@ class TestPacking:
 
 
 def test_a_smaller_mixture_is_the_same_mixture() -> None:
-    data = CountdownData(trajectories=100, runs=20, searches=40).scaled(50)
+    data = CountdownData(spaces=FLAT, trajectories=100, runs=20, searches=40).scaled(50)
     packed = list(trajectories(data, "validation"))
     planned = [sample.planner for sample in sprint_samples(packed, data, len)]
     assert (planned.count(True), planned.count(False)) == (10, 20)
@@ -206,7 +231,7 @@ class TestRendering:
         assert grammar.boxed(transcript.answer) == transcript.stages[0].remark
 
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
-        for packed in trajectories(CountdownData(trajectories=30), "train"):
+        for packed in trajectories(CountdownData(spaces=FLAT, trajectories=30), "train"):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
             for transcript in (
                 waiting(packed, claim),
@@ -216,7 +241,7 @@ class TestRendering:
                 assert verify(grammar.boxed(transcript.answer), puzzle)
 
     def test_executors_learn_from_hits_and_from_misses(self) -> None:
-        data = CountdownData(trajectories=80)
+        data = CountdownData(spaces=FLAT, trajectories=80)
         stages: set[str] = set()
         for number, packed in enumerate(trajectories(data, "train")):
             text = packed.annotated.trajectory.text
@@ -232,18 +257,19 @@ class TestRendering:
         assert stages == {"1", "2"}
 
     def test_of_some_trajectories_executors_alone_learn(self) -> None:
-        data = CountdownData(trajectories=40, runs=10, searches=20)
+        data = CountdownData(spaces=FLAT, trajectories=40, runs=10, searches=20)
         packed = list(trajectories(data, "train"))
         made = list(sprint_samples(packed, data, len))
-        assert [sample.planner for sample in made] == [True] * 10 + [False] * 20
-        for sample, trajectory in zip(made[10:], packed[20:], strict=True):
+        assert [sample.planner for sample in made] == [True, False, False] * 10
+        alone = [sample for sample in made if not sample.planner]
+        for sample, trajectory in zip(alone, packed[20:], strict=True):
             assert sample == search_sample(trajectory)
             assert all(name.startswith("1.") for name in sample.executions)
             visited = [c for c in trajectory.stages[0] if c.prompt and c.visited]
             assert [c.execution for c in visited] == list(sample.executions.values())
 
     def test_one_run_in_so_many_waits(self) -> None:
-        data = CountdownData(trajectories=200, waiting_every=4)
+        data = CountdownData(spaces=FLAT, trajectories=200, waiting_every=4)
         waits = 0
         for number, packed in enumerate(trajectories(data, "train")):
             stages = run_sample(packed, data, len, number).transcript.stages
@@ -253,7 +279,7 @@ class TestRendering:
         assert 30 < waits < 70
 
     def test_a_planner_reads_claims_that_were_not_accepted(self) -> None:
-        data = CountdownData(trajectories=60, mistaken_every=1, waiting_every=10**6)
+        data = CountdownData(spaces=FLAT, trajectories=60, mistaken_every=1, waiting_every=10**6)
         false = 0
         for number, packed in enumerate(trajectories(data, "train")):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
@@ -268,13 +294,13 @@ class TestRendering:
         assert false > 20
 
     def test_runs_of_two_stages_stand_evenly_among_the_others(self) -> None:
-        packed = list(trajectories(CountdownData(trajectories=60), "train"))
+        packed = list(trajectories(CountdownData(spaces=FLAT, trajectories=60), "train"))
         stages = [len(p.stages) for p in runs(packed, CountdownData(runs=12, late_every=3))]
         assert [n > 1 for n in stages] == [True, False, False] * 4
         assert len(list(runs(packed, CountdownData()))) == 60
 
     def test_samples_are_written_and_read_back(self, tmp_path: Path) -> None:
-        data = CountdownData(trajectories=8)
+        data = CountdownData(spaces=FLAT, trajectories=8)
         made = list(sprint_samples(list(trajectories(data, "train")), data, len))
         path = tmp_path / "samples.jsonl"
         assert samples.write(made, path) == len(made)
@@ -289,5 +315,5 @@ class TestRendering:
             list(samples.read(path))
 
     def test_no_puzzle_of_another_split_gets_in(self) -> None:
-        for packed in trajectories(CountdownData(trajectories=40), "train"):
+        for packed in trajectories(CountdownData(spaces=FLAT, trajectories=40), "train"):
             assert split(Puzzle.parse(packed.annotated.trajectory.question)) == "train"

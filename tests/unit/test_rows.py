@@ -16,6 +16,7 @@ from sprint_agent.result import Execution
 from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
 from sprint_agent.transcript import StageText, Transcript
+from tests.curated import FLAT
 from tests.script import execution_of
 from train import tokenizer as training
 from train.rows import DECISION, EXECUTION, Row, RowBuilder
@@ -145,7 +146,7 @@ def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTok
     stages = enumerate(sample.transcript.stages, 1)
     # The last plan was cut off: its closing tag was never written.
     turns = [s.turn + (f"</Plan_{k}>" if s.turn.endswith("\n") else "") for k, s in stages]
-    assert turns[-1].endswith("</prompt_1.10>")
+    assert turns[-1].endswith("</prompt_1.6>")
     assert learned == "".join(turns) + sample.transcript.answer + "</Final_answer>"
     text = trajectory.stages[0][2].execution
     execution = RowBuilder(reader).executor(sample.transcript, 1, 2, text)
@@ -154,7 +155,7 @@ def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTok
 
 
 def test_decisions_are_told_apart_by_kind(reader: FileTokenizer) -> None:
-    packed = next(iter(trajectories(CountdownData(trajectories=1), "train")))
+    packed = next(iter(trajectories(CountdownData(spaces=FLAT, trajectories=1), "train")))
     row = RowBuilder(reader, [" yes", "(?<=Answer: ).*"]).planner(rft_sample(packed).transcript)
 
     def of_kind(kind: int) -> str:
