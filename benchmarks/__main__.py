@@ -32,7 +32,7 @@ _Flag = Annotated[bool, cyclopts.Parameter(negative=())]
 def countdown(
     *,
     puzzles: int = 100,
-    numbers: int = 4,
+    numbers: list[str] | None = None,
     seed: int = 0,
     json: _Flag = False,
     sprint: Path = solver.MODEL,
@@ -45,7 +45,8 @@ def countdown(
     puzzles
         How many puzzles of the test split.
     numbers
-        How many numbers each has, from 1 to 13.
+        How many numbers each has, from 1 to 13, or how many and up to which: 4:99. Given more than
+        once, the puzzles are drawn in turn.
     seed
         Which puzzles are drawn.
     json
@@ -55,22 +56,27 @@ def countdown(
     rft
         The folder of the RFT model.
     """
-    drawn = bench.held_out(puzzles, numbers, seed)
+    spaces = {name: bench.space(name) for name in numbers or ["4"]}
+    drawn = bench.held_out(puzzles, list(spaces.values()), seed)
     runs = anyio.run(_measure, drawn, {"sprint": sprint, "rft": rft})
-    methods = {m: bench.figures([r for r in runs if r.method == m]) for m in bench.METHODS}
+    methods = bench.by_method(runs)
+    by_space = bench.by_space(runs, list(spaces))
     quarters = bench.by_quarter(runs)
     if json:
         value = {
             "puzzles": len(drawn),
-            "numbers": numbers,
+            "numbers": list(spaces),
             "seed": seed,
             "methods": {m: asdict(f) for m, f in methods.items()},
+            "spaces": {s: {m: asdict(f) for m, f in of.items()} for s, of in by_space.items()},
             "quarters": [{m: asdict(f) for m, f in q.items()} for q in quarters],
         }
         print(jsonlib.dumps(value))
         return
     console = _console()
-    console.print(tables.countdown(f"{len(drawn)} puzzles with {numbers} numbers", methods))
+    console.print(tables.countdown(f"{len(drawn)} puzzles, numbers {', '.join(spaces)}", methods))
+    for name, of in by_space.items() if len(spaces) > 1 else ():
+        console.print(tables.countdown(f"Numbers {name}", of))
     for number, quarter in enumerate(quarters, 1):
         console.print(tables.countdown(f"Quarter {number} by RFT's length", quarter))
 
@@ -124,7 +130,7 @@ def prefix(
     url: str | None = None,
     python: ExistingFile | None = None,
     puzzles: int = 30,
-    numbers: int = 4,
+    numbers: str = "4",
     seed: int = 0,
     json: _Flag = False,
     model: ExistingDirectory = solver.MODEL,
@@ -140,7 +146,7 @@ def prefix(
     puzzles
         How many Countdown puzzles of the test split.
     numbers
-        How many numbers each has, from 1 to 13.
+        How many numbers each has, from 1 to 13, or how many and up to which: 4:99.
     seed
         Which puzzles are drawn.
     json
@@ -154,7 +160,7 @@ def prefix(
 
     if (url is None) == (python is None):
         raise ValueError("give either the --url of a server or the --python to start one with")
-    drawn = bench.held_out(puzzles, numbers, seed)
+    drawn = bench.held_out(puzzles, [bench.space(numbers)], seed)
     runs: list[caching.Run] = []
 
     async def measure(url: str) -> None:

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 from sprint_agent import EngineError, Limits, PlanError, Result, Sprint
@@ -62,9 +62,19 @@ class Figures:
     seconds_p95: float
 
 
-def held_out(count: int, numbers: int, seed: int) -> list[Puzzle]:
-    """Puzzles of the test split, which no training set of any size holds."""
-    return list(islice(generate(PuzzleSpace(count=numbers), "test", seed), count))
+def space(text: str) -> PuzzleSpace:
+    """The space that "4" (numbers from 1 to 13) or "4:99" (from 1 to 99) stands for.
+
+    Raises ValueError for any other text, and where there are no such puzzles.
+    """
+    count, _, high = text.partition(":")
+    return PuzzleSpace(count=int(count), high=int(high) if high else 13)
+
+
+def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzle]:
+    """Puzzles of the test split, which no training set of any size holds, from all spaces in turn."""
+    drawn = cycle([generate(space, "test", seed) for space in spaces])
+    return [next(puzzles) for puzzles in islice(drawn, count)]
 
 
 async def measure(
@@ -116,6 +126,19 @@ def figures(runs: Sequence[Measured]) -> Figures:
     )
 
 
+def by_space(runs: Sequence[Measured], spaces: Sequence[str]) -> dict[str, dict[str, Figures]]:
+    """The figures by the space of the puzzle, of runs on puzzles that were drawn from all in turn."""
+    held: dict[str, list[Measured]] = {space: [] for space in spaces}
+    for number, run in enumerate(runs):
+        held[spaces[number // len(METHODS) % len(spaces)]].append(run)
+    return {space: by_method(found) for space, found in held.items()}
+
+
+def by_method(runs: Sequence[Measured]) -> dict[str, Figures]:
+    """The figures of each method."""
+    return {method: figures([r for r in runs if r.method == method]) for method in METHODS}
+
+
 def by_quarter(runs: Sequence[Measured]) -> list[dict[str, Figures]]:
     """The figures of each method by quarter of RFT's length, from the shortest to the longest.
 
@@ -129,11 +152,6 @@ def by_quarter(runs: Sequence[Measured]) -> list[dict[str, Figures]]:
     order = sorted(length, key=lambda key: length[key])
     quarter = {key: place * QUARTERS // len(order) for place, key in enumerate(order)}
     return [
-        {
-            method: figures(
-                [r for r in runs if r.method == method and quarter[r.puzzle.key] == number]
-            )
-            for method in METHODS
-        }
+        by_method([r for r in runs if quarter[r.puzzle.key] == number])
         for number in range(QUARTERS)
     ]

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, NoReturn
 import anyio
 
 from sprint_agent.agent import Sprint
-from sprint_agent.countdown import Puzzle, explain
+from sprint_agent.countdown import Puzzle, SmallerPuzzle, explain
 from sprint_agent.countdown import solver as countdown
 from sprint_agent.engines.base import Sampling
 from sprint_agent.errors import QuestionError, SprintError
@@ -78,6 +78,7 @@ def solve(
     greedy = Sampling(temperature=0.0) if engine else countdown.SAMPLING
     agent = Sprint(
         engine or countdown.MODEL,
+        executors=(SmallerPuzzle(),) if puzzle else (),
         limits=replace(limits, concurrency=1) if sequential else limits,
         dispatch="stage" if sequential else dispatch,
         sampling=greedy if puzzle else Sampling(),
