@@ -20,6 +20,7 @@ from train import countdown as recipes
 from train import engine, settings
 from train.errors import TrainingError
 from train.finetune import finetune, like
+from train.model import SHAPES, Size
 from train.trees import Layout
 
 app = cyclopts.App(name="python -m train", help=__doc__)
@@ -79,6 +80,8 @@ def countdown(
     *,
     out: Path = Path("runs/countdown"),
     part: Literal["both", "shared", "sprint", "rft"] = "both",
+    size: Size = "medium",
+    trajectories: int | None = None,
     tokens: int | None = None,
     threads: int | None = None,
 ) -> None:
@@ -90,18 +93,25 @@ def countdown(
         The folder for data, checkpoints and models. What stands there already is not made again.
     part
         What to train: both models, or the part of their training that they share, or what one adds.
+    size
+        How large the models are: 0.4, 1.4 or 4.0 million parameters.
+    trajectories
+        How many trajectories both learn from, in place of the recipe's.
     tokens
         The budget of each model, in training tokens, in place of the recipe's.
     threads
         CPU threads, all cores by default. The models are trained side by side, each on half of them.
     """
-    recipe = recipes.Recipe()
+    recipe = recipes.Recipe(shape=SHAPES[size])
+    if trajectories is not None:
+        recipe = replace(recipe, data=recipe.data.scaled(trajectories))
     if tokens is not None:
         recipe = replace(recipe, schedule=replace(recipe.schedule, tokens=tokens))
     recipes.prepare(recipe, out)
     if part == "both":
-        given = ["--tokens", str(tokens)] if tokens else []
-        recipes.both(out, threads or os.cpu_count() or 2, given)
+        budget = ["--tokens", str(tokens)] if tokens else []
+        data = ["--trajectories", str(trajectories)] if trajectories else []
+        recipes.both(out, threads or os.cpu_count() or 2, ["--size", size, *data, *budget])
         return
     if threads:
         torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -19,6 +20,15 @@ class ModelShape:
     key_value_heads: int = 2
     feed_forward: int = 480
     context_length: int = 4096
+
+
+Size = Literal["small", "medium", "large"]
+SHAPES: dict[Size, ModelShape] = {
+    "small": ModelShape(hidden=96, layers=3, feed_forward=288),
+    "medium": ModelShape(),
+    "large": ModelShape(hidden=256, layers=5, heads=8, key_value_heads=4, feed_forward=704),
+}
+"""The sizes of the ablation; `medium` is the one that ships."""
 
 
 def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen3ForCausalLM:
