@@ -44,7 +44,7 @@ def sglang_server(python: Path, model: Path, flags: Sequence[str] = ()) -> Itera
     It takes 30 to 100 seconds. Raises EngineUnavailable where it does not
     come up; the end of its log is then on stderr.
     """
-    port = str(_free_port())
+    port = str(free_port())
     command = [str(python), str(_SCRIPT), "--model-path", str(model), "--port", port, *flags]
     with _started(command, port, "/health") as url:
         yield url
@@ -53,7 +53,7 @@ def sglang_server(python: Path, model: Path, flags: Sequence[str] = ()) -> Itera
 @contextmanager
 def sglang_router(python: Path, servers: Sequence[str]) -> Iterator[str]:
     """SGLang's router in front of servers, while entered. Raises as `sglang_server` does."""
-    port = str(_free_port())
+    port = str(free_port())
     # Its own command imports all of SGLang; the router alone is up at once.
     with _started([str(python), "-c", _ROUTER, port, *servers], port, "/get_model_info") as url:
         yield url
@@ -82,7 +82,8 @@ def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

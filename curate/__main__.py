@@ -244,7 +244,8 @@ def countdown(count: int, /, *, out: Path, seed: int = 0) -> None:
     seed
         Which puzzles.
     """
-    puzzles = searcher.puzzles(CountdownData(seed=seed), "train")
+    # An execution that asks a smaller puzzle is no text to be learned: a run inside ends it.
+    puzzles = searcher.puzzles(CountdownData(seed=seed, spaces=searcher.FLAT), "train")
     written = (searcher.trajectory(puzzle) for puzzle in puzzles)
     kept = records.write(islice((one for one in written if one is not None), count), out)
     _say(f"{kept:,} trajectories: {out}")

@@ -17,7 +17,7 @@ from sprint_agent import grammar
 from sprint_agent.countdown import PuzzleSpace
 from sprint_agent.transcript import StageText, Transcript
 
-FLAT = ((PuzzleSpace(count=3), 1), (PuzzleSpace(count=4), 9))
+SMALL = ((PuzzleSpace(count=3), 1), (PuzzleSpace(count=4), 9))
 """Countdown puzzles whose executions ask no smaller ones: short trajectories."""
 
 

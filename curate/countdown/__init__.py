@@ -1,6 +1,7 @@
 """Countdown as a source of trajectories: a searcher writes them, and an annotator knows them."""
 
 from curate.countdown.data import (
+    FLAT,
     CountdownData,
     puzzles,
     rft_sample,
@@ -13,6 +14,7 @@ from curate.countdown.data import (
 from curate.countdown.symbolic import annotate, trajectory
 
 __all__ = [
+    "FLAT",
     "CountdownData",
     "annotate",
     "puzzles",

@@ -25,13 +25,14 @@ from sprint_agent import grammar
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Smaller, Split, claim, generate, right_claim
 from sprint_agent.transcript import Transcript
 
-SPACES = (
+FLAT = (
     (PuzzleSpace(count=3), 1),
     (PuzzleSpace(count=4), 3),
     (PuzzleSpace(count=4, high=99), 12),
-    (PuzzleSpace(count=5), 4),
 )
-"""Where puzzles are drawn from, and how many in turn from each: most of what is hard to learn."""
+"""Where puzzles are drawn from whose executions ask no smaller ones, and how many in turn from each."""
+SPACES = (*FLAT, (PuzzleSpace(count=5), 4))
+"""The same with those that ask: most of what is hard to learn."""
 _MISTAKEN = 0.3
 """The share of misses that may claim a hit, in a run where some do."""
 _NEAR = (-2, -1, 1, 2)

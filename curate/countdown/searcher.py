@@ -43,7 +43,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, islice
 
 from sprint_agent.countdown import NONE, Puzzle, Smaller
 
@@ -209,7 +209,7 @@ def _ask(text: str, opening: Opening, target: int) -> Search:
     text = f"{text}{question}\n"
     smaller = Smaller.read(text)
     assert smaller is not None
-    inside, expression = _attempt(smaller.puzzle, GROUPS[:1])
+    inside, expression = _attempt(smaller.puzzle, groups=1)
     if expression is None:
         return Search(text + NONE, None, inside)
     whole, line = smaller.answered(expression)
@@ -271,16 +271,15 @@ def _combine(a: Term, b: Term) -> Iterator[tuple[Term, str, Term, Term]]:
 
 def write(puzzle: Puzzle) -> tuple[str, str] | None:
     """The chain of thought on `puzzle` and its answer; None where the searcher finds none."""
-    text, expression = _attempt(puzzle, GROUPS)
+    text, expression = _attempt(puzzle, len(GROUPS))
     return None if expression is None else (text, expression)
 
 
-def _attempt(puzzle: Puzzle, groups: Sequence[tuple[str, str]]) -> tuple[str, str | None]:
+def _attempt(puzzle: Puzzle, groups: int) -> tuple[str, str | None]:
     """The chain of thought on so many groups of openings, and the expression that it ends in."""
     text = ""
-    for announcement, group in zip(
-        announcements(puzzle), openings(puzzle)[: len(groups)], strict=False
-    ):
+    tried = zip(announcements(puzzle), openings(puzzle), strict=True)
+    for announcement, group in islice(tried, groups):
         text += announcement
         for opening in group:
             found = search(opening, puzzle.target)

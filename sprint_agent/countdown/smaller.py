@@ -12,10 +12,10 @@ the last line: `None.`, or its answer, in which the 2 is replaced by what made i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sprint_agent.countdown.claim import solved
-from sprint_agent.countdown.puzzle import Puzzle
+from sprint_agent.countdown.puzzle import MAX_NUMBERS, Puzzle
 from sprint_agent.countdown.verify import verify
 from sprint_agent.errors import QuestionError
 from sprint_agent.executors.base import Generated, Task
@@ -25,8 +25,7 @@ from sprint_agent.limits import Limits
 NONE = "None.\n"
 """The last line of an execution that found no answer."""
 LIMITS = Limits(stages=2)
-"""A smaller puzzle's sums and differences, and an answer; its products come to nothing that the whole
-puzzle's would not find."""
+"""Of a smaller puzzle, sums and differences are tried: products are a stage of the whole puzzle."""
 
 _ASKED = re.compile(r"= \w (\d+ [-+*/] \w \d+) = (\d+), [^\n]*\n(Use [^\n]*)\n", re.ASCII)
 
@@ -65,8 +64,13 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class SmallerPuzzle:
-    """The model as executor, which may plan again: what it asks is solved in a nested run."""
+    """The model as executor, which may plan again: what it asks is solved in a nested run.
 
+    It may ask for `numbers` at most, and in a nested run for fewer than that was asked for: so runs
+    inside of runs come to an end, whatever the model writes.
+    """
+
+    numbers: int = MAX_NUMBERS - 1
     name: str = MODEL
     description: str = "works on an opening of a Countdown puzzle"
 
@@ -78,11 +82,12 @@ class SmallerPuzzle:
         """What the model writes and, where that is a question, what comes of it."""
         written = await task.generate()
         smaller = Smaller.read(written.text)
-        if smaller is None:
+        if smaller is None or len(smaller.puzzle.numbers) > self.numbers:
             return written
         puzzle = smaller.puzzle
+        inside = replace(self, numbers=len(puzzle.numbers) - 1)
         run = await task.solve(
-            puzzle.question, executors=(self,), limits=LIMITS, join=solved(puzzle)
+            puzzle.question, executors=(inside,), limits=LIMITS, join=solved(puzzle)
         )
         if run.answer is None or not verify(run.answer, puzzle):
             return smaller.text + NONE

@@ -7,7 +7,7 @@ from typing import Any
 
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, run_sample, runs, trajectories
-from tests.curated import FLAT
+from tests.curated import SMALL
 from train import settings, tokenizer
 from train.model import ModelShape, build
 from train.tokenizer import END
@@ -31,7 +31,7 @@ peak = 3e-3
 
 def prepare(made: Path) -> Path:
     """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
-    data = CountdownData(spaces=FLAT, trajectories=40, runs=25)
+    data = CountdownData(spaces=SMALL, trajectories=40, runs=25)
     packed = list(trajectories(data, "train"))
     written = [run_sample(run, data, len, number) for number, run in enumerate(runs(packed, data))]
     texts = [piece.text for sample in written for piece in sample.transcript.pieces]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.sglang_server import free_port
 from sprint_agent.countdown import Puzzle, solver, verify
 
 QUESTION = "Use 3, 5, 7 and 11 to make 24."
@@ -47,12 +47,6 @@ def test_the_result_as_json(extra: list[str]) -> None:
     assert 0 < usage["sequential_tokens"] <= usage["total_tokens"]
     if extra == ["--sequential"]:
         assert usage["sequential_tokens"] == usage["total_tokens"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def long_question() -> str:

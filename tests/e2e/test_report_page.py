@@ -36,7 +36,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile = curated.candidate(HOSTILE * 3, HOSTILE, components, source="x" * 300)
     made = [
         Candidate(packed)
-        for packed in trajectories(CountdownData(spaces=curated.FLAT, trajectories=5), "train")
+        for packed in trajectories(CountdownData(spaces=curated.SMALL, trajectories=5), "train")
     ]
     lost = curated.dropped([("grade", Reason.WRONG, 40), ("select", Reason.DUPLICATE, 3)])
     folder = tmp_path_factory.mktemp("curated")

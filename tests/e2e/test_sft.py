@@ -16,6 +16,7 @@ pytest.importorskip("deepspeed")
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.sglang_server import free_port
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
@@ -100,9 +101,9 @@ def test_a_training_that_was_stopped_has_the_same_losses_and_ends_in_the_same_we
 
 def command(*words: object, processes: int = 1) -> list[str]:
     alone = [sys.executable, "-m", "train"]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    given = alone if processes == 1 else [sys.executable, "-m", *launcher, "-m", "train"]
-    return [*given, "sft", *map(str, words)]
+    launcher = [str(Path(sys.executable).with_name("deepspeed")), "--master_port", str(free_port())]
+    together = [*launcher, "--num_gpus", str(processes), "--module", "train"]
+    return [*(alone if processes == 1 else together), "sft", *map(str, words)]
 
 
 def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from curate.countdown import CountdownData
 from sprint_agent.countdown import Puzzle, split
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
-from tests.curated import FLAT
+from tests.curated import SMALL
 from train import countdown, curriculum, engine
 from train.curriculum import Course, Schedule
 from train.loss import WeightedLM
@@ -27,7 +27,7 @@ from train.updates import rate
 
 pytestmark = pytest.mark.slow
 RECIPE = countdown.Recipe(
-    data=CountdownData(spaces=FLAT, trajectories=40),
+    data=CountdownData(spaces=SMALL, trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
     schedule=Schedule(tokens=60_000, decision_weights=((0.0, (2.0, 4.0)),), learning_rate=3e-3),
 )

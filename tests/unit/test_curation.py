@@ -28,7 +28,7 @@ from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent import grammar
 from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
 from sprint_agent.countdown.puzzle import PuzzleSpace
-from tests.curated import FLAT
+from tests.curated import SMALL
 
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
 
@@ -158,7 +158,7 @@ class TestAnnotation:
         assert text == given_text
 
     def test_the_second_group_needs_the_whole_first_one(self) -> None:
-        made = trajectories(CountdownData(spaces=FLAT, trajectories=40), "train")
+        made = trajectories(CountdownData(spaces=SMALL, trajectories=40), "train")
         packed = next(p for p in made if len(p.stages) == 2)
         head = packed.stages[1][0]
         assert head.parents == {c.number for c in packed.stages[0][1:]}
@@ -209,7 +209,7 @@ class TestPacking:
 
 
 def test_a_smaller_mixture_is_the_same_mixture() -> None:
-    data = CountdownData(spaces=FLAT, trajectories=100, runs=20, searches=40).scaled(50)
+    data = CountdownData(spaces=SMALL, trajectories=100, runs=20, searches=40).scaled(50)
     packed = list(trajectories(data, "validation"))
     planned = [sample.planner for sample in sprint_samples(packed, data, len)]
     assert (planned.count(True), planned.count(False)) == (10, 20)
@@ -231,7 +231,7 @@ class TestRendering:
         assert grammar.boxed(transcript.answer) == transcript.stages[0].remark
 
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
-        for packed in trajectories(CountdownData(spaces=FLAT, trajectories=30), "train"):
+        for packed in trajectories(CountdownData(spaces=SMALL, trajectories=30), "train"):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
             for transcript in (
                 waiting(packed, claim),
@@ -241,7 +241,7 @@ class TestRendering:
                 assert verify(grammar.boxed(transcript.answer), puzzle)
 
     def test_executors_learn_from_hits_and_from_misses(self) -> None:
-        data = CountdownData(spaces=FLAT, trajectories=80)
+        data = CountdownData(spaces=SMALL, trajectories=80)
         stages: set[str] = set()
         for number, packed in enumerate(trajectories(data, "train")):
             text = packed.annotated.trajectory.text
@@ -257,7 +257,7 @@ class TestRendering:
         assert stages == {"1", "2"}
 
     def test_of_some_trajectories_executors_alone_learn(self) -> None:
-        data = CountdownData(spaces=FLAT, trajectories=40, runs=10, searches=20)
+        data = CountdownData(spaces=SMALL, trajectories=40, runs=10, searches=20)
         packed = list(trajectories(data, "train"))
         made = list(sprint_samples(packed, data, len))
         assert [sample.planner for sample in made] == [True, False, False] * 10
@@ -269,7 +269,7 @@ class TestRendering:
             assert [c.execution for c in visited] == list(sample.executions.values())
 
     def test_one_run_in_so_many_waits(self) -> None:
-        data = CountdownData(spaces=FLAT, trajectories=200, waiting_every=4)
+        data = CountdownData(spaces=SMALL, trajectories=200, waiting_every=4)
         waits = 0
         for number, packed in enumerate(trajectories(data, "train")):
             stages = run_sample(packed, data, len, number).transcript.stages
@@ -279,7 +279,7 @@ class TestRendering:
         assert 30 < waits < 70
 
     def test_a_planner_reads_claims_that_were_not_accepted(self) -> None:
-        data = CountdownData(spaces=FLAT, trajectories=60, mistaken_every=1, waiting_every=10**6)
+        data = CountdownData(spaces=SMALL, trajectories=60, mistaken_every=1, waiting_every=10**6)
         false = 0
         for number, packed in enumerate(trajectories(data, "train")):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
@@ -294,13 +294,13 @@ class TestRendering:
         assert false > 20
 
     def test_runs_of_two_stages_stand_evenly_among_the_others(self) -> None:
-        packed = list(trajectories(CountdownData(spaces=FLAT, trajectories=60), "train"))
+        packed = list(trajectories(CountdownData(spaces=SMALL, trajectories=60), "train"))
         stages = [len(p.stages) for p in runs(packed, CountdownData(runs=12, late_every=3))]
         assert [n > 1 for n in stages] == [True, False, False] * 4
         assert len(list(runs(packed, CountdownData()))) == 60
 
     def test_samples_are_written_and_read_back(self, tmp_path: Path) -> None:
-        data = CountdownData(spaces=FLAT, trajectories=8)
+        data = CountdownData(spaces=SMALL, trajectories=8)
         made = list(sprint_samples(list(trajectories(data, "train")), data, len))
         path = tmp_path / "samples.jsonl"
         assert samples.write(made, path) == len(made)
@@ -315,5 +315,5 @@ class TestRendering:
             list(samples.read(path))
 
     def test_no_puzzle_of_another_split_gets_in(self) -> None:
-        for packed in trajectories(CountdownData(spaces=FLAT, trajectories=40), "train"):
+        for packed in trajectories(CountdownData(spaces=SMALL, trajectories=40), "train"):
             assert split(Puzzle.parse(packed.annotated.trajectory.question)) == "train"

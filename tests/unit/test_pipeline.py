@@ -36,6 +36,7 @@ from curate.steps import render, select
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent import grammar
 from sprint_agent.transcript import parse
+from tests.curated import SMALL
 
 pytestmark = pytest.mark.anyio
 
@@ -226,7 +227,7 @@ class TestMap:
 
 def candidates(count: int) -> list[Candidate]:
     """So many of the searcher's trajectories."""
-    data = CountdownData()
+    data = CountdownData(spaces=SMALL)
     written = (symbolic.trajectory(puzzle) for puzzle in countdown_puzzles(data, "train"))
     found: list[Candidate] = []
     for trajectory in written:

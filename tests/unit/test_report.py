@@ -344,7 +344,9 @@ class TestPicks:
     def test_five_thousand_take_a_bounded_time(self, tmp_path: Path) -> None:
         made = [
             Candidate(packed)
-            for packed in trajectories(CountdownData(spaces=curated.FLAT, trajectories=25), "train")
+            for packed in trajectories(
+                CountdownData(spaces=curated.SMALL, trajectories=25), "train"
+            )
         ]
         many = (self.named(candidate, n) for n in range(200) for candidate in made)
         curated.write(tmp_path, many)

@@ -16,7 +16,7 @@ from sprint_agent.result import Execution
 from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
 from sprint_agent.transcript import StageText, Transcript
-from tests.curated import FLAT
+from tests.curated import SMALL
 from tests.script import execution_of
 from train import tokenizer as training
 from train.rows import DECISION, EXECUTION, Row, RowBuilder
@@ -155,7 +155,7 @@ def test_only_what_is_generated_is_learned(packed: list[Packed], reader: FileTok
 
 
 def test_decisions_are_told_apart_by_kind(reader: FileTokenizer) -> None:
-    packed = next(iter(trajectories(CountdownData(spaces=FLAT, trajectories=1), "train")))
+    packed = next(iter(trajectories(CountdownData(spaces=SMALL, trajectories=1), "train")))
     row = RowBuilder(reader, [" yes", "(?<=Answer: ).*"]).planner(rft_sample(packed).transcript)
 
     def of_kind(kind: int) -> str:

@@ -107,6 +107,20 @@ async def test_an_execution_that_asks_no_puzzle_stands_as_the_model_wrote_it() -
     assert result.stages[0].executions[0].text.endswith("Use 5 and 0 to make 24.\n")
 
 
+async def test_runs_inside_of_runs_come_to_an_end() -> None:
+    def always_asks(prompt: str) -> str:
+        if execution_of(prompt):
+            return EXECUTION + "</execution_"
+        if prompt.endswith(grammar.force_answer()) or "</Execution_1>" in prompt:
+            return grammar.answer("none") + "</Final_answer>"
+        return "<Plan_1>\n<prompt_1.1> a - b </prompt_1.1>\n</Plan_1>"
+
+    engine = ScriptedEngine(always_asks)
+    async with agent(engine) as solving:
+        await solving.solve(Puzzle((9, 7, 5, 3, 3), 24).question, limits=Limits(executions=20))
+    assert len(engine.requests) < 10
+
+
 class TestSmaller:
     def test_it_is_read_from_an_execution(self) -> None:
         smaller = Smaller.read(EXECUTION + "None.\n")

@@ -16,7 +16,7 @@ from transformers import Qwen3ForCausalLM
 from curate.countdown import CountdownData, run_sample, runs, search_sample, trajectories
 from curate.pack import Packed
 from sprint_agent.testing import CharTokenizer
-from tests.curated import FLAT
+from tests.curated import SMALL
 from train import attention
 from train import model as models
 from train.attention import block_mask, work
@@ -172,11 +172,11 @@ def test_flex_attention_gives_what_a_call_for_each_segment_gives() -> None:
 
 @pytest.fixture(scope="module")
 def packed() -> list[Packed]:
-    return list(trajectories(CountdownData(spaces=FLAT, trajectories=60), "train"))
+    return list(trajectories(CountdownData(spaces=SMALL, trajectories=60), "train"))
 
 
 def test_the_trees_of_runs_hold_their_contexts(packed: list[Packed]) -> None:
-    data = CountdownData(spaces=FLAT, trajectories=60, runs=8)
+    data = CountdownData(spaces=SMALL, trajectories=60, runs=8)
     builder = TreeBuilder(CharTokenizer())
     branches = stopped = 0
     for number, run in enumerate(runs(packed, data)):
@@ -208,7 +208,7 @@ def test_where_executors_alone_learn_the_trunk_ends_with_the_last_branch(
 
 
 def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
-    data = CountdownData(spaces=FLAT, trajectories=60, runs=8)
+    data = CountdownData(spaces=SMALL, trajectories=60, runs=8)
     characters = CharTokenizer()
     builder = TreeBuilder(characters)
     samples = (run_sample(run, data, len, n) for n, run in enumerate(runs(packed, data)))
