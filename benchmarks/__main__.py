@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ def countdown(
     puzzles: int = 100,
     numbers: list[str] | None = None,
     seed: int = 0,
+    methods: list[bench.Method] | None = None,
     json: _Flag = False,
     sprint: Path = solver.MODEL,
     rft: Path = bench.RFT_MODEL,
@@ -49,6 +51,8 @@ def countdown(
         once, the puzzles are drawn in turn.
     seed
         Which puzzles are drawn.
+    methods
+        Which methods take them: all, unless some are named.
     json
         Print the figures as one JSON object.
     sprint
@@ -58,8 +62,9 @@ def countdown(
     """
     spaces = {name: bench.space(name) for name in numbers or ["4"]}
     drawn = bench.held_out(puzzles, list(spaces.values()), seed)
-    runs = anyio.run(_measure, drawn, {"sprint": sprint, "rft": rft})
-    methods = bench.by_method(runs)
+    models = {"sprint": sprint, "rft": rft}
+    runs = anyio.run(_measure, drawn, models, methods or bench.METHODS)
+    over_all = bench.by_method(runs)
     by_space = bench.by_space(runs, list(spaces))
     quarters = bench.by_quarter(runs)
     if json:
@@ -67,14 +72,14 @@ def countdown(
             "puzzles": len(drawn),
             "numbers": list(spaces),
             "seed": seed,
-            "methods": {m: asdict(f) for m, f in methods.items()},
+            "methods": {m: asdict(f) for m, f in over_all.items()},
             "spaces": {s: {m: asdict(f) for m, f in of.items()} for s, of in by_space.items()},
             "quarters": [{m: asdict(f) for m, f in q.items()} for q in quarters],
         }
         print(jsonlib.dumps(value))
         return
     console = _console()
-    console.print(tables.countdown(f"{len(drawn)} puzzles, numbers {', '.join(spaces)}", methods))
+    console.print(tables.countdown(f"{len(drawn)} puzzles, numbers {', '.join(spaces)}", over_all))
     for name, of in by_space.items() if len(spaces) > 1 else ():
         console.print(tables.countdown(f"Numbers {name}", of))
     for number, quarter in enumerate(quarters, 1):
@@ -86,10 +91,13 @@ def _console() -> Console:
     return Console() if Console().is_terminal else Console(width=130)
 
 
-async def _measure(drawn: list[bench.Puzzle], models: dict[str, Path]) -> list[Measured]:
+async def _measure(
+    drawn: list[bench.Puzzle], models: dict[str, Path], methods: Sequence[bench.Method]
+) -> list[Measured]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("puzzles", total=len(drawn))
-        return [r async for r in bench.measure(drawn, models, lambda: progress.advance(task))]
+        runs = bench.measure(drawn, models, methods, lambda: progress.advance(task))
+        return [run async for run in runs]
 
 
 @app.command

@@ -15,19 +15,21 @@ verifier's word on it is the accuracy.
 from __future__ import annotations
 
 import statistics
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Literal
 
 from sprint_agent import EngineError, Limits, PlanError, Result, Sprint
-from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solver, verify
+from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solved, solver, verify
 from sprint_agent.engines.base import Sampling
 from sprint_agent.join import Join
 
 RFT_MODEL = Path(__file__).parent / "models" / "rft"
-METHODS = ("sprint", "sprint_wait", "rft")
+Method = Literal["sprint", "sprint_wait", "rft"]
+METHODS: tuple[Method, ...] = ("sprint", "sprint_wait", "rft")
 QUARTERS = 4
 
 
@@ -35,7 +37,7 @@ QUARTERS = 4
 class Measured:
     """One run of one method on one puzzle; a run that ended in an error has no result."""
 
-    method: str
+    method: Method
     puzzle: Puzzle
     result: Result | None
 
@@ -78,9 +80,12 @@ def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzl
 
 
 async def measure(
-    puzzles: Sequence[Puzzle], models: dict[str, Path], done: Callable[[], None]
+    puzzles: Sequence[Puzzle],
+    models: dict[str, Path],
+    methods: Sequence[Method],
+    done: Callable[[], None],
 ) -> AsyncIterator[Measured]:
-    """Runs every method on every puzzle; `models` are the folders of "sprint" and "rft"."""
+    """Runs these methods on every puzzle; `models` are the folders of "sprint" and "rft"."""
     async with AsyncExitStack() as stack:
         sprint = await stack.enter_async_context(solver.agent(models["sprint"]))
         # One chain of thought takes as many tokens as the context holds.
@@ -89,11 +94,14 @@ async def measure(
         for agent in (sprint, rft):
             await _solve(agent, puzzles[0], "all", None)
         at_once = replace(solver.LIMITS, concurrency=None)
+        ways: dict[Method, Callable[[Puzzle], Awaitable[Result | None]]] = {
+            "sprint": lambda puzzle: _solve(sprint, puzzle, solved(puzzle), None),
+            "sprint_wait": lambda puzzle: _solve(sprint, puzzle, "all", at_once),
+            "rft": lambda puzzle: _solve(rft, puzzle, "all", None),
+        }
         for puzzle in puzzles:
-            solved = solver.solved(puzzle)
-            yield Measured("sprint", puzzle, await _solve(sprint, puzzle, solved, None))
-            yield Measured("sprint_wait", puzzle, await _solve(sprint, puzzle, "all", at_once))
-            yield Measured("rft", puzzle, await _solve(rft, puzzle, "all", None))
+            for method in methods:
+                yield Measured(method, puzzle, await ways[method](puzzle))
             done()
 
 
@@ -126,23 +134,25 @@ def figures(runs: Sequence[Measured]) -> Figures:
     )
 
 
-def by_space(runs: Sequence[Measured], spaces: Sequence[str]) -> dict[str, dict[str, Figures]]:
+def by_space(runs: Sequence[Measured], spaces: Sequence[str]) -> dict[str, dict[Method, Figures]]:
     """The figures by the space of the puzzle, of runs on puzzles that were drawn from all in turn."""
     held: dict[str, list[Measured]] = {space: [] for space in spaces}
+    methods = len({run.method for run in runs})
     for number, run in enumerate(runs):
-        held[spaces[number // len(METHODS) % len(spaces)]].append(run)
+        held[spaces[number // methods % len(spaces)]].append(run)
     return {space: by_method(found) for space, found in held.items()}
 
 
-def by_method(runs: Sequence[Measured]) -> dict[str, Figures]:
-    """The figures of each method."""
-    return {method: figures([r for r in runs if r.method == method]) for method in METHODS}
+def by_method(runs: Sequence[Measured]) -> dict[Method, Figures]:
+    """The figures of each method, in the order in which they ran."""
+    methods = dict.fromkeys(run.method for run in runs)
+    return {method: figures([r for r in runs if r.method == method]) for method in methods}
 
 
-def by_quarter(runs: Sequence[Measured]) -> list[dict[str, Figures]]:
+def by_quarter(runs: Sequence[Measured]) -> list[dict[Method, Figures]]:
     """The figures of each method by quarter of RFT's length, from the shortest to the longest.
 
-    A puzzle on which RFT ended in an error counts among the longest.
+    A puzzle on which RFT ended in an error counts among the longest. Without RFT there are none.
     """
     length: dict[tuple[tuple[int, ...], int], float] = {}
     for run in runs:
@@ -153,5 +163,5 @@ def by_quarter(runs: Sequence[Measured]) -> list[dict[str, Figures]]:
     quarter = {key: place * QUARTERS // len(order) for place, key in enumerate(order)}
     return [
         by_method([r for r in runs if quarter[r.puzzle.key] == number])
-        for number in range(QUARTERS)
+        for number in range(QUARTERS if order else 0)
     ]
