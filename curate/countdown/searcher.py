@@ -45,7 +45,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, islice
 
-from sprint_agent.countdown import NONE, Puzzle, Smaller
+from sprint_agent.countdown import Puzzle, Smaller
+from sprint_agent.countdown.smaller import NONE
 
 CAP = 200
 GROUPS = (("Sums and differences first.\n", "+-"), ("Now products and quotients.\n", "*/"))

@@ -1,12 +1,11 @@
-"""The Countdown task: puzzles, their splits, and the verifier."""
+"""The Countdown task: puzzles, their splits, the verifier, and the executor that asks smaller ones."""
 
 from sprint_agent.countdown.claim import claim, right_claim, solved
 from sprint_agent.countdown.puzzle import Puzzle, PuzzleSpace, Split, generate, reachable, split
-from sprint_agent.countdown.smaller import NONE, Smaller, SmallerPuzzle
+from sprint_agent.countdown.smaller import Smaller, SmallerPuzzle
 from sprint_agent.countdown.verify import ExpressionError, evaluate, explain, verify
 
 __all__ = [
-    "NONE",
     "ExpressionError",
     "Puzzle",
     "PuzzleSpace",

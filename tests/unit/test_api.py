@@ -25,7 +25,8 @@ def test_the_public_names() -> None:
 
 def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
     names = """
-    ExpressionError Puzzle PuzzleSpace Split claim evaluate explain generate reachable split verify
+    ExpressionError Puzzle PuzzleSpace Smaller SmallerPuzzle Split claim evaluate explain generate
+    reachable right_claim solved split verify
     """
     assert sorted(countdown.__all__) == sorted(names.split())
     kit = """
