@@ -32,7 +32,7 @@ FLAT = (
 )
 """Where puzzles are drawn from whose executions ask no smaller ones, and how many in turn from each."""
 SPACES = (*FLAT, (PuzzleSpace(count=5), 4))
-"""The same with those that ask: most of what is hard to learn."""
+"""The same, and puzzles whose executions ask smaller ones."""
 _MISTAKEN = 0.3
 """The share of misses that may claim a hit, in a run where some do."""
 _NEAR = (-2, -1, 1, 2)

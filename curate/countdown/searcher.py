@@ -27,15 +27,16 @@ a hit, results are replaced by what made them, one at a time, the last one first
 With five numbers, three and a result are left: a puzzle of its own. It is asked in so many words, and
 gone about in the same way, but for its products and quotients, which the whole puzzle tries instead.
 
-    a - b = a 9 - b 7 = 2, c 5, d 3, e 3.
-    Use 5, 3, 3 and 2 to make 24.
-    a 5, b 3, c 3, d 2 to 24.
+    a + b = a 9 + b 7 = 16, c 5, d 3, e 3.
+    Use 5, 3, 3 and 16 to make 24.
+    a 16, b 5, c 3, d 3 to 24.
     Sums and differences first.
     …
-    Answer: (5 + 3) * 3 * 2 = \\boxed{…}
+    Answer: 8 * 3 = (11 - 3) * 3 = \\boxed{((16 - 5) - 3) * 3}
+    Answer: ((16 - 5) - 3) * 3 = \\boxed{(((9 + 7) - 5) - 3) * 3}
 
 Whole numbers from 0 to `CAP` are followed, and a quotient that is none where it can be reduced and two
-more numbers are left: `b / c = b 99 / c 18 = 11/2, a 75, d 71.`
+more numbers are left: `a / d = a 99 / d 18 = 11/2, b 75, c 71.`
 """
 
 from __future__ import annotations
@@ -246,7 +247,7 @@ _Step = tuple[Term, str, Term, Term, tuple[Term, ...]]
 
 def _steps(terms: Sequence[Term]) -> Iterator[_Step]:
     """Every operation on two of the terms, with what remains; none twice that reads the same."""
-    seen: set[tuple[int, str, int]] = set()
+    seen: set[tuple[int | Fraction, str, int | Fraction]] = set()
     for i, j in combinations(range(len(terms)), 2):
         rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
         for first, operation, second, result in _combine(terms[i], terms[j]):

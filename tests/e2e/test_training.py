@@ -20,7 +20,7 @@ from tests.curated import SMALL
 from train import countdown, curriculum, engine
 from train.curriculum import Course, Schedule
 from train.loss import WeightedLM
-from train.model import ModelShape
+from train.model import SHAPES, ModelShape
 from train.rows import Row
 from train.settings import Rates
 from train.updates import rate
@@ -105,6 +105,14 @@ async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
         async with engine.generate(request) as stream:
             events = [event async for event in stream]
     assert isinstance(events[-1], Finish)
+
+
+def test_every_size_fits_into_16_megabytes() -> None:
+    made = {size: countdown.models.build(shape, 1100, 0, seed=0) for size, shape in SHAPES.items()}
+    held = [4 * sum(p.numel() for p in model.parameters()) for model in made.values()]
+    assert list(made) == ["small", "medium", "large"]
+    assert held == sorted(held)
+    assert held[-1] < 16e6
 
 
 def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:

@@ -86,12 +86,17 @@ async def test_five_numbers_are_solved_by_runs_inside_of_the_run(puzzle: Puzzle)
 
 async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
     puzzle = next(generate(PuzzleSpace(count=5), "test", 3))
-    async with agent(ScriptedEngine(Ideal())) as solving:
-        result = await solving.solve(
-            puzzle.question, join=solved(puzzle), limits=Limits(tokens=300)
-        )
+    model = Ideal()
+    async with agent(ScriptedEngine(model)) as solving:
+        whole = await solving.solve(puzzle.question, join=solved(puzzle))
+        plan = whole.stages[0].usage.completion_tokens
+        # The plan, the first execution's question, and not all of what the run inside of it plans.
+        limits = Limits(tokens=plan + 300, concurrency=1)
+        model.questions.clear()
+        result = await solving.solve(puzzle.question, join=solved(puzzle), limits=limits)
     assert result.limit == "tokens"
-    assert result.usage.total_tokens <= 300
+    assert plan < result.usage.total_tokens <= plan + 300
+    assert len(set(model.questions)) > 1
 
 
 async def test_an_execution_that_asks_no_puzzle_stands_as_the_model_wrote_it() -> None:
