@@ -14,6 +14,7 @@ verifier's word on it is the accuracy.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -69,8 +70,11 @@ def space(text: str) -> PuzzleSpace:
 
     Raises ValueError for any other text, and where there are no such puzzles.
     """
-    count, _, high = text.partition(":")
-    return PuzzleSpace(count=int(count), high=int(high) if high else 13)
+    found = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    if found is None:
+        raise ValueError(f"numbers are COUNT or COUNT:HIGHEST, such as 4:99, not {text}")
+    count, high = found.groups(default="13")
+    return PuzzleSpace(count=int(count), high=int(high))
 
 
 def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzle]:

@@ -16,8 +16,8 @@ SPACES = {name: bench.space(name) for name in ("4:99", "5")}
 
 def test_a_space_is_how_many_numbers_up_to_which() -> None:
     assert {"4:99": PuzzleSpace(count=4, high=99), "5": PuzzleSpace(count=5)} == SPACES
-    for text in ("", "four", "9", "4:0"):
-        with pytest.raises(ValueError, match=r"invalid literal|count must|numbers must"):
+    for text in ("", "four", "4:", "9", "4:0"):
+        with pytest.raises(ValueError, match=r"numbers are|count must|numbers must"):
             bench.space(text)
 
 
