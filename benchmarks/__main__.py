@@ -21,7 +21,7 @@ from rich.progress import Progress
 from benchmarks import countdown as bench
 from benchmarks import tables
 from benchmarks.countdown import Measured
-from sprint_agent.countdown import solver
+from sprint_agent.countdown import PuzzleSpace, solver
 from sprint_agent.errors import SprintError
 
 app = cyclopts.App(name="python -m benchmarks", help=__doc__)
@@ -60,7 +60,7 @@ def countdown(
     rft
         The folder of the RFT model.
     """
-    spaces = {name: bench.space(name) for name in numbers or ["4"]}
+    spaces = {name: PuzzleSpace.parse(name) for name in numbers or ["4"]}
     drawn = bench.held_out(puzzles, list(spaces.values()), seed)
     models = {"sprint": sprint, "rft": rft}
     runs = anyio.run(_measure, drawn, models, methods or bench.METHODS)
@@ -168,7 +168,7 @@ def prefix(
 
     if (url is None) == (python is None):
         raise ValueError("give either the --url of a server or the --python to start one with")
-    drawn = bench.held_out(puzzles, [bench.space(numbers)], seed)
+    drawn = bench.held_out(puzzles, [PuzzleSpace.parse(numbers)], seed)
     runs: list[caching.Run] = []
 
     async def measure(url: str) -> None:

@@ -14,7 +14,6 @@ verifier's word on it is the accuracy.
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -63,18 +62,6 @@ class Figures:
     stages: float
     seconds_median: float
     seconds_p95: float
-
-
-def space(text: str) -> PuzzleSpace:
-    """The space that "4" (numbers from 1 to 13) or "4:99" (from 1 to 99) stands for.
-
-    Raises ValueError for any other text, and where there are no such puzzles.
-    """
-    found = re.fullmatch(r"(\d+)(?::(\d+))?", text)
-    if found is None:
-        raise ValueError(f"numbers are COUNT or COUNT:HIGHEST, such as 4:99, not {text}")
-    count, high = found.groups(default="13")
-    return PuzzleSpace(count=int(count), high=int(high))
 
 
 def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzle]:

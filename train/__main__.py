@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ if not torch.cuda.is_available():
 
 import cyclopts
 
+from sprint_agent.countdown import PuzzleSpace
 from train import countdown as recipes
 from train import engine, settings
 from train.errors import TrainingError
@@ -81,6 +83,7 @@ def countdown(
     out: Path = Path("runs/countdown"),
     part: Literal["both", "shared", "sprint", "rft"] = "both",
     size: Size = "medium",
+    numbers: list[str] | None = None,
     trajectories: int | None = None,
     tokens: int | None = None,
     threads: int | None = None,
@@ -95,6 +98,9 @@ def countdown(
         What to train: both models, or the part of their training that they share, or what one adds.
     size
         How large the models are: 0.4, 1.4 or 4.0 million parameters.
+    numbers
+        How many numbers the puzzles have, from 1 to 13, or how many and up to which: 4:99. Given more
+        than once, as many puzzles of each; in place of the recipe's.
     trajectories
         How many trajectories both learn from, in place of the recipe's.
     tokens
@@ -102,20 +108,36 @@ def countdown(
     threads
         CPU threads, all cores by default. The models are trained side by side, each on half of them.
     """
-    recipe = recipes.Recipe(shape=SHAPES[size])
-    if trajectories is not None:
-        recipe = replace(recipe, data=recipe.data.scaled(trajectories))
-    if tokens is not None:
-        recipe = replace(recipe, schedule=replace(recipe.schedule, tokens=tokens))
+    recipe = _recipe(size, numbers or (), trajectories, tokens)
     recipes.prepare(recipe, out)
     if part == "both":
-        budget = ["--tokens", str(tokens)] if tokens else []
-        data = ["--trajectories", str(trajectories)] if trajectories else []
-        recipes.both(out, threads or os.cpu_count() or 2, ["--size", size, *data, *budget])
+        drawn = [f"--numbers={each}" for each in numbers or ()]
+        sized = {"--size": size, "--trajectories": trajectories, "--tokens": tokens}
+        given = [f"{name}={value}" for name, value in sized.items() if value is not None]
+        recipes.both(out, threads or os.cpu_count() or 2, [*drawn, *given])
         return
     if threads:
         torch.set_num_threads(threads)
     recipes.train(recipe, out, part, lambda line: print(line, flush=True))
+
+
+def _recipe(
+    size: Size, numbers: Sequence[str], trajectories: int | None, tokens: int | None
+) -> recipes.Recipe:
+    """The recipe, but for what was asked for."""
+    recipe = recipes.Recipe(shape=SHAPES[size])
+    data, schedule = recipe.data, recipe.schedule
+    if numbers:
+        try:
+            spaces = tuple((PuzzleSpace.parse(each), 1) for each in numbers)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        data = replace(data, spaces=spaces)
+    if trajectories is not None:
+        data = data.scaled(trajectories)
+    if tokens is not None:
+        schedule = replace(schedule, tokens=tokens)
+    return replace(recipe, data=data, schedule=schedule)
 
 
 def main(arguments: list[str]) -> None:

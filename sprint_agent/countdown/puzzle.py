@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
+from typing import Literal, Self
 
 from sprint_agent.errors import QuestionError
 
@@ -29,6 +29,7 @@ _QUESTION = re.compile(
     r"use ([0-9]+(?: ?, ?[0-9]+)*) ?,? and ([0-9]+) to make ([0-9]+) ?\.?",
     re.IGNORECASE | re.ASCII,
 )
+_SPACE = re.compile(r"([0-9]+)(?::([0-9]+))?")
 # How many draws in a row may bring nothing new before a space counts as used up.
 _DRAWS_IN_VAIN = 100_000
 
@@ -120,6 +121,18 @@ class PuzzleSpace:
         ):
             if not 1 <= low <= high <= MAX_VALUE:
                 raise ValueError(f"{name} must lie in 1..{MAX_VALUE}, low first: {low}..{high}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The space that "4" (numbers from 1 to 13) or "4:99" (from 1 to 99) stands for.
+
+        Raises ValueError for any other text, and where there are no such puzzles.
+        """
+        found = _SPACE.fullmatch(text)
+        if found is None:
+            raise ValueError(f"numbers are COUNT or COUNT:HIGHEST, such as 4:99, not {text}")
+        count, high = found.groups(default="13")
+        return cls(count=int(count), high=int(high))
 
 
 def generate(space: PuzzleSpace, wanted: Split, seed: int) -> Iterator[Puzzle]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +108,19 @@ async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
         async with engine.generate(request) as stream:
             events = [event async for event in stream]
     assert isinstance(events[-1], Finish)
+
+
+def test_one_command_makes_both_models_of_the_asked_puzzles(tmp_path: Path) -> None:
+    asked = ("--size=small", "--numbers=3", "--trajectories=40", "--tokens=20000", "--threads=2")
+    command = [sys.executable, "-m", "train", "countdown", "--out", str(tmp_path), *asked]
+    subprocess.run(command, check=True, env=engine.environment())
+    for method in countdown.METHODS:
+        made = json.loads((tmp_path / method / "recipe.json").read_text())
+        assert [space["count"] for space, _ in made["data"]["spaces"]] == [3]
+        assert made["data"]["trajectories"] == 40
+        assert made["schedule"]["tokens"] == 20_000
+        assert json.loads((tmp_path / method / "config.json").read_text())["hidden_size"] == 96
+        assert (tmp_path / method / "model.safetensors").exists()
 
 
 def test_every_size_fits_into_16_megabytes() -> None:

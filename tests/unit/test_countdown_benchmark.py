@@ -11,14 +11,7 @@ from sprint_agent.countdown import PuzzleSpace, reachable, split
 from sprint_agent.testing import ScriptedEngine
 from tests.script import answer
 
-SPACES = {name: bench.space(name) for name in ("4:99", "5")}
-
-
-def test_a_space_is_how_many_numbers_up_to_which() -> None:
-    assert {"4:99": PuzzleSpace(count=4, high=99), "5": PuzzleSpace(count=5)} == SPACES
-    for text in ("", "four", "4:", "9", "4:0"):
-        with pytest.raises(ValueError, match=r"numbers are|count must|numbers must"):
-            bench.space(text)
+SPACES = {name: PuzzleSpace.parse(name) for name in ("4:99", "5")}
 
 
 def test_puzzles_are_of_the_test_split_and_of_all_spaces_in_turn() -> None:

@@ -210,6 +210,14 @@ def test_impossible_spaces_are_refused(bad: dict[str, int]) -> None:
         PuzzleSpace(**bad)
 
 
+def test_a_space_is_how_many_numbers_up_to_which() -> None:
+    assert PuzzleSpace.parse("4:99") == PuzzleSpace(count=4, high=99)
+    assert PuzzleSpace.parse("5") == PuzzleSpace(count=5)
+    for text in ("", "four", "4:", "9", "4:0"):
+        with pytest.raises(ValueError, match=r"numbers are|count must|numbers must"):
+            PuzzleSpace.parse(text)
+
+
 @cache
 def _signed(numbers: tuple[int, ...]) -> frozenset[int]:
     """All that signed whole-number arithmetic makes: replace any two numbers by their result."""
