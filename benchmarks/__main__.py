@@ -36,6 +36,7 @@ def countdown(
     numbers: list[str] | None = None,
     seed: int = 0,
     methods: list[bench.Method] | None = None,
+    at_once: int = 1,
     json: _Flag = False,
     sprint: Path = solver.MODEL,
     rft: Path = bench.RFT_MODEL,
@@ -53,6 +54,8 @@ def countdown(
         Which puzzles are drawn.
     methods
         Which methods take them: all, unless some are named.
+    at_once
+        How many puzzles are under way at a time: many take less time, and tell none of a single one.
     json
         Print the figures as one JSON object.
     sprint
@@ -63,7 +66,7 @@ def countdown(
     spaces = {name: PuzzleSpace.parse(name) for name in numbers or ["4"]}
     drawn = bench.held_out(puzzles, list(spaces.values()), seed)
     models = {"sprint": sprint, "rft": rft}
-    runs = anyio.run(_measure, drawn, models, methods or bench.METHODS)
+    runs = anyio.run(_measure, drawn, models, methods or bench.METHODS, at_once)
     over_all = bench.by_method(runs)
     by_space = bench.by_space(runs, list(spaces))
     quarters = bench.by_quarter(runs)
@@ -92,12 +95,16 @@ def _console() -> Console:
 
 
 async def _measure(
-    drawn: list[bench.Puzzle], models: dict[str, Path], methods: Sequence[bench.Method]
+    drawn: list[bench.Puzzle],
+    models: dict[str, Path],
+    methods: Sequence[bench.Method],
+    at_once: int,
 ) -> list[Measured]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("puzzles", total=len(drawn))
-        runs = bench.measure(drawn, models, methods, lambda: progress.advance(task))
-        return [run async for run in runs]
+        return await bench.measure(
+            drawn, models, methods, at_once, lambda _: progress.advance(task)
+        )
 
 
 @app.command

@@ -1,7 +1,8 @@
 """Countdown: SPRINT against RFT on the same held-out puzzles, through the same engine.
 
 Three methods take each puzzle in turn, one run at a time, so that a machine that grows slower or
-faster in between does so for all of them:
+faster in between does so for all of them (with `--at-once`, tokens and accuracy are the same up to the
+last bits of scores, and times are those of a busy engine):
 
 * `sprint`: the stage ends at the first execution whose answer the verifier accepts, with the limits
   that `sprint solve` has;
@@ -15,12 +16,14 @@ verifier's word on it is the accuracy.
 from __future__ import annotations
 
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Literal
+
+import anyio
 
 from sprint_agent import EngineError, Limits, PlanError, Result, Sprint
 from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solved, solver, verify
@@ -74,9 +77,13 @@ async def measure(
     puzzles: Sequence[Puzzle],
     models: dict[str, Path],
     methods: Sequence[Method],
-    done: Callable[[], None],
-) -> AsyncIterator[Measured]:
-    """Runs these methods on every puzzle; `models` are the folders of "sprint" and "rft"."""
+    at_once: int,
+    done: Callable[[Sequence[Measured]], None],
+) -> list[Measured]:
+    """Runs these methods on every puzzle; `models` are the folders of "sprint" and "rft".
+
+    So many puzzles are under way `at_once`; `done` is told of each that all methods have taken.
+    """
     async with AsyncExitStack() as stack:
         sprint = await stack.enter_async_context(solver.agent(models["sprint"]))
         # One chain of thought takes as many tokens as the context holds.
@@ -84,16 +91,25 @@ async def measure(
         rft = await stack.enter_async_context(solver.agent(models["rft"], sampling=chain))
         for agent in (sprint, rft):
             await _solve(agent, puzzles[0], "all", None)
-        at_once = replace(solver.LIMITS, concurrency=None)
+        unbounded = replace(solver.LIMITS, concurrency=None)
         ways: dict[Method, Callable[[Puzzle], Awaitable[Result | None]]] = {
             "sprint": lambda puzzle: _solve(sprint, puzzle, solved(puzzle), None),
-            "sprint_wait": lambda puzzle: _solve(sprint, puzzle, "all", at_once),
+            "sprint_wait": lambda puzzle: _solve(sprint, puzzle, "all", unbounded),
             "rft": lambda puzzle: _solve(rft, puzzle, "all", None),
         }
-        for puzzle in puzzles:
-            for method in methods:
-                yield Measured(method, puzzle, await ways[method](puzzle))
-            done()
+        found: list[list[Measured]] = [[] for _ in puzzles]
+        places = anyio.CapacityLimiter(at_once)
+
+        async def take(puzzle: Puzzle, runs: list[Measured]) -> None:
+            async with places:
+                for method in methods:
+                    runs.append(Measured(method, puzzle, await ways[method](puzzle)))
+            done(runs)
+
+        async with anyio.create_task_group() as group:
+            for puzzle, runs in zip(puzzles, found, strict=True):
+                group.start_soon(take, puzzle, runs)
+        return [run for runs in found for run in runs]
 
 
 async def _solve(agent: Sprint, puzzle: Puzzle, join: Join, limits: Limits | None) -> Result | None:

@@ -9,7 +9,7 @@ from typing import Self
 
 from sprint_agent.engines.base import Delta, RunTag, TokenUsage
 from sprint_agent.limits import Budget, Limits, Prices
-from sprint_agent.places import Slots
+from sprint_agent.places import Place, Slots
 from sprint_agent.result import add
 
 
@@ -73,13 +73,13 @@ class Account:
         tag = RunTag(run, time.time())
         return cls(run, tag, Budget(limits, prices), Slots(limits.concurrency), Tally())
 
-    def nested(self, name: str, limits: Limits, tally: Tally) -> Account:
-        """The account of a run inside this one: its own limits within this one's, on `tally`."""
+    def nested(self, place: Place, limits: Limits, tally: Tally) -> Account:
+        """The account of a run inside the execution at `place`: its limits within this run's."""
         return Account(
-            f"{self.run}/{name}",
+            f"{self.run}/{place.stage}.{place.number}",
             self.tag,
             self.budget.nested(limits),
-            Slots(limits.concurrency, self.slots),
+            Slots(limits.concurrency, place),
             tally,
         )
 

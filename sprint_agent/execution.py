@@ -142,8 +142,7 @@ class _Work:
         return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
 
     async def solve(self, nested: Nested) -> Result:
-        name = f"{self.place.stage}.{self.place.number}"
-        account = self._setting.account.nested(name, nested.limits, self._tally.child())
+        account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
         inside = Inside(self._sampling(), account, self._reporter(), None)
         result, earlier = self._earlier(nested.question, inside)
         if result is None:

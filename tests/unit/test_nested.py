@@ -170,8 +170,7 @@ class TestShares:
             nonlocal running, most
             running += 1
             most = max(most, running)
-            for _ in range(5):
-                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
             running -= 1
             return prompt
 
@@ -297,10 +296,15 @@ def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
     ) -> None:
         await steps(len(inner))
         async with place.lent():
-            await run(inner, total, around)
+            await run(inner, total, around, place)
 
-    async def run(inner: Sequence[Node], total: int | None, around: tuple[Slots, ...]) -> None:
-        slots = Slots(total, around[-1] if around else None)
+    async def run(
+        inner: Sequence[Node],
+        total: int | None,
+        around: tuple[Slots, ...],
+        within: Place | None = None,
+    ) -> None:
+        slots = Slots(total, within)
         bounds[slots] = total
         room[slots] = min(total or places, room[around[-1]] if around else places)
         async with anyio.create_task_group() as group:
@@ -333,9 +337,32 @@ async def steps(count: int) -> None:
         await anyio.lowlevel.checkpoint()
 
 
+async def test_places_go_by_the_order_of_plans_and_a_nested_run_s_before_what_comes_later() -> None:
+    root = Slots(1)
+    order: list[str] = []
+
+    async def wait(slots: Slots, number: int, name: str) -> None:
+        async with slots.take(1, number):
+            order.append(name)
+            await anyio.wait_all_tasks_blocked()
+
+    async with anyio.create_task_group() as group, root.take(1, 1) as first:
+        for number in (3, 2):
+            group.start_soon(wait, root, number, str(number))
+            await anyio.wait_all_tasks_blocked()
+        async with first.lent(), anyio.create_task_group() as inside:
+            await anyio.wait_all_tasks_blocked()
+            assert (first.held, order) == (True, [])
+            nested = Slots(None, first)
+            for number in (2, 1):
+                inside.start_soon(wait, nested, number, f"1.{number}")
+        order.append("1")
+    assert order == ["1.2", "1.1", "2", "1", "3"]
+
+
 async def test_a_wait_for_another_run_s_place_is_not_after_one_of_the_same_number() -> None:
     root = Slots(1)
-    inner = Slots(None, root)
+    inner = Slots(None, Place(root, 1, 9))
     afters: list[int | None] = []
     go_on = anyio.Event()
 
