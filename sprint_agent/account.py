@@ -75,8 +75,9 @@ class Account:
 
     def nested(self, place: Place, limits: Limits, tally: Tally) -> Account:
         """The account of a run inside the execution at `place`: its limits within this run's."""
+        stage, number = place.path[-2:]
         return Account(
-            f"{self.run}/{place.stage}.{place.number}",
+            f"{self.run}/{stage}.{number}",
             self.tag,
             self.budget.nested(limits),
             Slots(limits.concurrency, place),

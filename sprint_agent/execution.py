@@ -46,7 +46,7 @@ async def execute(
     if setting.recorded is not None and _took(setting, setting.recorded, stage, prompt, ended):
         return
     tally = setting.account.tally.child()
-    work: _Work | None = None
+    work = _Work(setting, stage, prompt.number, tally)
     started: float | None = None
     name = setting.routing.name(prompt.executor)
 
@@ -64,15 +64,15 @@ async def execute(
                 started=started,
                 ended=setting.now(),
                 error=error or None,
-                after=work.place.after if work else None,
+                place_since=work.place.since if work.place else 0,
                 ids=ids,
-                parallel_tokens=work.parallel_tokens if work else 0,
+                parallel_tokens=work.parallel_tokens,
             )
         )
 
     try:
-        async with setting.account.slots.take(stage, prompt.number) as place:
-            work = _Work(setting, tally, place)
+        take = setting.account.slots.take(stage, prompt.number, prompt.tokens, work.spent)
+        async with take as work.place:
             started = setting.now()
             setting.emit(events.ExecutionStarted(started, stage, prompt.number))
             task = Task(prompt.text, stage, prompt.number, context, setting.account.run, work)
@@ -113,14 +113,28 @@ def stopped(stage: int, prompt: Prompt, executor: str, at: float) -> Execution:
 
 
 class _Work:
-    """What one execution's task asks of its run, counted on the execution's tally."""
+    """What one execution's task asks of its run, counted on the execution's tally.
 
-    def __init__(self, setting: Setting, tally: Tally, place: Place) -> None:
+    `place` is set once it has one.
+    """
+
+    def __init__(self, setting: Setting, stage: int, number: int, tally: Tally) -> None:
         self._setting = setting
+        self._stage = stage
+        self._number = number
         self._tally = tally
-        self.place = place
-        self.parallel_tokens = 0
+        self._beside = 0
         self._runs = 0
+        self.place: Place | None = None
+
+    def spent(self) -> int:
+        """Tokens one after another, so far."""
+        return self._tally.usage.completion_tokens - self._beside
+
+    @property
+    def parallel_tokens(self) -> int:
+        """Tokens off its critical path, less those for which it waited there."""
+        return self._beside - (self.place.delay if self.place else 0)
 
     @property
     def tokens_left(self) -> int | None:
@@ -129,10 +143,10 @@ class _Work:
     async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
     ) -> Generated:
-        reader = _Answer(self._setting, self.place, self._tally, context)
+        reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
         call = Call(
-            self.place.stage,
-            self.place.number,
+            self._stage,
+            self._number,
             sampling or self._sampling(),
             (*grammar.EXECUTOR_STOPS, *stop),
         )
@@ -142,14 +156,14 @@ class _Work:
         return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
 
     async def solve(self, nested: Nested) -> Result:
+        assert self.place is not None
         account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
         inside = Inside(self._sampling(), account, self._reporter(), None)
         result, earlier = self._earlier(nested.question, inside)
-        if result is None:
-            async with self.place.lent():
+        async with self.place.lent():
+            if result is None:
                 result = await self._setting.nested(nested, replace(inside, recorded=earlier))
-        usage = result.usage
-        self.parallel_tokens += usage.total_tokens - usage.sequential_tokens
+            self._beside += result.usage.total_tokens - result.usage.sequential_tokens
         return result
 
     def _earlier(self, question: str, inside: Inside) -> tuple[Result | None, Recorded | None]:
@@ -158,7 +172,7 @@ class _Work:
         if recorded is None:
             return None, None
         with recorded.taking():
-            run = recorded.nested(self.place.stage, self.place.number, question)
+            run = recorded.nested(self._stage, self._number, question)
             if run is None or run.result is None:
                 return None, run
             for event in run.events:
@@ -171,24 +185,27 @@ class _Work:
     def _reporter(self) -> Callable[[events.Event], None]:
         """Reports what the next nested run reports, as events of this run."""
         self._runs += 1
-        run, place, setting = self._runs, self.place, self._setting
+        run, setting = self._runs, self._setting
 
         def emit(event: events.Event) -> None:
-            where = events.Within(setting.now(), place.stage, place.number, run)
+            where = events.Within(setting.now(), self._stage, self._number, run)
             setting.emit(events.NestedEvent.of(where, event))
 
         return emit
 
     def _sampling(self) -> Sampling:
-        return self._setting.seeded(self.place.stage, self.place.number)
+        return self._setting.seeded(self._stage, self._number)
 
 
 class _Answer:
     """What one call of an execution generates."""
 
-    def __init__(self, setting: Setting, place: Place, tally: Tally, context: Snapshot) -> None:
+    def __init__(
+        self, setting: Setting, stage: int, number: int, tally: Tally, context: Snapshot
+    ) -> None:
         self._setting = setting
-        self._place = place
+        self._stage = stage
+        self._number = number
         self._context = context
         self.tally = tally
         self.deltas: list[Delta] = []
@@ -198,8 +215,8 @@ class _Answer:
 
     def receive(self, delta: Delta, call: int) -> bool:
         self.deltas.append(delta)
-        now, stage, number = self._setting.now(), self._place.stage, self._place.number
-        self._setting.emit(events.ExecutionText(now, stage, number, delta.text, delta.ids, call))
+        written = (self._stage, self._number, delta.text, delta.ids, call)
+        self._setting.emit(events.ExecutionText(self._setting.now(), *written))
         return True
 
     def discard(self) -> None:

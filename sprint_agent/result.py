@@ -36,9 +36,10 @@ class Execution:
 
     `text` stands in the context: what the executor returned, or what tells the planner that it
     failed or was stopped. `error` says why it failed. `started` and `ended` are seconds since the
-    run began (`started` is None for one that was stopped before it began). `after` is the number
-    of the execution for whose place it had to wait, under a concurrency limit. Of its tokens,
-    `parallel_tokens` are off its critical path: a nested run generated them beside others.
+    run began (`started` is None for one that was stopped before it began). Where it had to wait for
+    a place, under a concurrency limit, that came free `place_since` tokens into the stage, on the
+    critical path. Of its own tokens, `parallel_tokens` are off that path: a nested run generated them
+    beside others. Tokens of others that it waited for in between are taken off them.
     """
 
     stage: int
@@ -50,7 +51,7 @@ class Execution:
     started: float | None
     ended: float
     error: str | None = None
-    after: int | None = None
+    place_since: int = 0
     ids: tuple[int, ...] | None = None
     parallel_tokens: int = 0
 
@@ -94,12 +95,12 @@ class Stage:
         """Tokens on the stage's critical path: max over k of P_k + E_k (the paper, section 5).
 
         P_k are the planner's tokens up to the end of prompt k, E_k those of execution k. An execution
-        that waited for another's place starts behind that one. A stage that waits for all of its
+        that had to wait starts when its place came free. A stage that waits for all of its
         executions lasts at least as long as its plan; one that ended early, as long as what ended it.
         """
         ends: dict[int, int] = {}
         for execution, prompt in zip(self.executions, self.prompts, strict=True):
-            start = max(prompt.tokens, ends.get(execution.after or 0, 0))
+            start = max(prompt.tokens, execution.place_since)
             ends[execution.number] = start + execution.sequential_tokens
         if self.ended_by is not None:
             return ends[self.ended_by]
@@ -110,8 +111,9 @@ class Stage:
 class Usage:
     """What a run cost, in tokens.
 
-    `total_tokens` were generated in all, `sequential_tokens` of them one after another on the
-    critical path. Of the `prompt_tokens` that were sent, `cached_tokens` were not computed again.
+    `total_tokens` were generated in all; `sequential_tokens` are those of the critical path, one after
+    another. On that of a nested run, tokens of others count that it waited for, to be given a place.
+    Of the `prompt_tokens` that were sent, `cached_tokens` were not computed again.
     """
 
     total_tokens: int

@@ -29,6 +29,7 @@ from sprint_agent import (
 from sprint_agent.limits import Ledger
 from sprint_agent.places import Place, Slots
 from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.turn import Dispatch
 from tests.script import answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +136,57 @@ class TestShares:
         assert nested.sequential_tokens < nested.usage.completion_tokens
         (stage,) = result.stages
         assert stage.sequential_tokens == stage.prompts[0].tokens + nested.sequential_tokens
+
+    @pytest.mark.parametrize("dispatch", ["stage", "tag"])
+    async def test_with_one_place_the_critical_path_is_nearly_all(self, dispatch: Dispatch) -> None:
+        def twice(context: str) -> str:
+            said = script(context)
+            return plan(*[f"solve: {INNER}"] * 2) if said == OUTER_PLAN else said
+
+        agent = Sprint(
+            ScriptedEngine(twice),
+            executors=[NestedExecutor()],
+            limits=Limits(concurrency=1),
+            dispatch=dispatch,
+        )
+        result = await agent.solve("What?")
+        (stage,) = result.stages
+        beside = len(answer("inner 42"))
+        if dispatch == "tag":
+            # The planners go on writing while their first executions are at work.
+            written = [stage.usage.completion_tokens - stage.prompts[0].tokens]
+            inner = await agent.solve(INNER)
+            rest = inner.stages[0].usage.completion_tokens - inner.stages[0].prompts[0].tokens
+            assert result.usage.total_tokens - result.usage.sequential_tokens > 0
+            beside += written[0] + 2 * rest
+            assert result.usage.total_tokens - result.usage.sequential_tokens <= beside
+        else:
+            # The first one's planner answers while the second one has the place.
+            assert result.usage.total_tokens - result.usage.sequential_tokens == beside
+
+    @pytest.mark.parametrize("stages", [1, 2])
+    async def test_a_wait_in_between_is_on_the_critical_path(self, stages: int) -> None:
+        """The other execution gets the place in between, and is longer than what is written then."""
+
+        def waits(context: str) -> str | Say:
+            inside = context.startswith(f"<Question>\n{INNER}\n")
+            ended = context.count("</Execution_")
+            if execution_of(context):
+                return f"{'short' if inside else 'long ' * 30}\n</execution_"
+            return plan("a", stage=ended + 1) if inside and ended < stages else script(context)
+
+        first = first_success(lambda execution: execution.executor == "solve")
+        engine = ScriptedEngine(waits)
+        places = Limits(concurrency=1)
+        agent = Sprint(engine, executors=[NESTED], limits=places, dispatch="stage", join=first)
+        result = await agent.solve("What?")
+        alone = await agent.solve(INNER)
+        beside = alone.final if stages == 1 else alone.stages[1].usage
+        assert result.stages[0].ended_by == 1
+        assert result.stages[0].executions[1].status == "done"
+        assert (
+            result.usage.total_tokens - result.usage.sequential_tokens == beside.completion_tokens
+        )
 
     async def test_no_more_tokens_are_generated_than_the_run_s_budget_has(self) -> None:
         result, _, _ = await solve(NESTED)
@@ -360,23 +412,28 @@ async def test_places_go_by_the_order_of_plans_and_a_nested_run_s_before_what_co
     assert order == ["1.2", "1.1", "2", "1", "3"]
 
 
-async def test_a_wait_for_another_run_s_place_is_not_after_one_of_the_same_number() -> None:
+async def test_an_execution_starts_when_the_place_that_it_waited_for_came_free() -> None:
     root = Slots(1)
-    inner = Slots(None, Place(root, 1, 9))
-    afters: list[int | None] = []
+    around = Place(root, (1, 9), lambda: 4)
+    inner = Slots(None, around)
+    found: list[tuple[int, int]] = []
     go_on = anyio.Event()
 
-    async def wait(slots: Slots, number: int) -> None:
-        async with slots.take(1, number) as place:
-            afters.append(place.after)
+    async def work(slots: Slots, number: int, asked: int, spends: int) -> None:
+        async with slots.take(1, number, asked, lambda: spends) as place:
+            found.append((place.since, place.start))
             await go_on.wait()
 
     async with anyio.create_task_group() as group:
-        for slots, number in [(root, 1), (inner, 1), (inner, 2)]:
-            group.start_soon(wait, slots, number)
+        for arguments in [(root, 1, 5, 10), (inner, 1, 2, 3), (inner, 2, 30, 7), (root, 10, 6, 1)]:
+            group.start_soon(work, *arguments)
             await anyio.wait_all_tasks_blocked()
         go_on.set()
-    assert afters == [None, None, 1]
+    # The inner run begins at 4: its first waits for 5 + 10, its second is asked for later than that.
+    assert found == [(0, 5), (11, 15), (14, 34), (41, 41)]
+    inner.advance(50)
+    async with inner.take(2, 1, asked=6) as place:
+        assert (place.since, place.start) == (0, 60)
 
 
 @given(
