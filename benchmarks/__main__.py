@@ -91,7 +91,7 @@ def countdown(
 
 def _console() -> Console:
     """A console for tables: in a file, they are as wide as they need to be."""
-    return Console() if Console().is_terminal else Console(width=130)
+    return Console() if Console().is_terminal else Console(width=140)
 
 
 async def _measure(
