@@ -19,7 +19,8 @@ class Sample:
     """A run's transcript, and what of it is learned: what the planner wrote, and executions.
 
     `executions` are the texts to be learned, by number, such as "1.3". An execution that was stopped
-    stands so in the transcript, and what it would have written may be learned all the same.
+    stands so in the transcript, and what it would have written may be learned all the same. Without
+    `planner`, the run is learned as far as these executions need it: what stands behind is left out.
     """
 
     transcript: Transcript

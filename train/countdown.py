@@ -58,9 +58,10 @@ class Recipe:
     `parallel_weights` are those of its decisions afterwards. From the share `calibrated` on, RFT's
     decisions weigh no more than other ids: heavier, they teach it to claim hits that are none, which
     ends its search, while a check passes by an executor's.
-    `decisions` are patterns of what has loss weights of its own: a hit, the expressions that follow from
-    it, and whether the planner answers or opens another stage. They stand once in hundreds of ids, and
-    without them a search is lost.
+    `decisions` are patterns of what has loss weights of its own: a hit, and whether one number divides
+    another; then how the numbers are named, the expressions that follow from a hit, and whether the
+    planner answers or opens another stage. They stand once in hundreds of ids, and without them a search
+    is lost.
     """
 
     data: CountdownData = CountdownData()
@@ -71,8 +72,8 @@ class Recipe:
     calibrated: float = 0.6
     vocabulary: int = 2048
     decisions: tuple[str, str] = (
-        r" yes",
-        r"(?<=Answer: ).*|(?<=\\boxed\{).*|^<(?:Plan_[2-9]|Final_answer)>",
+        r" yes|= [a-f] \d+ / .*|(?m:(?:(?<=high)|(?<=low))(?:\.$|, / \d+ \w+\.$))",
+        r"(?<=Answer: ).*|(?<=\\boxed\{).*|^<(?:Plan_[2-9]|Final_answer)>|(?m:^a \d+, .* to \d+\.$)",
     )
 
 

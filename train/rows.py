@@ -39,6 +39,10 @@ class Row:
     ids: tuple[int, ...]
     kinds: tuple[int, ...]
 
+    def upto(self, end: int) -> Row:
+        """The row's first ids."""
+        return Row(self.ids[:end], self.kinds[:end])
+
 
 class RowBuilder:
     """Builds the rows of transcripts.
@@ -56,16 +60,8 @@ class RowBuilder:
         """The planner's row: the whole run, with a loss on what the planner wrote."""
         return self.path(transcript.pieces)
 
-    def path(
-        self,
-        pieces: Sequence[grammar.Piece],
-        planner: bool = True,
-        executions: Collection[str] = (),
-    ) -> Row:
-        """The row of a run's pieces. `executions` are the texts of those that are learned there.
-
-        `planner` says whether what the planner wrote is learned.
-        """
+    def path(self, pieces: Sequence[grammar.Piece], executions: Collection[str] = ()) -> Row:
+        """The row of a run's pieces. `executions` are the texts of those that are learned there."""
         executions = {grammar.escape(text) for text in executions}
         context = Context(self._tokenizer)
         kinds: list[int] = []
@@ -74,7 +70,7 @@ class RowBuilder:
             context.append(piece.text)
             ids = context.snapshot().ids or ()
             new = ids[len(kinds) :]
-            if piece.role in ("plan", "answer") and planner:
+            if piece.role in ("plan", "answer"):
                 role = PLAN if piece.role == "plan" else ANSWER
                 kinds += self._learned(new, piece.text, role)
                 # A plan that was cut off has no line break at its end: its stop was never written.

@@ -24,7 +24,7 @@ from typing import Literal
 from curate.samples import Sample
 from sprint_agent.grammar import Piece
 from sprint_agent.transcript import Transcript
-from train.rows import READ, Row, RowBuilder
+from train.rows import EXECUTION, READ, Row, RowBuilder
 
 Layout = Literal["branched", "linear", "expanded"]
 
@@ -91,7 +91,11 @@ class TreeBuilder(RowBuilder):
         return [tree] if layout == "branched" else [Tree(row) for row in tree.rows]
 
     def _line(self, sample: Sample, pieces: Sequence[Piece]) -> Tree:
-        return Tree(self.path(pieces, sample.planner, sample.executions.values()))
+        row = self.path(pieces, sample.executions.values())
+        if not sample.planner:
+            ends = (end for end, kind in enumerate(row.kinds, 1) if kind == EXECUTION)
+            row = row.upto(max(ends, default=0))
+        return Tree(row)
 
     def _tree(self, sample: Sample, planner: Row) -> Tree:
         rows = (
@@ -100,9 +104,8 @@ class TreeBuilder(RowBuilder):
         )
         branches = tuple(_branch(planner, row) for row in rows)
         if not sample.planner:
-            # Nobody learns from what stands behind the last branch, or reads it.
-            read = max((branch.at for branch in branches), default=0)
-            planner = Row(planner.ids[:read], (READ,) * read)
+            # No branch reads what stands behind the last one.
+            planner = planner.upto(max((branch.at for branch in branches), default=0))
         return Tree(planner, branches)
 
 

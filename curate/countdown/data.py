@@ -2,8 +2,8 @@
 
 Of some trajectories the planner learns a rendering, of a run that ends at the first success or, for
 a share of them, of one that waits for all; and executors learn from the openings that the trajectory
-itself worked through: the hit, and the misses before it. Of others executors alone learn: they have more
-to learn than the planner, and their contexts are short.
+itself worked through: the hit, and the misses before it. Of others only the first stage is learned, its
+plan and its executions: executors have more to learn than the planner, and their contexts are short.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class CountdownData:
     itself worked through. One of those in `late_every` has two stages, which one trajectory in eleven
     has by nature: too few to learn from. One in `waiting_every` waits for all executions, the others
     end at the first success; and in one of `mistaken_every` of these, some of the executions that the
-    planner reads claim what is none. Of the last `searches` trajectories executors alone learn, in the
-    first stage.
+    planner reads claim what is none. Of the last `searches` trajectories the first
+    stage alone is learned.
     """
 
     trajectories: int = 41_000
@@ -140,7 +140,7 @@ def run_sample(
 
 
 def search_sample(packed: Packed) -> Sample:
-    """What executors alone learn from a trajectory's first stage."""
+    """What executors learn from a trajectory's first stage, and the planner from its plan."""
     run = waiting(packed, claim)
     executions = _executions(packed)
     first = {name: text for name, text in executions.items() if name.startswith("1.")}

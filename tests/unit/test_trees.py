@@ -26,7 +26,7 @@ from train.errors import TrainingError
 from train.forests import Forest, forest, forests
 from train.forests import packed as packed_rows
 from train.loss import WeightedLM
-from train.rows import DECISION, EXECUTION, PLAN, READ, Row
+from train.rows import DECISION, EXECUTION, PLAN, PROMPT, READ, Row
 from train.trees import Branch, Tree, TreeBuilder
 
 VOCABULARY = 128
@@ -194,15 +194,16 @@ def test_the_trees_of_runs_hold_their_contexts(packed: list[Packed]) -> None:
     assert stopped > 0
 
 
-def test_where_executors_alone_learn_the_trunk_ends_with_the_last_branch(
+def test_without_the_planner_s_whole_way_the_trunk_ends_with_the_last_branch(
     packed: list[Packed],
 ) -> None:
     builder = TreeBuilder(CharTokenizer())
     for run in packed[:20]:
         sample = search_sample(run)
         tree = builder.tree(sample)
-        assert len(tree.trunk.ids) == max(branch.at for branch in tree.branches)
-        assert set(tree.trunk.kinds) == {READ}
+        read = max(branch.at for branch in tree.branches)
+        assert tree.trunk == builder.planner(sample.transcript).upto(read)
+        assert {PLAN, PROMPT} <= set(tree.trunk.kinds) <= {READ, PLAN, PROMPT}
         for (name, text), row in zip(sample.executions.items(), tree.rows[1:], strict=True):
             assert row == builder.executor(sample.transcript, *map(int, name.split(".")), text)
 
