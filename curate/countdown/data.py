@@ -51,8 +51,8 @@ class CountdownData:
     itself worked through. One of those in `late_every` has two stages, which one trajectory in eleven
     has by nature: too few to learn from. One in `waiting_every` waits for all executions, the others
     end at the first success; and in one of `mistaken_every` of these, some of the executions that the
-    planner reads claim what is none. Of the last `searches` trajectories the first
-    stage alone is learned.
+    planner reads claim what is none. Of the last `searches` trajectories the first stage alone is
+    learned.
     """
 
     trajectories: int = 41_000
