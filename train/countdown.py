@@ -23,12 +23,16 @@ from transformers import PreTrainedModel
 from curate import samples
 from curate.countdown import (
     CountdownData,
+    drilled,
     rft_sample,
     run_sample,
+    search_sample,
+    spread,
     sprint_samples,
     trajectories,
 )
 from curate.pack import Packed
+from sprint_agent.countdown import Split
 from sprint_agent.tokenizer import FileTokenizer
 from train import curriculum, engine, tokenizer
 from train import model as models
@@ -72,7 +76,7 @@ class Recipe:
     calibrated: float = 0.6
     vocabulary: int = 2048
     decisions: tuple[str, str] = (
-        r" yes|= [a-f] \d+ / .*|(?m:(?:(?<=high)|(?<=low))(?:\.$|, / \d+ \w+\.$))",
+        r" yes|= [a-f] \d+ / .*|(?m:^\d+ / \d+ =|(?:(?<=high)|(?<=low))(?:\.$|, / \d+ \w+\.$))",
         r"(?<=Answer: ).*|(?<=\\boxed\{).*|^<(?:Plan_[2-9]|Final_answer)>|(?m:^a \d+, .* to \d+\.$)",
     )
 
@@ -86,19 +90,26 @@ def prepare(recipe: Recipe, folder: Path) -> None:
     trained = tokenizer.train(_texts(packed[:3000], recipe.data), recipe.vocabulary)
     tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)
     held_out = recipe.data.scaled(VALIDATION)
-    _write(packed, recipe.data, FileTokenizer(trained), folder, "")
+    _write(packed, recipe.data, FileTokenizer(trained), folder, "train")
     validation = list(trajectories(held_out, "validation"))
-    _write(validation, held_out, FileTokenizer(trained), folder, VALIDATION_SUFFIX)
+    _write(validation, held_out, FileTokenizer(trained), folder, "validation")
 
 
 def _write(
-    packed: Sequence[Packed], data: CountdownData, reader: FileTokenizer, folder: Path, suffix: str
+    packed: Sequence[Packed], data: CountdownData, reader: FileTokenizer, folder: Path, split: Split
 ) -> None:
     def length(text: str) -> int:
         return len(reader.encode(text))
 
-    samples.write(sprint_samples(packed, data, length), folder / f"sprint{suffix}.jsonl")
-    samples.write(map(rft_sample, packed), folder / f"rft{suffix}.jsonl")
+    suffix = VALIDATION_SUFFIX if split == "validation" else ""
+    drills = drilled(data, split)
+    sprint = sprint_samples(packed, data, length)
+    often = len(drills) / (data.runs + data.searches)
+    sprint = spread(sprint, map(search_sample, drills), often)
+    samples.write(sprint, folder / f"sprint{suffix}.jsonl")
+    often = len(drills) / len(packed)
+    rft = spread(map(rft_sample, packed), map(rft_sample, drills), often)
+    samples.write(rft, folder / f"rft{suffix}.jsonl")
 
 
 def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:

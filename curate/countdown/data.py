@@ -9,11 +9,12 @@ plan and its executions: executors have more to learn than the planner, and thei
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from curate.countdown import symbolic
+from curate.countdown.drills import drills
 from curate.countdown.searcher import openings, search
 from curate.dropped import Dropped
 from curate.pack import Packed, pack
@@ -52,12 +53,13 @@ class CountdownData:
     has by nature: too few to learn from. One in `waiting_every` waits for all executions, the others
     end at the first success; and in one of `mistaken_every` of these, some of the executions that the
     planner reads claim what is none. Of the last `searches` trajectories the first stage alone is
-    learned.
+    learned. `drills` are trajectories besides, evenly among the others, on puzzles of four numbers.
     """
 
     trajectories: int = 41_000
     runs: int = 5_700
     searches: int = 13_700
+    drills: int = 12_000
     seed: int = 0
     spaces: tuple[tuple[PuzzleSpace, int], ...] = SPACES
     late_every: int = 2
@@ -68,7 +70,8 @@ class CountdownData:
         """The same mixture out of another number of trajectories."""
         share = trajectories / self.trajectories
         runs, searches = round(self.runs * share), round(self.searches * share)
-        return replace(self, trajectories=trajectories, runs=runs, searches=searches)
+        drills = round(self.drills * share)
+        return replace(self, trajectories=trajectories, runs=runs, searches=searches, drills=drills)
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
@@ -116,12 +119,9 @@ def sprint_samples(
     packed: Sequence[Packed], data: CountdownData, length: Callable[[str], int]
 ) -> Iterator[Sample]:
     """What the SPRINT model learns from trajectories."""
-    searches = iter(packed[max(0, len(packed) - data.searches) :])
-    each = data.searches // max(1, data.runs)
-    for number, trajectory in enumerate(runs(packed, data)):
-        yield run_sample(trajectory, data, length, number)
-        yield from map(search_sample, islice(searches, each))
-    yield from map(search_sample, searches)
+    searches = packed[max(0, len(packed) - data.searches) :]
+    planned = (run_sample(p, data, length, n) for n, p in enumerate(runs(packed, data)))
+    return spread(planned, map(search_sample, searches), data.searches / max(1, data.runs))
 
 
 def run_sample(
@@ -195,6 +195,27 @@ def _mistaken(packed: Packed, rng: random.Random) -> Packed:
 
 def _puzzle(packed: Packed) -> Puzzle:
     return Puzzle.parse(packed.annotated.trajectory.question)
+
+
+def drilled(data: CountdownData, wanted: Split) -> list[Packed]:
+    """The drills, on puzzles of the widest of the spaces of four numbers; none where there is no such.
+
+    Both methods learn them: each is a sample of a first stage, or a sequential one.
+    """
+    spaces = [space for space, _ in data.spaces if space.count == 4]
+    if not spaces:
+        return []
+    widest = max(spaces, key=lambda space: space.high)
+    return list(islice(drills(generate(widest, wanted, data.seed + 1)), data.drills))
+
+
+def spread(samples: Iterable[Sample], among: Iterable[Sample], often: float) -> Iterator[Sample]:
+    """The samples, with those of `among` spread evenly: behind each sample as many as `often` says."""
+    rest = iter(among)
+    for number, sample in enumerate(samples):
+        yield sample
+        yield from islice(rest, int((number + 1) * often) - int(number * often))
+    yield from rest
 
 
 def rft_sample(packed: Packed) -> Sample:

@@ -122,8 +122,12 @@ class Search:
 
 def announcements(puzzle: Puzzle) -> tuple[str, ...]:
     """What is said before each group of openings: the numbers with their names, and the target."""
-    named = ", ".join(term.named for term in _named(puzzle))
-    return tuple(f"{named} to {puzzle.target}.\n{text}" for text, _ in GROUPS)
+    return tuple(f"{naming(puzzle)}{text}" for text, _ in GROUPS)
+
+
+def naming(puzzle: Puzzle) -> str:
+    """The line that gives the numbers their names, and says the target."""
+    return f"{', '.join(term.named for term in _named(puzzle))} to {puzzle.target}.\n"
 
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:

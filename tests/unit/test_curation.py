@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from curate import graph, samples
 from curate.countdown import (
     CountdownData,
+    drilled,
+    drills,
+    rft_sample,
     run_sample,
     runs,
     search_sample,
     searcher,
+    spread,
     sprint_samples,
     symbolic,
     trajectories,
@@ -214,6 +218,53 @@ def test_a_smaller_mixture_is_the_same_mixture() -> None:
     planned = [sample.planner for sample in sprint_samples(packed, data, len)]
     assert (planned.count(True), planned.count(False)) == (10, 20)
     assert len(list(sprint_samples(packed, replace(data, searches=0), len))) == 10
+
+
+@given(st.integers(1, 40), st.integers(0, 100))
+def test_samples_are_spread_evenly_and_none_is_lost(many: int, among: int) -> None:
+    drawn = trajectories(CountdownData(spaces=SMALL, trajectories=2), "train")
+    one, other = map(search_sample, drawn)
+    made = list(spread([one] * many, [other] * among, among / many))
+    assert (made.count(one), made.count(other)) == (many, among)
+    places = [place for place, sample in enumerate(made) if sample == one]
+    gaps = [after - before for before, after in pairwise([*places, len(made)])]
+    assert max(gaps) - min(gaps) <= 2
+
+
+class TestDrills:
+    QUOTIENT = Puzzle((33, 69, 91, 78), 42)
+
+    def test_it_begins_with_quotients_as_the_puzzle_itself_does(self) -> None:
+        made = drills.drill(self.QUOTIENT)
+        assert made is not None
+        given = made.trajectory
+        assert given.question == "Use 33, 69, 91 and 78 to make 42, by a quotient first."
+        assert verify(given.answer, self.QUOTIENT)
+        lines = given.text.splitlines(keepends=True)
+        assert lines[:2] == ["a 91, b 78, c 69, d 33 to 42.\n", drills.GROUP]
+        own = searcher.search(searcher.openings(self.QUOTIENT)[1][1], 42)
+        assert "".join(lines[2:]) == f"a / b {own.text}"
+
+    def test_executors_learn_every_quotient_and_rft_what_comes_before_the_hit(self) -> None:
+        data = CountdownData(trajectories=1, drills=8)
+        for packed in drilled(data, "train"):
+            question = packed.annotated.trajectory.question
+            puzzle = Puzzle.parse(question.replace(", by a quotient first", ""))
+            assert split(puzzle) == "train"
+            assert max(puzzle.numbers) > 13
+            found = [
+                searcher.search(opening, puzzle.target).text
+                for opening in chain(*searcher.openings(puzzle))
+                if "/" in opening.task
+            ]
+            assert list(search_sample(packed).executions.values()) == found
+            text = rft_sample(packed).transcript.text
+            hit = next(number for number, text in enumerate(found) if claim(text))
+            assert [execution in text for execution in found[: hit + 1]] == [True] * (hit + 1)
+
+    def test_there_is_none_where_no_quotient_leads_to_the_target(self) -> None:
+        assert drills.drill(Puzzle((33, 69, 91, 78), 97)) is None
+        assert drilled(CountdownData(spaces=((PuzzleSpace(count=3), 1),)), "train") == []
 
 
 class TestRendering:
