@@ -15,9 +15,10 @@ from sprint_agent.result import Result
 from sprint_agent.turn import Dispatch
 
 MODEL = Path(__file__).parent / "model"
-LIMITS = Limits(concurrency=6, stages=3)
-"""In this process, each further execution at a time makes every step dearer: six answer soonest. When
-two stages have tried all openings, there is nothing left to plan."""
+LIMITS = Limits(concurrency=24, stages=3)
+"""In this process, each further execution at a time makes every step dearer: with five numbers, where
+nested runs open twelve each, two dozen answer soonest. When two stages have tried all openings, there is
+nothing left to plan."""
 SAMPLING = Sampling(max_tokens=512, temperature=0.0)
 """Greedy. No plan or execution that the shipped model learned from has as many tokens."""
 
