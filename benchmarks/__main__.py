@@ -53,7 +53,7 @@ def countdown(
     seed
         Which puzzles are drawn.
     methods
-        Which methods take them: all, unless some are named.
+        Which methods take them: sprint, sprint_wait and rft, unless some are named.
     at_once
         How many puzzles are under way at a time: many take less time, and tell none of a single one.
     json
