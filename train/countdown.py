@@ -70,7 +70,7 @@ class Recipe:
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
-    schedule: Schedule = Schedule(tokens=25_000_000, decision_weights=((0.0, (4.0, 4.0)),))
+    schedule: Schedule = Schedule(tokens=40_000_000, decision_weights=((0.0, (4.0, 4.0)),))
     sequential: float = 0.35
     parallel_weights: tuple[float, float] = (3.0, 8.0)
     calibrated: float = 0.6

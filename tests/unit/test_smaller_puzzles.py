@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -88,10 +89,11 @@ async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
     puzzle = next(generate(PuzzleSpace(count=5), "test", 3))
     model = Ideal()
     async with agent(ScriptedEngine(model)) as solving:
-        whole = await solving.solve(puzzle.question, join=solved(puzzle))
+        one = Limits(concurrency=1)
+        whole = await solving.solve(puzzle.question, join=solved(puzzle), limits=one)
         plan = whole.stages[0].usage.completion_tokens
         # The plan, the first execution's question, and not all of what the run inside of it plans.
-        limits = Limits(tokens=plan + 300, concurrency=1)
+        limits = replace(one, tokens=plan + 300)
         model.questions.clear()
         result = await solving.solve(puzzle.question, join=solved(puzzle), limits=limits)
     assert result.limit == "tokens"
@@ -166,7 +168,8 @@ async def test_a_run_of_the_runtime_is_what_the_data_say() -> None:
     packed = next(trajectories(FIVE, "train"))
     puzzle = Puzzle.parse(packed.annotated.trajectory.question)
     async with agent(ScriptedEngine(Ideal())) as solving:
-        result = await solving.solve(puzzle.question)
+        # One at a time: of several hits inside, a run takes the first in time.
+        result = await solving.solve(puzzle.question, limits=Limits(concurrency=1))
     stage = result.stages[0]
     assert turn(1, packed.stages[0]) in result.text
     assert [e.text for e in stage.executions] == [c.execution for c in packed.stages[0][1:]]
