@@ -34,6 +34,8 @@ Use 5, 3, 3 and 2 to make 24.
 """
 FIVE = CountdownData(trajectories=12, spaces=((PuzzleSpace(count=5), 1),))
 
+ONE = replace(solver.LIMITS, concurrency=1)
+
 
 def agent(engine: ScriptedEngine) -> Sprint:
     """The solver's agent, whose tokens are characters here."""
@@ -89,11 +91,10 @@ async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
     puzzle = next(generate(PuzzleSpace(count=5), "test", 3))
     model = Ideal()
     async with agent(ScriptedEngine(model)) as solving:
-        one = Limits(concurrency=1)
-        whole = await solving.solve(puzzle.question, join=solved(puzzle), limits=one)
+        whole = await solving.solve(puzzle.question, join=solved(puzzle), limits=ONE)
         plan = whole.stages[0].usage.completion_tokens
         # The plan, the first execution's question, and not all of what the run inside of it plans.
-        limits = replace(one, tokens=plan + 300)
+        limits = replace(ONE, tokens=plan + 300)
         model.questions.clear()
         result = await solving.solve(puzzle.question, join=solved(puzzle), limits=limits)
     assert result.limit == "tokens"
@@ -169,7 +170,7 @@ async def test_a_run_of_the_runtime_is_what_the_data_say() -> None:
     puzzle = Puzzle.parse(packed.annotated.trajectory.question)
     async with agent(ScriptedEngine(Ideal())) as solving:
         # One at a time: of several hits inside, a run takes the first in time.
-        result = await solving.solve(puzzle.question, limits=Limits(concurrency=1))
+        result = await solving.solve(puzzle.question, limits=ONE)
     stage = result.stages[0]
     assert turn(1, packed.stages[0]) in result.text
     assert [e.text for e in stage.executions] == [c.execution for c in packed.stages[0][1:]]
