@@ -37,6 +37,8 @@ Method = Literal["sprint", "sprint_unbounded", "sprint_wait", "rft"]
 METHODS: tuple[Method, ...] = ("sprint", "sprint_wait", "rft")
 """Those that take the puzzles unless some are named."""
 QUARTERS = 4
+CONTEXT = 4096
+"""The ids that the models' contexts hold: what a chain of thought that outgrew it took, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,21 @@ class Measured:
         answer = self.result.answer if self.result else None
         return answer is not None and verify(answer, self.puzzle)
 
+    @property
+    def sequential_tokens(self) -> int | None:
+        """Tokens one after another; None where the run ended in an error, but for an overrun of RFT."""
+        if self.result is None:
+            return CONTEXT if self.method == "rft" else None
+        return self.result.usage.sequential_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one method over some puzzles. Runs that ended in an error have no tokens."""
+    """The figures of one method over some puzzles.
+
+    Runs that ended in an error count in the accuracy alone, and where they are RFT's, which outgrew its
+    context, in the sequential tokens too.
+    """
 
     puzzles: int
     errors: int
@@ -128,6 +141,7 @@ def figures(runs: Sequence[Measured]) -> Figures:
     results = [run.result for run in runs if run.result is not None]
     usages = [result.usage for result in results]
     seconds = sorted(result.seconds for result in results)
+    taken = [tokens for run in runs if (tokens := run.sequential_tokens) is not None]
     sequential = sum(usage.sequential_tokens for usage in usages)
     total = sum(usage.total_tokens for usage in usages)
     count = max(1, len(results))
@@ -135,7 +149,7 @@ def figures(runs: Sequence[Measured]) -> Figures:
         puzzles=len(runs),
         errors=len(runs) - len(results),
         accuracy=sum(run.right for run in runs) / max(1, len(runs)),
-        sequential_tokens=sequential / count,
+        sequential_tokens=sum(taken) / max(1, len(taken)),
         total_tokens=total / count,
         ideal_speedup=total / max(1, sequential),
         parallelization_ratio=sum(r.parallelization_ratio for r in results) / count,
@@ -165,11 +179,10 @@ def by_quarter(runs: Sequence[Measured]) -> list[dict[Method, Figures]]:
 
     A puzzle on which RFT ended in an error counts among the longest. Without RFT there are none.
     """
-    length: dict[tuple[tuple[int, ...], int], float] = {}
+    length: dict[tuple[tuple[int, ...], int], tuple[bool, int]] = {}
     for run in runs:
         if run.method == "rft":
-            usage = run.result.usage if run.result else None
-            length[run.puzzle.key] = usage.sequential_tokens if usage else float("inf")
+            length[run.puzzle.key] = (run.result is None, run.sequential_tokens or 0)
     order = sorted(length, key=lambda key: length[key])
     quarter = {key: place * QUARTERS // len(order) for place, key in enumerate(order)}
     return [

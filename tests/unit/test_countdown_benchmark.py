@@ -43,4 +43,11 @@ async def test_figures_are_those_of_a_space_of_a_method_and_of_a_quarter() -> No
     assert [quarter["sprint"].puzzles for quarter in quarters] == [2] * 4
     lengths = [quarter["rft"].sequential_tokens for quarter in quarters]
     assert lengths == sorted(lengths)
+    # What outgrew its context is among the longest, and has taken all of that.
+    over = [Measured("rft", runs[0].puzzle, None) if n == 1 else run for n, run in enumerate(runs)]
+    longest = bench.by_quarter(over)[-1]["rft"]
+    assert (longest.puzzles, longest.errors) == (2, 1)
+    last = runs[-1].result
+    assert last is not None
+    assert longest.sequential_tokens == (bench.CONTEXT + last.usage.sequential_tokens) / 2
     assert bench.by_quarter([run for run in runs if run.method == "sprint"]) == []
