@@ -7,6 +7,7 @@ is given. `sglang_cpu.py` is what that interpreter runs.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ Router.from_args(
     RouterArgs(worker_urls=sys.argv[2:], host="127.0.0.1", port=port, worker_startup_check_interval=1)
 ).start()
 """
+_PORTS = range(20_000, 30_000)
 _READY_SECONDS = 300.0
 _LOG_CHARACTERS = 2000
 
@@ -83,10 +85,19 @@ def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on.
+
+    It is none of those that systems give to whoever asks for any: a server opens such ones for its own
+    processes while it starts, and may take the very one that it is to listen on.
+    """
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise EngineUnavailable(f"no port is free of a hundred from {_PORTS[0]} to {_PORTS[-1]}")
 
 
 def _wait(url: str, ready: str, process: subprocess.Popen[str], log: IO[str]) -> None:
