@@ -134,7 +134,8 @@ def test_every_size_fits_into_16_megabytes() -> None:
 def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
     for method in countdown.METHODS:
         for sample in countdown.samples.read(prepared / f"{method}.jsonl"):
-            assert split(Puzzle.parse(sample.transcript.question.replace(", by a quotient first", ""))) == "train"
+            question = sample.transcript.question.replace(", by a quotient first", "")
+            assert split(Puzzle.parse(question)) == "train"
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
