@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import countdown as bench
-from benchmarks import tables
-from benchmarks.countdown import Measured
+from benchmarks import puzzle_runs, tables
+from benchmarks.puzzle_runs import Measured, Method, Runs
 from sprint_agent.countdown import PuzzleSpace, solver
 from sprint_agent.errors import SprintError
 
@@ -35,8 +35,9 @@ def countdown(
     puzzles: int = 100,
     numbers: list[str] | None = None,
     seed: int = 0,
-    methods: list[bench.Method] | None = None,
+    methods: list[Method] | None = None,
     at_once: int = 1,
+    keep: Path | None = None,
     json: _Flag = False,
     sprint: Path = solver.MODEL,
     rft: Path = bench.RFT_MODEL,
@@ -53,9 +54,13 @@ def countdown(
     seed
         Which puzzles are drawn.
     methods
-        Which methods take them: sprint, sprint_wait and rft, unless some are named.
+        Which methods take them: sprint, sprint_wait and rft, unless some are named. Besides, there is
+        sprint_unbounded, with no bound on the executions at a time.
     at_once
         How many puzzles are under way at a time: many take less time, and tell none of a single one.
+    keep
+        A file that keeps each run, a line of JSON, as soon as it ends. Runs that it holds, of the same
+        weights, are not made again: a benchmark that was stopped goes on.
     json
         Print the figures as one JSON object.
     sprint
@@ -66,10 +71,10 @@ def countdown(
     spaces = {name: PuzzleSpace.parse(name) for name in numbers or ["4"]}
     drawn = bench.held_out(puzzles, list(spaces.values()), seed)
     models = {"sprint": sprint, "rft": rft}
-    runs = anyio.run(_measure, drawn, models, methods or bench.METHODS, at_once)
-    over_all = bench.by_method(runs)
-    by_space = bench.by_space(runs, list(spaces))
-    quarters = bench.by_quarter(runs)
+    runs = anyio.run(_measure, drawn, models, methods or puzzle_runs.METHODS, at_once, Runs(keep))
+    over_all = puzzle_runs.by_method(runs)
+    by_space = puzzle_runs.by_space(runs, list(spaces))
+    quarters = puzzle_runs.by_quarter(runs)
     if json:
         value = {
             "puzzles": len(drawn),
@@ -97,13 +102,14 @@ def _console() -> Console:
 async def _measure(
     drawn: list[bench.Puzzle],
     models: dict[str, Path],
-    methods: Sequence[bench.Method],
+    methods: Sequence[Method],
     at_once: int,
+    made: Runs,
 ) -> list[Measured]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("puzzles", total=len(drawn))
         return await bench.measure(
-            drawn, models, methods, at_once, lambda _: progress.advance(task)
+            drawn, models, methods, at_once, made, lambda: progress.advance(task)
         )
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     # Each brings in what its benchmark alone needs.
-    from benchmarks import countdown as bench
     from benchmarks import curation as curating
     from benchmarks import prefix as caching
+    from benchmarks import puzzle_runs
 
 
 def _table(title: str, heads: Sequence[str]) -> Table:
@@ -22,7 +22,7 @@ def _table(title: str, heads: Sequence[str]) -> Table:
     return table
 
 
-def countdown(title: str, methods: Mapping[str, bench.Figures]) -> Table:
+def countdown(title: str, methods: Mapping[str, puzzle_runs.Figures]) -> Table:
     """SPRINT against RFT, a row a method."""
     heads = (
         "method",

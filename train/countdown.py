@@ -25,9 +25,8 @@ from curate.countdown import (
     CountdownData,
     drilled,
     rft_sample,
+    rft_samples,
     run_sample,
-    search_sample,
-    spread,
     sprint_samples,
     trajectories,
 )
@@ -103,13 +102,9 @@ def _write(
 
     suffix = VALIDATION_SUFFIX if split == "validation" else ""
     drills = drilled(data, split)
-    sprint = sprint_samples(packed, data, length)
-    often = len(drills) / (data.runs + data.searches)
-    sprint = spread(sprint, map(search_sample, drills), often)
+    sprint = sprint_samples(packed, drills, data, length)
     samples.write(sprint, folder / f"sprint{suffix}.jsonl")
-    often = len(drills) / len(packed)
-    rft = spread(map(rft_sample, packed), map(rft_sample, drills), often)
-    samples.write(rft, folder / f"rft{suffix}.jsonl")
+    samples.write(rft_samples(packed, drills), folder / f"rft{suffix}.jsonl")
 
 
 def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:

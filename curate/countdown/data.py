@@ -9,7 +9,7 @@ plan and its executions: executors have more to learn than the planner, and thei
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -77,17 +77,18 @@ class CountdownData:
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
     """The puzzles of one split, from all spaces in turn; a space that is used up gives no more."""
     drawn = [generate(space, wanted, data.seed) for space, _ in data.spaces]
-    # Of each space, its share of a round is spread evenly over the round.
-    order = sorted(
-        ((k + 0.5) / often, place)
-        for place, (_, often) in enumerate(data.spaces)
-        for k in range(often)
-    )
+    order = _evenly([often for _, often in data.spaces])
     while True:
-        found = [puzzle for _, place in order if (puzzle := next(drawn[place], None)) is not None]
+        found = [puzzle for place in order if (puzzle := next(drawn[place], None)) is not None]
         if not found:
             return
         yield from found
+
+
+def _evenly(counts: Sequence[int]) -> list[int]:
+    """An order of streams, named by their places, that takes each so often, spread evenly over all."""
+    marks = (((k + 0.5) / often, at) for at, often in enumerate(counts) for k in range(often))
+    return [at for _, at in sorted(marks)]
 
 
 def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
@@ -116,12 +117,31 @@ def runs(packed: Sequence[Packed], data: CountdownData) -> Iterator[Packed]:
 
 
 def sprint_samples(
-    packed: Sequence[Packed], data: CountdownData, length: Callable[[str], int]
+    packed: Sequence[Packed],
+    drilled: Sequence[Packed],
+    data: CountdownData,
+    length: Callable[[str], int],
 ) -> Iterator[Sample]:
-    """What the SPRINT model learns from trajectories."""
+    """What the SPRINT model learns from trajectories and drills, each kind spread evenly over all.
+
+    `length` is how many tokens a text has.
+    """
     searches = packed[max(0, len(packed) - data.searches) :]
     planned = (run_sample(p, data, length, n) for n, p in enumerate(runs(packed, data)))
-    return spread(planned, map(search_sample, searches), data.searches / max(1, data.runs))
+    kinds = (planned, map(search_sample, searches), map(search_sample, drilled))
+    counts = (min(data.runs, len(packed)), len(searches), len(drilled))
+    return (next(kinds[kind]) for kind in _evenly(counts))
+
+
+def rft_samples(packed: Sequence[Packed], drilled: Sequence[Packed]) -> Iterator[Sample]:
+    """What the RFT model learns from them: the same texts, left sequential, in as even an order."""
+    kinds = (map(rft_sample, packed), map(rft_sample, drilled))
+    return (next(kinds[kind]) for kind in _evenly((len(packed), len(drilled))))
+
+
+def rft_sample(packed: Packed) -> Sample:
+    """What the RFT model learns from a trajectory: the same text, left sequential."""
+    return Sample(sequential(packed.annotated.trajectory))
 
 
 def run_sample(
@@ -207,20 +227,6 @@ def drilled(data: CountdownData, wanted: Split) -> list[Packed]:
         return []
     widest = max(spaces, key=lambda space: space.high)
     return list(islice(drills(generate(widest, wanted, data.seed + 1)), data.drills))
-
-
-def spread(samples: Iterable[Sample], among: Iterable[Sample], often: float) -> Iterator[Sample]:
-    """The samples, with those of `among` spread evenly: behind each sample as many as `often` says."""
-    rest = iter(among)
-    for number, sample in enumerate(samples):
-        yield sample
-        yield from islice(rest, int((number + 1) * often) - int(number * often))
-    yield from rest
-
-
-def rft_sample(packed: Packed) -> Sample:
-    """What the RFT model learns from a trajectory: the same text, left sequential."""
-    return Sample(sequential(packed.annotated.trajectory))
 
 
 def _executions(packed: Packed) -> dict[str, str]:

@@ -22,6 +22,8 @@ from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
 
 GROUP = "Quotients first.\n"
+ASKED = ", by a quotient first"
+"""What a drill's question has before its full stop, and the puzzle's own has not."""
 
 
 def drills(puzzles: Iterator[Puzzle]) -> Iterator[Packed]:
@@ -35,7 +37,7 @@ def drill(puzzle: Puzzle) -> Annotated | None:
 
     Its components are all of the quotients: executors learn from those behind the hit as well.
     """
-    question = f"{puzzle.question.removesuffix('.')}, by a quotient first."
+    question = f"{puzzle.question.removesuffix('.')}{ASKED}."
     head = Component(1, plan=naming(puzzle) + GROUP)
     text, answer = head.plan, None
     components = [head]

@@ -15,7 +15,7 @@ pytest.importorskip("deepspeed")
 import deepspeed
 import torch
 
-from curate.countdown import CountdownData
+from curate.countdown import CountdownData, drills
 from sprint_agent.countdown import Puzzle, split
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
@@ -134,7 +134,7 @@ def test_every_size_fits_into_16_megabytes() -> None:
 def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
     for method in countdown.METHODS:
         for sample in countdown.samples.read(prepared / f"{method}.jsonl"):
-            question = sample.transcript.question.replace(", by a quotient first", "")
+            question = sample.transcript.question.replace(drills.ASKED, "")
             assert split(Puzzle.parse(question)) == "train"
 
 

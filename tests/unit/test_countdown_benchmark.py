@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from benchmarks import countdown as bench
-from benchmarks.countdown import Measured
-from sprint_agent import Sprint
-from sprint_agent.countdown import PuzzleSpace, reachable, split
-from sprint_agent.testing import ScriptedEngine
-from tests.script import answer
+from benchmarks import puzzle_runs
+from benchmarks.puzzle_runs import Measured, Runs
+from sprint_agent import SprintError
+from sprint_agent.countdown import Puzzle, PuzzleSpace, reachable, solver, split
 
+MODELS = {"sprint": solver.MODEL, "rft": bench.RFT_MODEL}
 SPACES = {name: PuzzleSpace.parse(name) for name in ("4:99", "5")}
 
 
@@ -23,31 +26,100 @@ def test_puzzles_are_of_the_test_split_and_of_all_spaces_in_turn() -> None:
     assert drawn == bench.held_out(20, list(SPACES.values()), seed=1)
 
 
-@pytest.mark.anyio
-async def test_figures_are_those_of_a_space_of_a_method_and_of_a_quarter() -> None:
+def _run(
+    method: puzzle_runs.Method, puzzle: Puzzle, tokens: int | None, error: str = ""
+) -> Measured:
+    ended = not error
+    return Measured(method, "w", puzzle.question, error or None, "1" if ended else None, tokens)
+
+
+def test_figures_are_those_of_a_space_of_a_method_and_of_a_quarter() -> None:
     drawn = bench.held_out(8, list(SPACES.values()), seed=1)
     runs: list[Measured] = []
     for number, puzzle in enumerate(drawn):
         # A longer answer each time, so that the quarters are known.
-        engine = ScriptedEngine(lambda prompt, n=number: answer("1 + " * n + "1"))
-        result = await Sprint(engine).solve(puzzle.question)
-        runs += [Measured("sprint", puzzle, None), Measured("rft", puzzle, result)]
-    by_method = bench.by_method(runs)
+        runs += [_run("sprint", puzzle, None, "no plan"), _run("rft", puzzle, 10 + number)]
+    by_method = puzzle_runs.by_method(runs)
     assert list(by_method) == ["sprint", "rft"]
     assert (by_method["sprint"].errors, by_method["rft"].errors) == (8, 0)
-    by_space = bench.by_space(runs, list(SPACES))
+    by_space = puzzle_runs.by_space(runs, list(SPACES))
     assert [of["rft"].puzzles for of in by_space.values()] == [4, 4]
     # Every other puzzle, beginning with the shortest answer.
-    assert by_space["4:99"]["rft"].sequential_tokens < by_space["5"]["rft"].sequential_tokens
-    quarters = bench.by_quarter(runs)
+    assert [of["rft"].sequential_tokens for of in by_space.values()] == [13, 14]
+    quarters = puzzle_runs.by_quarter(runs)
     assert [quarter["sprint"].puzzles for quarter in quarters] == [2] * 4
-    lengths = [quarter["rft"].sequential_tokens for quarter in quarters]
-    assert lengths == sorted(lengths)
+    assert [quarter["rft"].sequential_tokens for quarter in quarters] == [10.5, 12.5, 14.5, 16.5]
     # What outgrew its context is among the longest, and has taken all of that.
-    over = [Measured("rft", runs[0].puzzle, None) if n == 1 else run for n, run in enumerate(runs)]
-    longest = bench.by_quarter(over)[-1]["rft"]
+    over = [
+        _run("rft", drawn[0], 4096, "too long") if n == 1 else run for n, run in enumerate(runs)
+    ]
+    longest = puzzle_runs.by_quarter(over)[-1]["rft"]
     assert (longest.puzzles, longest.errors) == (2, 1)
-    last = runs[-1].result
-    assert last is not None
-    assert longest.sequential_tokens == (bench.CONTEXT + last.usage.sequential_tokens) / 2
-    assert bench.by_quarter([run for run in runs if run.method == "sprint"]) == []
+    assert longest.sequential_tokens == (4096 + 17) / 2
+    assert puzzle_runs.by_quarter([run for run in runs if run.method == "sprint"]) == []
+
+
+class TestKeptRuns:
+    PUZZLE = Puzzle((3, 5, 7, 11), 24)
+
+    def test_a_run_is_found_again_by_its_method_weights_and_question(self, tmp_path: Path) -> None:
+        run = _run("rft", self.PUZZLE, 7)
+        Runs(tmp_path / "runs").add(run)
+        kept = Runs(tmp_path / "runs")
+        assert kept.find("rft", "w", self.PUZZLE.question) == run
+        assert kept.find("sprint", "w", self.PUZZLE.question) is None
+        assert kept.find("rft", "other", self.PUZZLE.question) is None
+
+    def test_half_a_line_is_cut_off(self, tmp_path: Path) -> None:
+        path = tmp_path / "runs"
+        one, other = _run("rft", self.PUZZLE, 7), _run("sprint", self.PUZZLE, 5)
+        for run in (one, other):
+            Runs(path).add(run)
+        whole = path.read_bytes()
+        for cut in range(len(whole)):
+            path.write_bytes(whole[:cut])
+            Runs(path).add(other)
+            kept = Runs(path)
+            assert kept.find("sprint", "w", self.PUZZLE.question) == other
+            held = kept.find("rft", "w", self.PUZZLE.question)
+            assert held == (one if cut > whole.index(b"\n") else None)
+
+    @pytest.mark.parametrize("line", ["nothing", "[]", "3", '{"other": 1}', '{"metho"'])
+    def test_another_file_is_refused(self, tmp_path: Path, line: str) -> None:
+        path = tmp_path / "runs"
+        for end in ("\n", ""):
+            path.write_text(f"{line}{end}")
+            with pytest.raises(SprintError, match=r"line 1 of .* name another file"):
+                Runs(path)
+            assert path.read_text() == f"{line}{end}"
+
+    @pytest.mark.anyio
+    async def test_what_cannot_be_kept_is_said_in_a_line(self, tmp_path: Path) -> None:
+        told = pytest.raises(SprintError, match=r"cannot keep runs in .*: No such file")
+        with told:
+            Runs(tmp_path / "nowhere" / "runs")
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        runs = Runs(folder / "runs")
+        shutil.rmtree(folder)
+        drawn = bench.held_out(2, [PuzzleSpace(count=3)], seed=1)
+        with told:
+            await bench.measure(drawn, MODELS, ["sprint"], 2, runs, lambda: None)
+
+
+@pytest.mark.anyio
+async def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    drawn = bench.held_out(2, [PuzzleSpace(count=3)], seed=1)
+    path = tmp_path / "runs"
+
+    async def measure(count: int) -> list[Measured]:
+        methods: list[puzzle_runs.Method] = ["sprint", "rft"]
+        return await bench.measure(drawn[:count], MODELS, methods, 1, Runs(path), lambda: None)
+
+    first = await measure(1)
+    assert [run.method for run in first] == ["sprint", "rft"]
+    assert len({run.model for run in first}) == 2
+    assert all(run.right and run.sequential_tokens for run in first)
+    both = await measure(2)
+    assert both[:2] == first
+    assert len(path.read_text().splitlines()) == len(both) == 4

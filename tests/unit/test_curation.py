@@ -17,11 +17,11 @@ from curate.countdown import (
     drilled,
     drills,
     rft_sample,
+    rft_samples,
     run_sample,
     runs,
     search_sample,
     searcher,
-    spread,
     sprint_samples,
     symbolic,
     trajectories,
@@ -215,20 +215,23 @@ class TestPacking:
 def test_a_smaller_mixture_is_the_same_mixture() -> None:
     data = CountdownData(spaces=SMALL, trajectories=100, runs=20, searches=40).scaled(50)
     packed = list(trajectories(data, "validation"))
-    planned = [sample.planner for sample in sprint_samples(packed, data, len)]
+    planned = [sample.planner for sample in sprint_samples(packed, [], data, len)]
     assert (planned.count(True), planned.count(False)) == (10, 20)
-    assert len(list(sprint_samples(packed, replace(data, searches=0), len))) == 10
+    assert len(list(sprint_samples(packed, [], replace(data, searches=0), len))) == 10
 
 
 @given(st.integers(1, 40), st.integers(0, 100))
-def test_samples_are_spread_evenly_and_none_is_lost(many: int, among: int) -> None:
-    drawn = trajectories(CountdownData(spaces=SMALL, trajectories=2), "train")
-    one, other = map(search_sample, drawn)
-    made = list(spread([one] * many, [other] * among, among / many))
-    assert (made.count(one), made.count(other)) == (many, among)
-    places = [place for place, sample in enumerate(made) if sample == one]
-    gaps = [after - before for before, after in pairwise([*places, len(made)])]
-    assert max(gaps) - min(gaps) <= 2
+def test_drills_are_spread_evenly_and_none_is_lost(many: int, among: int) -> None:
+    one, other = trajectories(CountdownData(spaces=SMALL, trajectories=2), "train")
+    data = CountdownData(spaces=SMALL, trajectories=many, runs=0, searches=many)
+    sprint = list(sprint_samples([one] * many, [other] * among, data, len))
+    rft = list(rft_samples([one] * many, [other] * among))
+    assert sprint.count(search_sample(one)) == rft.count(rft_sample(one)) == many
+    assert sprint.count(search_sample(other)) == rft.count(rft_sample(other)) == among
+    places = [place for place, sample in enumerate(rft) if sample == rft_sample(one)]
+    assert places == [at for at, sample in enumerate(sprint) if sample == search_sample(one)]
+    gaps = [after - before for before, after in pairwise(places)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
 
 
 class TestDrills:
@@ -238,7 +241,7 @@ class TestDrills:
         made = drills.drill(self.QUOTIENT)
         assert made is not None
         given = made.trajectory
-        assert given.question == "Use 33, 69, 91 and 78 to make 42, by a quotient first."
+        assert given.question == f"Use 33, 69, 91 and 78 to make 42{drills.ASKED}."
         assert verify(given.answer, self.QUOTIENT)
         lines = given.text.splitlines(keepends=True)
         assert lines[:2] == ["a 91, b 78, c 69, d 33 to 42.\n", drills.GROUP]
@@ -249,7 +252,7 @@ class TestDrills:
         data = CountdownData(trajectories=1, drills=8)
         for packed in drilled(data, "train"):
             question = packed.annotated.trajectory.question
-            puzzle = Puzzle.parse(question.replace(", by a quotient first", ""))
+            puzzle = Puzzle.parse(question.replace(drills.ASKED, ""))
             assert split(puzzle) == "train"
             assert max(puzzle.numbers) > 13
             found = [
@@ -310,8 +313,8 @@ class TestRendering:
     def test_of_some_trajectories_executors_alone_learn(self) -> None:
         data = CountdownData(spaces=SMALL, trajectories=40, runs=10, searches=20)
         packed = list(trajectories(data, "train"))
-        made = list(sprint_samples(packed, data, len))
-        assert [sample.planner for sample in made] == [True, False, False] * 10
+        made = list(sprint_samples(packed, [], data, len))
+        assert [sample.planner for sample in made] == [False, True, False] * 10
         alone = [sample for sample in made if not sample.planner]
         for sample, trajectory in zip(alone, packed[20:], strict=True):
             assert sample == search_sample(trajectory)
@@ -352,7 +355,7 @@ class TestRendering:
 
     def test_samples_are_written_and_read_back(self, tmp_path: Path) -> None:
         data = CountdownData(spaces=SMALL, trajectories=8)
-        made = list(sprint_samples(list(trajectories(data, "train")), data, len))
+        made = list(sprint_samples(list(trajectories(data, "train")), [], data, len))
         path = tmp_path / "samples.jsonl"
         assert samples.write(made, path) == len(made)
         assert list(samples.read(path)) == made
