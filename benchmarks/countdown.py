@@ -80,11 +80,14 @@ async def measure(
             done()
 
         try:
-            async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as running:
                 for puzzle, runs in zip(puzzles, found, strict=True):
-                    group.start_soon(take, puzzle, runs)
-        except* SprintError as failed:
-            raise failed.exceptions[0] from failed
+                    running.start_soon(take, puzzle, runs)
+        except ExceptionGroup as group:
+            told = group.subgroup(SprintError)
+            if told is None:
+                raise
+            raise told.exceptions[0] from group
         return [run for runs in found for run in runs]
 
 
