@@ -63,6 +63,7 @@ async def measure(
         planning = await stack.enter_async_context(solver.agent(models["sprint"]))
         thinking = await stack.enter_async_context(solver.agent(models["rft"], sampling=chain))
         sprint, rft = _Model(planning, models["sprint"]), _Model(thinking, models["rft"])
+        # The first run of an engine takes longer than any other, and is not measured.
         for model in (sprint, rft):
             await model.run("rft", puzzles[0])
         found: list[list[Measured]] = [[] for _ in puzzles]

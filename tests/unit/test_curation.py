@@ -244,7 +244,7 @@ class TestDrills:
         made = drills.drill(self.QUOTIENT)
         assert made is not None
         given = made.trajectory
-        assert given.question == f"Use 33, 69, 91 and 78 to make 42{drills.ASKED}."
+        assert given.question == "Use 33, 69, 91 and 78 to make 42, by a quotient first."
         assert verify(given.answer, self.QUOTIENT)
         lines = given.text.splitlines(keepends=True)
         assert lines[:2] == ["a 91, b 78, c 69, d 33 to 42.\n", drills.GROUP]
