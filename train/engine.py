@@ -143,12 +143,8 @@ class Checkpoints:
     def load_best(self, place: Place) -> None:
         """Goes back to the weights that were best, where that was asked for."""
         if place.best and place.best != f"update-{place.updates}":
-            self._engine.load_checkpoint(
-                str(self._folder),
-                place.best,
-                load_optimizer_states=False,
-                load_lr_scheduler_states=False,
-            )
+            # With the optimizer's state: without it, ZeRO 3 takes the weights that `latest` names.
+            self._engine.load_checkpoint(str(self._folder), place.best)
 
     def _keep(self, names: set[str]) -> None:
         for path in self._folder.glob("update-*"):

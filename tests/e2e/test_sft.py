@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("deepspeed")
 
+import deepspeed
 import torch
 from safetensors.torch import load_file
 
@@ -147,8 +148,9 @@ def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Pa
         finetune.like(tmp_path, "tokens")
 
 
+@pytest.mark.parametrize("stage", [0, 2, 3])
 def test_the_best_checkpoint_is_what_comes_out(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
     """From the second measurement on, everything measures worse: the first is exported."""
     original = sft.evaluate
@@ -156,12 +158,14 @@ def test_the_best_checkpoint_is_what_comes_out(
 
     def evaluate(engine: Any, held_out: Any, kinds: int) -> Any:
         found = original(engine, held_out, kinds)
-        state = engine.module.model.state_dict()
-        kept.append({name: value.clone() for name, value in state.items()})
+        named = dict(engine.module.model.named_parameters())
+        with deepspeed.zero.GatheredParameters(list(named.values())):
+            kept.append({name: value.detach().clone() for name, value in named.items()})
         return found if len(kept) == 1 else type(found)(9.9, 0.0, 0.0, {})
 
     monkeypatch.setattr(sft, "evaluate", evaluate)
-    finetune.finetune(wanted(folder, tmp_path))
+    extra = f"[deepspeed]\nzero_optimization = {{stage = {stage}}}\n"
+    finetune.finetune(wanted(folder, tmp_path, extra))
     assert len(kept) > 2
     out = weights(tmp_path)
     assert all(torch.equal(out[name], kept[0][name]) for name in out)
@@ -169,6 +173,10 @@ def test_the_best_checkpoint_is_what_comes_out(
     assert json.loads((tmp_path / finetune.RECORD).read_text())["best"] == "update-3"
     folders = {path.name for path in (tmp_path / "checkpoints").glob("update-*")}
     assert folders == {"update-3", f"update-{len(log(tmp_path)) - len(kept)}"}
+    # Started again, it has nothing to do, and exports the same.
+    finetune.finetune(wanted(folder, tmp_path, extra))
+    again = weights(tmp_path)
+    assert all(torch.equal(again[name], out[name]) for name in out)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
