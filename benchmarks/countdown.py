@@ -105,15 +105,20 @@ class _Model:
         self.weights = digest.hexdigest()[:12]
 
     async def run(self, method: Method, puzzle: Puzzle) -> Measured:
-        """Runs a method on a puzzle; of a plan that cannot be run, and a full context, it says so."""
+        """Runs a method on a puzzle; of a plan that cannot be run, and a full context, it says so.
+
+        A chain of RFT that fills its context is written a second time by the runtime, warm and without
+        a seed. What that came to is no run of the method: it counts as the overrun that it is.
+        """
         join: Join = solved(puzzle) if method in ("sprint", "sprint_unbounded") else "all"
         limits = _UNBOUNDED if method in ("sprint_unbounded", "sprint_wait") else None
         try:
             result = await self._agent.solve(puzzle.question, join=join, limits=limits)
         except (PlanError, ContextTooLong) as error:
-            taken = self._context if method == "rft" else None
-            return Measured(method, self.weights, puzzle.question, str(error), None, taken)
+            return self._failed(method, puzzle, str(error))
         usage = result.usage
+        if method == "rft" and usage.sequential_tokens > self._context:
+            return self._failed(method, puzzle, "its chain of thought outgrew the context")
         return Measured(
             method=method,
             model=self.weights,
@@ -126,3 +131,7 @@ class _Model:
             stages=len(result.stages),
             seconds=result.seconds,
         )
+
+    def _failed(self, method: Method, puzzle: Puzzle, error: str) -> Measured:
+        taken = self._context if method == "rft" else None
+        return Measured(method, self.weights, puzzle.question, error, None, taken)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from benchmarks import countdown as bench
 from benchmarks import puzzle_runs
 from benchmarks.puzzle_runs import Measured, Runs
-from sprint_agent import SprintError
+from sprint_agent import Sprint, SprintError
 from sprint_agent.countdown import Puzzle, PuzzleSpace, reachable, solver, split
+from sprint_agent.engines.base import TokenUsage
+from sprint_agent.result import Result
 
 MODELS = {"sprint": solver.MODEL, "rft": bench.RFT_MODEL}
 SPACES = {name: PuzzleSpace.parse(name) for name in ("4:99", "5")}
@@ -57,6 +60,35 @@ def test_figures_are_those_of_a_space_of_a_method_and_of_a_quarter() -> None:
     assert (longest.puzzles, longest.errors) == (2, 1)
     assert longest.sequential_tokens == (4096 + 17) / 2
     assert puzzle_runs.by_quarter([run for run in runs if run.method == "sprint"]) == []
+
+
+class Written:
+    """An agent whose planner wrote so many tokens until it had the answer."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    async def solve(self, question: str, **_: object) -> Result:
+        return Result(question, "24", "", (), TokenUsage(16, self.tokens), seconds=1.0)
+
+
+@pytest.mark.anyio
+async def test_a_chain_that_was_written_again_had_outgrown_its_context() -> None:
+    puzzle = Puzzle((3, 5, 7, 11), 24)
+
+    async def run(method: puzzle_runs.Method, tokens: int) -> Measured:
+        return await bench._Model(cast("Sprint", Written(tokens)), bench.RFT_MODEL).run(
+            method, puzzle
+        )
+
+    whole = await run("rft", 4096)
+    assert (whole.error, whole.answer, whole.sequential_tokens) == (None, "24", 4096)
+    again = await run("rft", 4097)
+    assert again.error is not None
+    assert "outgrew" in again.error
+    assert (again.answer, again.sequential_tokens) == (None, 4096)
+    # The contexts of executions are their own.
+    assert (await run("sprint", 4097)).error is None
 
 
 class TestKeptRuns:
