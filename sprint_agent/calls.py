@@ -28,7 +28,7 @@ from sprint_agent.engines.base import (
 )
 from sprint_agent.errors import EngineError, TruncatedStream
 from sprint_agent.limits import Exhausted
-from sprint_agent.result import Execution, Prompt, Result
+from sprint_agent.result import Execution, Prompt, Result, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,10 @@ class Recorded(Protocol):
 
     def execution(self, stage: int, prompt: Prompt) -> RecordedExecution | None:
         """The recorded execution of a prompt, if it had ended."""
+        ...
+
+    def stage(self, number: int) -> Stage | None:
+        """The recorded stage, if it had ended, unless this run plans it anew."""
         ...
 
     def nested(self, stage: int, number: int, question: str) -> Recorded | None:

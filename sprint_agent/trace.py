@@ -1,6 +1,6 @@
 """A run as versioned JSONL: one line for each event, written as it happens.
 
-    {"trace": 1}
+    {"trace": 2}
     {"event": "RunStarted", "at": 0.0, "question": "…"}
     {"event": "CallStarted", "at": 0.001, "call": 1, …}
     …
@@ -42,12 +42,14 @@ from sprint_agent.events import (
     NestedEvent,
     OwnEvent,
     PlanText,
+    PromptReady,
     RunEnded,
     RunStarted,
     StageEnded,
     Within,
 )
-from sprint_agent.result import Execution, Prompt, Result
+from sprint_agent.executors.routing import MODEL
+from sprint_agent.result import Execution, Prompt, Result, Stage
 
 VERSION = 2
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(OwnEvent)}
@@ -244,11 +246,13 @@ class Resumed:
         self.events = trace.events
         self._taking = 0
         self._workers = {who: _Worker.read(did) for who, did in _by_worker(trace.events).items()}
-        closed = {e.stage.number for e in trace.events if isinstance(e, StageEnded)}
+        self._stages = {e.stage.number: e.stage for e in trace.events if isinstance(e, StageEnded)}
+        ready = [event for event in trace.events if isinstance(event, PromptReady)]
+        self._prompts = {(p.stage, p.number): (p.text, p.executor) for p in ready}
         for event in trace.events:
             # What was stopped in a stage that is still open must run: it may not be stopped this time.
             if isinstance(event, ExecutionEnded) and (
-                event.execution.status != "stopped" or event.execution.stage in closed
+                event.execution.status != "stopped" or event.execution.stage in self._stages
             ):
                 who = (event.execution.stage, event.execution.number)
                 self._workers.setdefault(who, _Worker((), [], [])).execution = event.execution
@@ -269,11 +273,22 @@ class Resumed:
 
     def execution(self, stage: int, prompt: Prompt) -> RecordedExecution | None:
         """The recorded execution of a prompt, if it had ended."""
-        worker = self._workers.get((stage, prompt.number))
-        if worker is None or worker.execution is None:
+        who = (stage, prompt.number)
+        worker = self._workers.get(who)
+        if worker is None:
             return None
-        del self._workers[stage, prompt.number]
+        if self._prompts.get(who) != (prompt.text, prompt.executor or MODEL):
+            # The run takes another way than its trace, and what another prompt came to means nothing.
+            del self._workers[who]
+            return None
+        if worker.execution is None:
+            return None
+        del self._workers[who]
         return RecordedExecution(worker.execution, worker.events)
+
+    def stage(self, number: int) -> Stage | None:
+        """The recorded stage, if it had ended, unless this run plans it anew."""
+        return self._stages.get(number)
 
     def nested(self, stage: int, number: int, question: str) -> Resumed | None:
         """The next recorded run of that question inside the execution, which had not ended."""
@@ -297,6 +312,8 @@ class Resumed:
         if found.prompt != prompt:
             # The run takes another way than its trace, and what follows there means nothing here.
             worker.calls.clear()
+            if number is None:
+                self._stages.pop(stage, None)
             return None
         return found
 

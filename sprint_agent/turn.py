@@ -237,12 +237,20 @@ class TurnRun:
         join = self._setting.join
         try:
             if isinstance(join, FirstSuccess) and self._ended_by is None:
-                verdict = join.verdict(execution)
+                verdict = self._verdict(join, execution)
                 if verdict is not None:
                     self._ended_by, self._remark = prompt.number, verdict
                     self._cancel()
         except Exception as error:
             self._fail(error)
+
+    def _verdict(self, join: FirstSuccess, execution: Execution) -> str | None:
+        """What the check says; in a stage that had ended in the run's trace, what it said then."""
+        recorded = self._setting.recorded
+        stage = recorded.stage(self._number) if recorded is not None else None
+        if stage is None or not stage.checked:
+            return join.verdict(execution)
+        return stage.remark if execution.number == stage.ended_by else None
 
     def _executor_name(self, prompt: Prompt) -> str:
         return self._setting.routing.name(prompt.executor)
