@@ -59,8 +59,9 @@ class Recorder:
     """Writes a run's events to a file, each before the next one happens.
 
     `path` is overwritten. A trace that is gone on with is `replaces`: it stays as it was until all
-    that it holds stands in the new one. Raises TraceError for a file that cannot be written; where
-    that shows only later, the run goes on, and the error is raised when the recorder is left.
+    that it holds stands in the new one, or the run's answer; the new one is gone where the recorder is
+    left before. Raises TraceError for a file that cannot be written; where that shows only later, the
+    run goes on, and the error is raised when the recorder is left.
     """
 
     def __init__(self, path: str | os.PathLike[str], replaces: Resumed | None = None) -> None:
@@ -78,7 +79,8 @@ class Recorder:
     def __call__(self, event: Event) -> None:
         """Writes one event."""
         self._write(_told(event))
-        if self._replaces is not None and self._replaces.used_up:
+        answered = isinstance(event, RunEnded) and event.result.limit is None
+        if self._replaces is not None and (answered or self._replaces.used_up):
             self._take_over()
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -92,8 +94,13 @@ class Recorder:
             self._failure = error
 
     def _take_over(self) -> None:
-        self._replaces = None
-        os.replace(self._written, self._path)
+        if self._failure is not None:
+            return
+        try:
+            os.replace(self._written, self._path)
+            self._replaces = None
+        except OSError as error:
+            self._failure = error
 
     def __enter__(self) -> Self:
         return self
@@ -104,10 +111,11 @@ class Recorder:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._replaces is not None:
-            self._take_over()
         with contextlib.suppress(OSError):
             self._file.close()
+        if self._replaces is not None:
+            with contextlib.suppress(OSError):
+                self._written.unlink()
         if self._failure is not None and exc is None:
             reason = self._failure.strerror
             raise TraceError(f"the trace {self._path} is not whole: {reason}") from self._failure

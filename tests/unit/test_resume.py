@@ -10,9 +10,19 @@ from typing import Any
 import anyio
 import pytest
 
-from sprint_agent import Execution, Sprint, Task, Trace, executor, first_success
+from sprint_agent import (
+    Execution,
+    Limits,
+    PlanText,
+    Sprint,
+    Task,
+    Trace,
+    TraceError,
+    executor,
+    first_success,
+)
 from sprint_agent.result import Prompt
-from sprint_agent.testing import ScriptedEngine
+from sprint_agent.testing import Say, ScriptedEngine
 from sprint_agent.trace import Resumed
 from tests.script import answer, plan
 
@@ -135,6 +145,75 @@ class TestWhatIsTaken:
         assert stage.ended_by == 1
         assert resumed.call(1, None, "another prompt's digest") is None
         assert resumed.stage(1) is None
+
+
+class TestWhichTraceStands:
+    """The new one, where it holds all that the old one did, or an answer; else the old one."""
+
+    async def killed(self, path: Path) -> dict[str, bytes]:
+        """What a run leaves that was killed behind its second stage."""
+        await invoices(Paid()).solve("What?", trace=path)
+        cut(path, stage_ended(2))
+        return folder(path)
+
+    async def whole(self, path: Path) -> None:
+        """Goes on with the run, which must do nothing twice, to its end."""
+        again = Paid()
+        async with invoices(again).resume(path) as run:
+            assert (await run.result()).answer == "1"
+        assert again.calls == []
+        assert Trace.read(path).result is not None
+
+    async def test_one_that_is_left_at_once_changes_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        before = await self.killed(path)
+        async with invoices(Paid()).resume(path):
+            pass
+        assert folder(path) == before
+        await self.whole(path)
+
+    @pytest.mark.parametrize("limits", [Limits(deadline=1e-6), Limits(executions=1)])
+    async def test_one_that_a_limit_ends_too_soon_changes_nothing(
+        self, tmp_path: Path, limits: Limits
+    ) -> None:
+        path = tmp_path / "run.jsonl"
+        before = await self.killed(path)
+        async with invoices(Paid()).resume(path, limits=limits) as run:
+            assert (await run.result()).limit is not None
+        assert folder(path) == before
+        await self.whole(path)
+
+    async def test_one_that_came_further_stands_however_it_ends(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        await self.killed(path)
+        hanging = Sprint(ScriptedEngine(lambda prompt: Say("So", hang=True)), executors=[Paid()])
+        async with hanging.resume(path) as run:
+            async for event in run:
+                if isinstance(event, PlanText) and (event.stage, event.text) == (3, "o"):
+                    break
+        assert [r.text for r in texts(path) if r.stage == 3] == ["S", "o"]
+        await self.whole(path)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+    async def test_one_that_cannot_be_written_replaces_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        before = await self.killed(path)
+        path.with_name("run.jsonl.resumed").symlink_to("/dev/full")
+        with pytest.raises(TraceError, match="not whole"):
+            async with invoices(Paid()).resume(path) as run:
+                await run.result()
+        assert folder(path) == before
+
+
+def folder(path: Path) -> dict[str, bytes]:
+    """All that stands beside a trace, and the trace."""
+    files = list(path.parent.iterdir())
+    assert not any(file.is_symlink() for file in files)
+    return {file.name: file.read_bytes() for file in files}
+
+
+def texts(path: Path) -> list[PlanText]:
+    return [event for event in Trace.read(path).events if isinstance(event, PlanText)]
 
 
 def invoices(paid: Paid) -> Sprint:
