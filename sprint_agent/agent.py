@@ -131,9 +131,9 @@ class Sprint:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._users -= 1
         with anyio.CancelScope(shield=True):
             async with self._opening:
+                self._users -= 1
                 if self._users == 0:
                     await self.engine.__aexit__(exc_type, exc, traceback)
 
