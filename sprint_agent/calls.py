@@ -66,12 +66,13 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class RecordedCall:
-    """A call as a trace holds it; without finish and error, it was cut off or left early."""
+    """A call as a trace holds it; without finish and error, it was `left` early or cut off."""
 
     prompt: str
     deltas: list[Delta]
     finish: Finish | None = None
     error: str | None = None
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ class Trace:
                     made[run, event.call].deltas.append(Delta(event.text, event.ids))
                 case CallEnded():
                     made[run, event.call].finish = event.finish
+                    made[run, event.call].left = event.finish is None and event.error is None
                 case CallRetried():
                     made[run, event.call].error = event.reason
                 case _:

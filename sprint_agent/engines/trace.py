@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import anyio
 import anyio.lowlevel
 
 from sprint_agent.calls import RecordedCall, digest
@@ -15,8 +16,9 @@ from sprint_agent.trace import Trace
 
 
 class TraceEngine(AlwaysOpen):
-    """Answers each request as the trace's engine did when it was sent the same text.
+    """Answers each request as the trace's engine did when it was sent the same text, but at once.
 
+    A request that its reader had left, as at the end of its stage, waits there to be left again.
     It takes text and has no tokenizer, whatever engine was recorded; so the limits on what a context
     may hold are not felt. Requests that the trace does not hold raise TraceError.
     """
@@ -27,7 +29,7 @@ class TraceEngine(AlwaysOpen):
     def __init__(self, trace: Trace) -> None:
         self._calls: dict[str, list[RecordedCall]] = {}
         for call in trace.calls():
-            if call.finish is not None or call.error is not None or call.deltas:
+            if call.finish is not None or call.error is not None or call.left or call.deltas:
                 self._calls.setdefault(call.prompt, []).append(call)
 
     def generate(
@@ -52,9 +54,12 @@ class TraceEngine(AlwaysOpen):
 
 
 async def _events(call: RecordedCall) -> AsyncGenerator[Delta | Finish]:
+    await anyio.lowlevel.checkpoint()
+    # In one go: what a plan held when a success ended its stage must stand before that comes again.
     for event in _answer(call):
-        await anyio.lowlevel.checkpoint()
         yield event
+    if call.left:
+        await anyio.sleep_forever()
 
 
 def _answer(call: RecordedCall) -> Iterator[Delta | Finish]:

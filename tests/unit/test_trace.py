@@ -9,13 +9,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from sprint_agent import Limits, Sampling, Sprint, Task, events, first_success
+from sprint_agent import Limits, Sampling, Sprint, Task, events, first_success, grammar
 from sprint_agent.engines.trace import TraceEngine
-from sprint_agent.errors import EngineError, TraceError
+from sprint_agent.errors import EngineError, TraceError, TruncatedStream
 from sprint_agent.result import Result
-from sprint_agent.testing import ScriptedEngine
+from sprint_agent.testing import Say, ScriptedEngine
 from sprint_agent.trace import Trace
-from tests.script import Continuing, answer, plan
+from tests.script import Continuing, Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
 TURNS = [plan("one", "tool: two", "three"), plan("four"), answer("5")]
@@ -40,6 +40,14 @@ class Counted:
 def agent(tool: Counted, script: Callable[[str], object] | None = None) -> Sprint:
     engine = ScriptedEngine(script or Continuing(TURNS))  # type: ignore[arg-type]
     return Sprint(engine, executors=[tool], sampling=Sampling(seed=1))
+
+
+def cut_off(path: Path) -> None:
+    """Leaves of a trace what a kill leaves while the planner writes its first turn."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(
+        b"".join(lines[: next(k for k, at in enumerate(lines) if b"PlanText" in at) + 1])
+    )
 
 
 def same(one: Result, other: Result) -> bool:
@@ -70,6 +78,36 @@ async def test_an_engine_answers_from_it(tmp_path: Path) -> None:
     assert same(await again.solve("What?"), result)
     with pytest.raises(TraceError, match="holds no call"):
         await again.solve("Something else?")
+
+
+async def test_an_engine_answers_from_it_where_a_success_ended_a_stage(tmp_path: Path) -> None:
+    """Calls that were left while they wrote, or before, say nothing more and wait to be left again.
+
+    And the planner has written what it had when it was left, however quickly the others answer now.
+    """
+    path, join = tmp_path / "run.jsonl", first_success(lambda e: "found" in e.text)
+    planned = anyio.Event()
+    prompts = [grammar.prompt(1, n, "look") for n in (1, 2, 3)]
+    turns = [Say(grammar.plan(1, prompts) + "and", hang=True, sets=planned), answer("5")]
+    executions: dict[tuple[int, int], str | Say] = {
+        (1, 1): Say("sl", hang=True),
+        (1, 2): Say("found\n", after=planned),
+        (1, 3): Say("", hang=True),
+    }
+    recorded = Sprint(ScriptedEngine(Scripted(turns, executions)))
+    result = await recorded.solve("What?", join=join, trace=path)
+    assert [e.status for e in result.stages[0].executions] == ["stopped", "done", "stopped"]
+    with anyio.fail_after(5):
+        again = await Sprint(TraceEngine(Trace.read(path))).solve("What?", join=join)
+    assert again.text == result.text
+
+
+async def test_an_engine_has_no_end_for_a_call_that_a_kill_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    await agent(Counted()).solve("What?", trace=path)
+    cut_off(path)
+    with pytest.raises(TruncatedStream):
+        await Sprint(TraceEngine(Trace.read(path))).solve("What?")
 
 
 async def test_a_run_killed_at_any_record_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
