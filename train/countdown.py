@@ -33,7 +33,7 @@ from curate.countdown import (
 from curate.pack import Packed
 from sprint_agent.countdown import Split
 from sprint_agent.tokenizer import FileTokenizer
-from train import curriculum, engine, tokenizer
+from train import curriculum, engine, request, tokenizer
 from train import model as models
 from train.curriculum import Course, Examples, Schedule
 from train.engine import Place
@@ -81,10 +81,14 @@ class Recipe:
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:
-    """Writes the tokenizer and both methods' samples to `folder`, where they are missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the tokenizer and both methods' samples to `folder`, where they are missing.
+
+    Raises TrainingError where they were made by another recipe.
+    """
+    request.check(folder, asdict(recipe))
     if (folder / f"rft{VALIDATION_SUFFIX}.jsonl").exists():
         return
+    request.keep(folder, asdict(recipe))
     packed = list(trajectories(recipe.data, "train"))
     trained = tokenizer.train(_texts(packed[:3000], recipe.data), recipe.vocabulary)
     tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)

@@ -84,7 +84,7 @@ def add_up(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def first_alone(work: Callable[[], None]) -> None:
+def first_alone(work: Callable[[], object]) -> None:
     """Does something in the first process, while the others wait; all raise where it failed."""
     failed: list[OSError | None] = [None]
     if rank() == 0:

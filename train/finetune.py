@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from sprint_agent.tokenizer import FileTokenizer
 from train import engine as engines
-from train import examples, settings, updates
+from train import examples, request, settings, updates
 from train.engine import Place
 from train.errors import TrainingError
 from train.examples import Read
@@ -43,6 +43,8 @@ def finetune(wanted: Settings) -> None:
             "this configuration is for a GPU, and torch finds none here; install a CUDA build of torch, "
             'or set device = "any", with a model that a CPU can train'
         )
+    asked = settings.deciding(wanted)
+    request.check(wanted.out, asked)
     logging.disable_progress_bar()
     engines.start()
     told = settings.deepspeed_config(wanted, engines.world())
@@ -56,7 +58,7 @@ def finetune(wanted: Settings) -> None:
     measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
     parts = chunks(wanted.data.row_tokens)
     plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
-    engines.first_alone(lambda: wanted.out.mkdir(parents=True, exist_ok=True))
+    engines.first_alone(lambda: plan.checkpoints.exists() or request.keep(wanted.out, asked))
     with _watcher(wanted, start.model, total) as watcher:
         engine, place = train(start.model, stream, measured, plan, watcher)
     engines.export(engine, start.model, wanted.out, start.dtype)

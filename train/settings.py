@@ -88,6 +88,12 @@ def as_json(settings: Settings) -> dict[str, Any]:
     return msgspec.to_builtins(settings, enc_hook=str)
 
 
+def deciding(settings: Settings) -> dict[str, Any]:
+    """The same without what may change in a training that goes on: it does not decide the result."""
+    others = ("out", "device", "gradient_checkpointing", "fused_kernels")
+    return {name: value for name, value in as_json(settings).items() if name not in others}
+
+
 _OURS = (
     "train_batch_size",
     "train_micro_batch_size_per_gpu",

@@ -139,8 +139,9 @@ def _step(engine: Any, update: Update) -> torch.Tensor:
             if not _memory(cause):
                 raise
             raise OutOfMemory(
-                f"a row of {row.tokens:,} ids did not fit into memory: shorten [data] row_tokens, turn "
-                f"on gradient_checkpointing, or raise DeepSpeed's ZeRO stage; start again to go on"
+                f"a row of {row.tokens:,} ids did not fit into memory: turn on gradient_checkpointing "
+                f"and start again to go on; or shorten [data] row_tokens or raise DeepSpeed's ZeRO "
+                f"stage, with another --out"
             ) from cause
         seen += found
     return seen

@@ -21,7 +21,7 @@ from benchmarks.sglang_server import free_port
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
-from train import engine, finetune, sft
+from train import engine, finetune, request, sft
 from train.errors import CheckpointFailed, TrainingError
 from train.sft import Update
 
@@ -148,6 +148,33 @@ def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Pa
         finetune.like(tmp_path, "tokens")
 
 
+def test_another_training_is_refused_where_one_was_begun(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = stop_at(monkeypatch, 4)
+    with pytest.raises(Stopped):
+        finetune.finetune(wanted(folder, tmp_path))
+    go_on()
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("data.layout", {"data__layout": "linear"}),
+        ("budget.tokens, budget.updates", {"budget__tokens": None, "budget__updates": 5}),
+        ("model", {"model": f"{folder}/other"}),
+        ("deepspeed.zero_optimization.stage", {"deepspeed": {"zero_optimization": {"stage": 2}}}),
+    ]
+    for named, change in changes:
+        with pytest.raises(TrainingError, match=f"begun with another {named}: give another --out"):
+            finetune.finetune(wanted(folder, tmp_path, **change))
+    # What does not decide the result may change.
+    finetune.finetune(wanted(folder, tmp_path, gradient_checkpointing=True))
+    assert (tmp_path / finetune.RECORD).exists()
+
+
+def test_what_a_training_was_begun_with_must_be_readable(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / request.NAME).write_text("{")
+    with pytest.raises(TrainingError, match=r"request\.json cannot be read .* give another --out"):
+        finetune.finetune(wanted(folder, tmp_path))
+
+
 @pytest.mark.parametrize("stage", [0, 2, 3])
 def test_the_best_checkpoint_is_what_comes_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
@@ -237,5 +264,5 @@ def test_a_row_that_does_not_fit_into_memory_is_named(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("train.loss.WeightedLM.forward", full)
-    with pytest.raises(TrainingError, match="did not fit into memory: shorten"):
+    with pytest.raises(TrainingError, match="did not fit into memory: turn on"):
         finetune.finetune(wanted(folder, tmp_path))

@@ -20,8 +20,10 @@ from sprint_agent.countdown import Puzzle, split
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from tests.curated import SMALL
-from train import countdown, curriculum, engine
+from train import __main__ as commands
+from train import countdown, curriculum, engine, request
 from train.curriculum import Course, Schedule
+from train.errors import TrainingError
 from train.loss import WeightedLM
 from train.model import SHAPES, ModelShape
 from train.rows import Row
@@ -121,6 +123,24 @@ def test_one_command_makes_both_models_of_the_asked_puzzles(tmp_path: Path) -> N
         assert made["schedule"]["tokens"] == 20_000
         assert json.loads((tmp_path / method / "config.json").read_text())["hidden_size"] == 96
         assert (tmp_path / method / "model.safetensors").exists()
+
+
+def test_another_recipe_is_refused_where_one_was_begun(prepared: Path, tmp_path: Path) -> None:
+    made = {path: path.read_bytes() for path in prepared.glob("*.json*")}
+    countdown.prepare(RECIPE, prepared)
+    fewer = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=50_000))
+    with pytest.raises(
+        TrainingError, match=r"another schedule\.tokens: give another --out, or rem"
+    ):
+        countdown.prepare(fewer, prepared)
+    with pytest.raises(TrainingError, match=r"another data\.drills, data\.runs.*shape\.hidden"):
+        commands.countdown(out=prepared, size="small", trajectories=9, tokens=9, part="sprint")
+    assert {path: path.read_bytes() for path in prepared.glob("*.json*")} == made
+    # A folder from before requests were kept is taken as it is.
+    for path in prepared.glob("*.jsonl"):
+        (tmp_path / path.name).symlink_to(path)
+    countdown.prepare(fewer, tmp_path)
+    assert not (tmp_path / request.NAME).exists()
 
 
 def test_every_size_fits_into_16_megabytes() -> None:
