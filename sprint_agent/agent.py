@@ -37,8 +37,8 @@ def _ignore(event: events.Event) -> None:
     """Nobody watches."""
 
 
-def _recorder(trace: str | os.PathLike[str] | None) -> _Recorder:
-    return nullcontext(_ignore) if trace is None else Recorder(trace)
+def _recorder(trace: str | os.PathLike[str] | None, replaces: Resumed | None = None) -> _Recorder:
+    return nullcontext(_ignore) if trace is None else Recorder(trace, replaces)
 
 
 class Run:
@@ -164,11 +164,12 @@ class Sprint:
         limits: Limits | None = None,
         trace: str | os.PathLike[str] | None = None,
     ) -> AbstractAsyncContextManager[Run]:
-        """Starts a run whose events can be watched. Leaving the block ends it, wherever it is.
+        """A run whose events can be watched. Entering the block begins it, leaving the block ends it.
 
-        Raises as `solve` does, when the run is iterated over.
+        Raises EngineUnavailable as the block is entered, where the engine cannot be; the rest as
+        `solve` does, when the run is iterated over.
         """
-        return self._run(question, join, limits, _recorder(trace))
+        return self._run(question, join, limits, trace)
 
     def resume(
         self,
@@ -181,14 +182,14 @@ class Sprint:
 
         What had been generated is not generated again, and no execution that had ended is repeated;
         executions that had begun are begun anew. The clock goes on where it stopped. The new trace
-        takes the old one's place. The agent is to be like the one that began the run.
-        Raises TraceError for a file that holds no run, or one that had ended.
+        takes the old one's place once it holds as much; a run that is left before, or comes to a
+        limit, changes nothing. The agent is to be like the one that began the run.
+        Raises TraceError, at once, for a file that holds no run or one that had ended.
         """
         found = Trace.read(trace)
         if found.result is not None:
             raise TraceError(f"the run of {trace} had ended: read its result from the trace")
-        resumed = Resumed(found)
-        return self._run(found.question, join, limits, Recorder(trace, resumed), resumed)
+        return self._run(found.question, join, limits, trace, Resumed(found))
 
     @asynccontextmanager
     async def _run(
@@ -196,35 +197,37 @@ class Sprint:
         question: str,
         join: Join | None,
         limits: Limits | None,
-        recorder: _Recorder,
+        trace: str | os.PathLike[str] | None,
         resumed: Resumed | None = None,
     ) -> AsyncGenerator[Run]:
-        sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
-        run = Run(received)
         failure: Exception | None = None
+        async with self:
+            sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
+            run = Run(received)
 
-        async def drive() -> None:
-            with sent:
-                try:
-                    with recorder as record:
+            async def drive() -> None:
+                with sent:
+                    try:
+                        with _recorder(trace, resumed) as record:
 
-                        def emit(event: events.Event) -> None:
-                            record(event)
-                            sent.send_nowait(event)
+                            def emit(event: events.Event) -> None:
+                                record(event)
+                                sent.send_nowait(event)
 
-                        await self._loop(join, limits, emit, resumed).run(question)
-                except Exception as error:
-                    run.failed(error)
+                            await self._loop(join, limits, emit, resumed).run(question)
+                    except Exception as error:
+                        run.failed(error)
 
-        async with self, anyio.create_task_group() as group:
+            # Closed behind the group: what is cancelled there still reports that.
             with received:
-                group.start_soon(drive)
-                try:
-                    yield run
-                except Exception as error:
-                    # Raised behind the group, which would wrap it into an exception group.
-                    failure = error
-                group.cancel_scope.cancel()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(drive)
+                    try:
+                        yield run
+                    except Exception as error:
+                        # Raised behind the group, which would wrap it into an exception group.
+                        failure = error
+                    group.cancel_scope.cancel()
         if failure is not None:
             raise failure
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Self
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from sprint_agent import Sprint
+from sprint_agent import EngineUnavailable, Sprint, Trace, TraceError
 from sprint_agent.testing import ScriptedEngine
 from tests.script import answer
 
@@ -52,3 +57,74 @@ async def test_an_engine_is_entered_once_by_those_who_come_while_others_go() -> 
             await anyio.wait_all_tasks_blocked()
         engine.left.set()
     assert not engine.open
+
+
+class Down(ScriptedEngine):
+    """An engine that cannot be entered."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda prompt: answer("1"))
+
+    async def __aenter__(self) -> Self:
+        raise EngineUnavailable("it is down: start it")
+
+
+@contextmanager
+def nothing_left_open() -> Iterator[None]:
+    """Files and streams that are not closed are told of when they are collected."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+class TestWhenARunBegins:
+    """Nothing is opened or written before."""
+
+    async def test_with_an_engine_that_is_down_an_earlier_trace_stands(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "run.jsonl"
+        path.write_text("earlier")
+        with nothing_left_open(), pytest.raises(EngineUnavailable):
+            async with Sprint(Down()).run("What?", trace=path):
+                pass
+        assert path.read_text() == "earlier"
+
+    async def test_a_run_that_is_not_entered_opens_nothing(self, tmp_path: Path) -> None:
+        path, other = tmp_path / "run.jsonl", tmp_path / "other.jsonl"
+        killed(path)
+        agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
+        with nothing_left_open():
+            agent.run("What?", trace=other)
+            agent.resume(path)
+        assert names(tmp_path) == ["run.jsonl"]
+
+    async def test_with_an_engine_that_is_down_a_run_can_be_resumed_later(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "run.jsonl"
+        killed(path)
+        with nothing_left_open(), pytest.raises(EngineUnavailable):
+            async with Sprint(Down()).resume(path):
+                pass
+        assert names(tmp_path) == ["run.jsonl"]
+        assert Trace.read(path).question == "What?"
+
+    async def test_a_trace_that_cannot_be_written_is_an_error_of_the_run(
+        self, tmp_path: Path
+    ) -> None:
+        agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
+        async with agent.run("What?", trace=tmp_path / "no" / "folder") as run:
+            with pytest.raises(TraceError, match="cannot write"):
+                await run.result()
+
+
+def killed(path: Path) -> None:
+    """What a run leaves that was killed as it began."""
+    path.write_text('{"trace": 2}\n{"event": "RunStarted", "at": 0.0, "question": "What?"}\n')
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -12,6 +12,7 @@ import pytest
 
 from sprint_agent import (
     Execution,
+    ExecutionText,
     Limits,
     PlanText,
     Sprint,
@@ -24,7 +25,7 @@ from sprint_agent import (
 from sprint_agent.result import Prompt
 from sprint_agent.testing import Say, ScriptedEngine
 from sprint_agent.trace import Resumed
-from tests.script import answer, plan
+from tests.script import Continuing, Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
 Record = dict[str, Any]
@@ -135,6 +136,19 @@ class TestWhatIsTaken:
         for given, taken in [("pay", True), ("other", False), (None, False)]:
             found = Resumed(Trace.read(path)).execution(1, Prompt(1, "zero", given, 0))
             assert (found is not None) == taken
+
+    async def test_what_was_cut_short_as_a_run_was_left_is_done(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        turns: list[str | Say] = [plan("one"), answer("1")]
+        hanging = Scripted(turns, {(1, 1): Say("did", hang=True)})
+        async with Sprint(ScriptedEngine(hanging)).run("What?", trace=path) as run:
+            async for event in run:
+                if isinstance(event, ExecutionText):
+                    break
+        engine = ScriptedEngine(Continuing([plan("one"), answer("1")]))
+        async with Sprint(engine).resume(path) as run:
+            (stage,) = (await run.result()).stages
+        assert [(e.status, e.text) for e in stage.executions] == [("done", "did 1.1\n")]
 
     async def test_a_stage_that_is_planned_anew_is_checked_anew(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
