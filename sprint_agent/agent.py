@@ -59,6 +59,11 @@ class Run:
             if self._error is not None:
                 raise self._error from None
             raise StopAsyncIteration from None
+        except anyio.ClosedResourceError as error:
+            raise RuntimeError(
+                "the run was ended as its block was left: ask for its events and its result inside of "
+                "`async with agent.run(…) as run`"
+            ) from error
         if isinstance(event, events.RunEnded):
             self._result = event.result
         return event
@@ -66,7 +71,8 @@ class Run:
     async def result(self) -> Result:
         """The result, once the run has ended; the events before it are passed over.
 
-        Raises QuestionError, EngineError and PlanError.
+        Raises QuestionError, EngineError, PlanError and TraceError; RuntimeError where the run's block
+        was left before it had ended.
         """
         if self._result is None:
             async for _ in self:

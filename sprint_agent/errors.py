@@ -7,7 +7,7 @@
     │   ├── RequestRefused       refused before it was queued: bad ids, bad sampling
     │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
     │   └── TruncatedStream      a stream ended without a finish reason
-    ├── TraceError               a trace cannot be read, or is not of this run
+    ├── TraceError               a trace cannot be read or written, or is not of this run
     ├── PlanError                the planner wrote what cannot be run, also after its repair turn
     ├── ExecutorError            an executor of this library could not do its part
     │   └── PromptError          an executor cannot take its prompt; the same again would fail again
@@ -66,7 +66,14 @@ class TruncatedStream(EngineError):
 
 
 class TraceError(SprintError):
-    """A file is no trace, or a trace of another version, or it holds no such call."""
+    """A file is no trace, or a trace of another version, or it holds no such call.
+
+    Where a run came to its end and only its trace could not be written whole, `result` is the run's.
+    """
+
+    def __init__(self, message: str, *, result: Result | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class PlanError(SprintError):

@@ -61,7 +61,7 @@ class Recorder:
     `path` is overwritten. A trace that is gone on with is `replaces`: it stays as it was until all
     that it holds stands in the new one, or the run's answer; the new one is gone where the recorder is
     left before. Raises TraceError for a file that cannot be written; where that shows only later, the
-    run goes on, and the error is raised when the recorder is left.
+    run goes on, and the error is raised when the recorder is left, with the run's result.
     """
 
     def __init__(self, path: str | os.PathLike[str], replaces: Resumed | None = None) -> None:
@@ -70,6 +70,7 @@ class Recorder:
         beside = self._path.with_name(self._path.name + ".resumed")
         self._written = beside if replaces else self._path
         self._failure: OSError | None = None
+        self._result: Result | None = None
         try:
             self._file = self._written.open("w", encoding="utf-8")
         except OSError as error:
@@ -79,7 +80,9 @@ class Recorder:
     def __call__(self, event: Event) -> None:
         """Writes one event."""
         self._write(_told(event))
-        answered = isinstance(event, RunEnded) and event.result.limit is None
+        if isinstance(event, RunEnded):
+            self._result = event.result
+        answered = self._result is not None and self._result.limit is None
         if self._replaces is not None and (answered or self._replaces.used_up):
             self._take_over()
 
@@ -117,8 +120,9 @@ class Recorder:
             with contextlib.suppress(OSError):
                 self._written.unlink()
         if self._failure is not None and exc is None:
-            reason = self._failure.strerror
-            raise TraceError(f"the trace {self._path} is not whole: {reason}") from self._failure
+            reason = f"{self._failure.strerror} (`result` of this error is what the run came to)"
+            message = f"the trace {self._path} is not whole: {reason}"
+            raise TraceError(message, result=self._result) from self._failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,29 @@ class TestWhenARunBegins:
                 await run.result()
 
 
+class TestTheResult:
+    async def test_it_is_asked_for_inside_of_the_block(self) -> None:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+            pass
+        with pytest.raises(RuntimeError, match="inside of"):
+            await run.result()
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+            await run.result()
+        assert (await run.result()).answer == "1"
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+    async def test_a_trace_that_is_not_whole_loses_none(self) -> None:
+        agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
+        with pytest.raises(TraceError, match="not whole: No space left") as raised:
+            await agent.solve("What?", trace="/dev/full")
+        assert raised.value.result is not None
+        assert raised.value.result.answer == "1"
+        async with agent.run("What?", trace="/dev/full") as run:
+            with pytest.raises(TraceError) as raised:
+                await run.result()
+            assert raised.value.result == await run.result()
+
+
 def killed(path: Path) -> None:
     """What a run leaves that was killed as it began."""
     path.write_text('{"trace": 2}\n{"event": "RunStarted", "at": 0.0, "question": "What?"}\n')
