@@ -37,7 +37,7 @@ class Routing:
     """
 
     def __init__(self, executors: Sequence[Executor]) -> None:
-        by_name: dict[str, Executor] = {MODEL: ModelExecutor()}
+        by_name: dict[str, Executor] = {}
         for given in executors:
             lacking = [part for part in _PARTS if not hasattr(given, part)]
             if lacking:
@@ -47,10 +47,10 @@ class Routing:
                     f"no tag can hold the executor name {given.name!r}: take at most 64 letters "
                     "(ASCII), digits and any of _ . -"
                 )
-            if given.name in by_name and given.name != MODEL:
+            if given.name in by_name:
                 raise ValueError(f"two executors are named {given.name!r}: give each its own name")
             by_name[given.name] = given
-        self.executors: Mapping[str, Executor] = by_name
+        self.executors: Mapping[str, Executor] = {MODEL: ModelExecutor(), **by_name}
 
     @property
     def cards(self) -> tuple[ExecutorCard, ...]:

@@ -15,6 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from sprint_agent import EngineUnavailable, Sprint, Trace, TraceError
+from sprint_agent.executors.routing import ModelExecutor
 from sprint_agent.testing import ScriptedEngine
 from tests.script import answer
 
@@ -142,6 +143,13 @@ class TestTheResult:
             with pytest.raises(TraceError) as raised:
                 await run.result()
             assert raised.value.result == await run.result()
+
+
+def test_of_two_executors_with_one_name_none_is_lost() -> None:
+    engine = ScriptedEngine(lambda prompt: answer("1"))
+    Sprint(engine, executors=[ModelExecutor()])
+    with pytest.raises(ValueError, match="two executors are named 'model'"):
+        Sprint(engine, executors=[ModelExecutor(), ModelExecutor()])
 
 
 def killed(path: Path) -> None:
