@@ -138,11 +138,16 @@ def summary(result: Result, verdict: str | None) -> RenderableType:
     """The end of a run: the answer, whether it was checked, and what it cost."""
     usage = result.usage
     table = Table.grid(padding=(0, 2))
-    answer = Text(result.answer or f"none: the limit {result.limit} was reached", style="bold")
-    table.add_row("answer", answer)
+    table.add_row("answer", Text(_answer(result), style="bold"))
     if verdict is not None:
         table.add_row("checked", Text(verdict, style="green" if verdict == "right" else "red"))
     table.add_row("total tokens", f"{usage.total_tokens:,}")
     table.add_row("sequential tokens", f"{usage.sequential_tokens:,}")
     table.add_row("wall time", f"{result.seconds:.2f} s")
     return table
+
+
+def _answer(result: Result) -> str:
+    if result.answer is None:
+        return f"none: the limit {result.limit} was reached"
+    return result.answer or "empty: the planner wrote nothing there"

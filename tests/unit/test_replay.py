@@ -66,6 +66,21 @@ def test_a_run_is_shown_with_the_runs_inside_of_it(
         assert words in out
 
 
+def test_an_empty_answer_is_no_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.jsonl"
+
+    async def record() -> None:
+        assert (
+            await Sprint(ScriptedEngine(lambda prompt: "")).solve("What?", trace=path)
+        ).answer == ""
+
+    anyio.run(record)
+    assert replay(str(path)) == 0
+    out = capsys.readouterr().out
+    assert "limit" not in out
+    assert "empty" in out
+
+
 def test_a_torn_trace_is_shown_as_far_as_it_goes(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
