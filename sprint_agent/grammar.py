@@ -256,14 +256,12 @@ TurnState = Literal["free", "plan", "prompt", "answer", "done"]
 class TurnParser:
     """Reads one turn of the planner: free thought, then a plan or the final answer.
 
-    `feed` pieces, then `end` once. With `forced` the turn starts inside the final answer. `opened`
-    is the number that the plan's own tag carried.
+    `feed` pieces, then `end` once. With `forced` the turn starts inside the final answer.
     """
 
     def __init__(self, *, forced: bool = False) -> None:
         self.state: TurnState = "answer" if forced else "free"
         self.text = ""
-        self.opened: int | None = None
         self._scanner = Scanner()
         self._open: Tag | None = None
         self._answer_start = 0
@@ -309,7 +307,7 @@ class TurnParser:
 
     def _free(self, tag: Tag) -> TurnEvent | None:
         if tag.name == "Plan" and not tag.closing:
-            self.state, self.opened = "plan", tag.numbers[0]
+            self.state = "plan"
         elif tag.name == "Final_answer" and not tag.closing:
             self.state, self._answer_start = "answer", tag.end
         elif tag.name in ("prompt", "execution", "Execution"):
