@@ -18,6 +18,7 @@ from sprint_agent.engines.base import (
     TokenUsage,
 )
 from sprint_agent.engines.requests import checked_prompt
+from sprint_agent.engines.stops import StopStrings
 
 
 class CharTokenizer:
@@ -126,8 +127,8 @@ class ScriptedEngine(AlwaysOpen):
 
 
 def _cut(say: Say, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
-    found = [(at, stop) for stop in stops if (at := say.text.find(stop)) >= 0]
-    if not found:
+    found = StopStrings(stops).find(say.text)
+    if found is None:
         return say.text, say.reason, None
-    at, stop = min(found)
+    at, stop = found
     return say.text[:at], "stop", stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sprint_agent.engines.base import Tokenizer
+from sprint_agent.engines.base import Delta, Finish, Request, Sampling, Tokenizer
 from sprint_agent.testing import CharTokenizer, ScriptedEngine, check_engine
 
 pytestmark = pytest.mark.anyio
@@ -26,3 +26,14 @@ async def test_it_conforms(tokenizer: Tokenizer | None, chunk: int) -> None:
         report = await check_engine(engine, prompts)
     assert report.ok, str(report)
     assert len(report.passed) > 8
+
+
+async def test_it_ends_at_the_stop_that_is_complete_first() -> None:
+    """As the engines do (`engines.stops`): not at the one that begins first."""
+    engine = ScriptedEngine(lambda prompt: "xabcd")
+    request = Request((1,), Sampling(max_tokens=9), ("abcd", "bc"))
+    async with engine.generate(request) as stream:
+        seen = [event async for event in stream]
+    assert "".join(event.text for event in seen if isinstance(event, Delta)) == "xa"
+    assert isinstance(seen[-1], Finish)
+    assert seen[-1].stop == "bc"
