@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from sprint_agent.engines.base import Delta, Tokenizer
 
 
+def encodable(text: str) -> str:
+    """`text` without halves of characters, as of an emoji that was cut in two: no context holds them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A context as it was at one moment. `ids` is None for an engine that takes text."""

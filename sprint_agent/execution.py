@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -11,8 +14,9 @@ import anyio
 from sprint_agent import events, grammar
 from sprint_agent.account import Account, Tally
 from sprint_agent.calls import Call, Recorded, prompts
-from sprint_agent.context import Snapshot
+from sprint_agent.context import Snapshot, encodable
 from sprint_agent.engines.base import Delta, Sampling, TokenUsage
+from sprint_agent.errors import ExecutorError
 from sprint_agent.executors.base import Generated, Nested, Task, text_of
 from sprint_agent.limits import Exhausted
 from sprint_agent.places import Place
@@ -42,7 +46,11 @@ async def execute(
     context: Snapshot,
     ended: Callable[[Execution], None],
 ) -> None:
-    """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled."""
+    """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled.
+
+    Nothing that the executor raises goes further, but for the run's own cancellation and what ends
+    the whole program.
+    """
     if setting.recorded is not None and _took(setting, setting.recorded, stage, prompt, ended):
         return
     tally = setting.account.tally.child()
@@ -53,6 +61,7 @@ async def execute(
     def close(
         status: ExecutionStatus, text: str, ids: tuple[int, ...] | None = None, error: str = ""
     ) -> None:
+        work.close()
         ended(
             Execution(
                 stage=stage,
@@ -78,11 +87,11 @@ async def execute(
             task = Task(prompt.text, stage, prompt.number, context, setting.account.run, work)
             outcome = await setting.routing.find(prompt.executor).execute(task)
         close("done", *_read(outcome))
-    except anyio.get_cancelled_exc_class():
-        close("stopped", grammar.STOPPED)
-        raise
-    # A tool that calls sys.exit() means itself, not the application.
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        outer = _outer(error)
+        if outer is not None:
+            close("stopped", grammar.STOPPED)
+            raise outer from None
         reason = _reason(error)
         close("failed", grammar.failed(reason), error=reason)
 
@@ -112,10 +121,39 @@ def stopped(stage: int, prompt: Prompt, executor: str, at: float) -> Execution:
     )
 
 
+def _outer(error: BaseException) -> BaseException | None:
+    """What of an error is not the executor's own: a cancellation of its run, an interrupt.
+
+    A tool that calls sys.exit() means itself, not the application. Of a group, only some may be outer.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split(lambda each: _outer_alone(each))[0]
+    return error if _outer_alone(error) else None
+
+
+def _outer_alone(error: BaseException) -> bool:
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return _cancelled()
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _cancelled() -> bool:
+    """Whether this task was cancelled, and not merely something that it awaited."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # on trio, a cancellation is always the task's own
+        return True
+    return task is not None and task.cancelling() > 0
+
+
 class _Work:
     """What one execution's task asks of its run, counted on the execution's tally.
 
-    `place` is set once it has one.
+    `place` is set once it has one. When the execution is closed, what still goes on is cancelled, and
+    nothing more can be asked: a thread that was left may try.
     """
 
     def __init__(self, setting: Setting, stage: int, number: int, tally: Tally) -> None:
@@ -125,7 +163,29 @@ class _Work:
         self._tally = tally
         self._beside = 0
         self._runs = 0
+        self._calls = 0
+        self._asked: set[anyio.CancelScope] = set()
+        self._closed = False
         self.place: Place | None = None
+
+    def close(self) -> None:
+        """The execution has ended."""
+        self._closed = True
+        for scope in self._asked:
+            scope.cancel()
+
+    @contextmanager
+    def _asking(self) -> Generator[None]:
+        """Around what the task asks for. Raises ExecutorError where the execution has ended by then."""
+        if not self._closed:
+            with anyio.CancelScope() as scope:
+                self._asked.add(scope)
+                try:
+                    yield
+                    return
+                finally:
+                    self._asked.discard(scope)
+        raise ExecutorError("the execution has ended: its task can ask for nothing more")
 
     def spent(self) -> int:
         """Tokens one after another, so far."""
@@ -143,28 +203,30 @@ class _Work:
     async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
     ) -> Generated:
-        reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
-        call = Call(
-            self._stage,
-            self._number,
-            sampling or self._sampling(),
-            (*grammar.EXECUTOR_STOPS, *stop),
-        )
-        finish = await self._setting.caller.stream(call, reader)
-        assert finish is not None
-        ids = tuple(token for delta in reader.deltas for token in delta.ids)
-        return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
+        with self._asking():
+            reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
+            call = Call(
+                self._stage,
+                self._number,
+                sampling or self._sampling(),
+                (*grammar.EXECUTOR_STOPS, *stop),
+            )
+            finish = await self._setting.caller.stream(call, reader)
+            assert finish is not None
+            ids = tuple(token for delta in reader.deltas for token in delta.ids)
+            return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
 
     async def solve(self, nested: Nested) -> Result:
-        assert self.place is not None
-        account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
-        inside = Inside(self._sampling(), account, self._reporter(), None)
-        result, earlier = self._earlier(nested.question, inside)
-        async with self.place.lent():
-            if result is None:
-                result = await self._setting.nested(nested, replace(inside, recorded=earlier))
-            self._beside += result.usage.total_tokens - result.usage.sequential_tokens
-        return result
+        with self._asking():
+            assert self.place is not None
+            account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
+            inside = Inside(self._sampling(), account, self._reporter(), None)
+            result, earlier = self._earlier(nested.question, inside)
+            async with self.place.lent():
+                if result is None:
+                    result = await self._setting.nested(nested, replace(inside, recorded=earlier))
+                self._beside += result.usage.total_tokens - result.usage.sequential_tokens
+            return result
 
     def _earlier(self, question: str, inside: Inside) -> tuple[Result | None, Recorded | None]:
         """What an earlier part of the run had of this nested run: all, or something to go on from."""
@@ -194,7 +256,9 @@ class _Work:
         return emit
 
     def _sampling(self) -> Sampling:
-        return self._setting.seeded(self._stage, self._number)
+        """The sampling of the next call: where the run has a seed, each has another."""
+        self._calls += 1
+        return self._setting.seeded(self._stage, self._number, self._calls - 1)
 
 
 class _Answer:
@@ -225,7 +289,7 @@ class _Answer:
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
     """The text of what an executor returned, and its ids where the model generated it."""
-    text = text_of(outcome)
+    text = encodable(text_of(outcome))
     if isinstance(outcome, Generated):
         return text, outcome.ids
     if len(text) > MAX_CHARACTERS:
@@ -237,7 +301,9 @@ def _reason(error: BaseException) -> str:
     cause = _alone(error)
     if isinstance(cause, Exhausted):
         return str(cause)
-    return " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+    if isinstance(cause, anyio.get_cancelled_exc_class()):
+        return "what it waited for was cancelled"
+    return encodable(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -20,7 +20,7 @@ import anyio
 from sprint_agent import events, grammar
 from sprint_agent.account import Account
 from sprint_agent.calls import Caller, Recorded
-from sprint_agent.context import Context
+from sprint_agent.context import Context, encodable
 from sprint_agent.engines.base import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
 from sprint_agent.execution import Inside
@@ -88,6 +88,8 @@ class Loop:
         """
         if not question.strip():
             raise QuestionError("the question is empty: say what is to be solved")
+        if encodable(question) != question:
+            raise QuestionError("the question holds half of a character: decode it as what it is")
         self._emit(events.RunStarted(0.0, question))
         self._context.append(grammar.opening(question))
         answer: str | None = None

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from sprint_agent import events, grammar
 from sprint_agent.account import Account
 from sprint_agent.calls import Call, Caller, Recorded
-from sprint_agent.context import Context, Snapshot, Turn
+from sprint_agent.context import Context, Snapshot, Turn, encodable
 from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
 from sprint_agent.errors import PlanError
 from sprint_agent.execution import Inside, execute, stopped
@@ -49,11 +49,11 @@ class Setting:
     emit: Callable[[events.Event], None]
     now: Callable[[], float]
 
-    def seeded(self, stage: int, call: int) -> Sampling:
+    def seeded(self, stage: int, who: int, call: int = 0) -> Sampling:
         """The run's sampling, with a seed of its own for each call where the run has one."""
         if self.sampling.seed is None:
             return self.sampling
-        mixed = (self.sampling.seed * 1_000_003 + stage * 10_007 + call) % 2**31
+        mixed = (self.sampling.seed * 1_000_003 + stage * 10_007 + call * 101_009 + who) % 2**31
         return replace(self.sampling, seed=mixed)
 
 
@@ -239,7 +239,7 @@ class TurnRun:
             if isinstance(join, FirstSuccess) and self._ended_by is None:
                 verdict = self._verdict(join, execution)
                 if verdict is not None:
-                    self._ended_by, self._remark = prompt.number, verdict
+                    self._ended_by, self._remark = prompt.number, encodable(verdict)
                     self._cancel()
         except Exception as error:
             self._fail(error)

@@ -1,0 +1,194 @@
+"""Nothing that an executor raises or leaves behind goes beyond its execution."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import anyio
+import anyio.from_thread
+import pytest
+
+from sprint_agent import (
+    ExecutorError,
+    Limits,
+    QuestionError,
+    Sampling,
+    Sprint,
+    Task,
+    executor,
+    first_success,
+)
+from sprint_agent.testing import Say, ScriptedEngine
+from tests.script import Scripted, answer, executed, plan
+
+pytestmark = pytest.mark.anyio
+HALF = "caf\ud83d"
+"""What is left of an emoji that was cut in two."""
+
+
+@executor
+async def sound(prompt: str) -> str:
+    return "sound"
+
+
+class Panic(BaseException):
+    """What libraries written in Rust raise where they did not expect to fail."""
+
+
+async def test_what_is_no_exception_fails_its_execution_alone() -> None:
+    @executor
+    async def panics(prompt: str) -> str:
+        raise Panic("at row 7")
+
+    broken, fine = await executed(panics, sound, tasks=[("panics", "a"), ("sound", "b")])
+    assert (broken.status, broken.error) == ("failed", "Panic: at row 7")
+    assert (fine.status, fine.text) == ("done", "sound")
+
+
+async def test_awaiting_what_somebody_cancelled_fails_the_execution_alone() -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    shared.cancel()
+
+    @executor
+    async def waits(prompt: str) -> str:
+        return await shared
+
+    broken, fine = await executed(waits, sound, tasks=[("waits", "a"), ("sound", "b")])
+    assert (broken.status, broken.error) == ("failed", "what it waited for was cancelled")
+    assert (fine.status, fine.text) == ("done", "sound")
+
+
+async def test_a_cancelled_program_is_no_failure_of_an_executor() -> None:
+    """asyncio cancels every task by itself when a program ends, those of executors too."""
+    began = asyncio.Event()
+    theirs: list[asyncio.Task[object]] = []
+
+    @executor
+    async def works(prompt: str) -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        theirs.append(task)
+        began.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    engine = ScriptedEngine(Scripted([plan("works: a"), answer("never")]))
+    run = asyncio.create_task(Sprint(engine, executors=[works]).solve("What?"))
+    await began.wait()
+    for task in (run, *theirs):
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert engine.in_flight == 0
+
+
+async def test_what_fails_while_it_is_cancelled_stays_inside() -> None:
+    """A task group of the executor's own ends in a group of both: the failure and the cancellation."""
+
+    @executor
+    async def untidy(prompt: str) -> str:
+        async def fails_at_the_end() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise ValueError("while it cleaned up")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails_at_the_end)
+            await anyio.sleep_forever()
+        raise AssertionError
+
+    engine = ScriptedEngine(Scripted([plan("untidy: a", "sound: b"), answer("done")]))
+    agent = Sprint(engine, executors=[untidy, sound], join=first_success(lambda _: True))
+    result = await agent.solve("What?")
+    assert result.answer == "done"
+    assert [e.status for e in result.stages[0].executions] in (
+        ["stopped", "done"],
+        ["failed", "done"],
+    )
+
+
+class TestHalvesOfCharacters:
+    async def test_one_that_is_returned_or_raised_is_replaced(self) -> None:
+        @executor
+        async def returns(prompt: str) -> str:
+            return HALF
+
+        @executor
+        async def raises(prompt: str) -> str:
+            raise OSError(HALF)
+
+        first, second = await executed(returns, raises, tasks=[("returns", "a"), ("raises", "b")])
+        assert (first.status, first.text) == ("done", "caf?")
+        assert (second.status, second.error) == ("failed", "OSError: caf?")
+
+    async def test_in_what_a_check_says_too(self) -> None:
+        engine = ScriptedEngine(Scripted([plan("sound: a"), answer("done")]))
+        agent = Sprint(engine, executors=[sound], join=first_success(lambda _: HALF))
+        result = await agent.solve("What?")
+        assert result.answer == "done"
+        assert result.stages[0].remark == "caf?"
+
+    async def test_in_a_question_it_is_refused(self) -> None:
+        with pytest.raises(QuestionError, match="half of a character"):
+            await Sprint(ScriptedEngine(Scripted([answer("?")]))).solve(HALF)
+
+
+async def test_a_thread_that_was_left_asks_for_nothing_more() -> None:
+    began, go, asked = threading.Event(), threading.Event(), threading.Event()
+    raised: list[Exception] = []
+
+    @executor
+    def late(task: Task) -> str:
+        began.set()
+        go.wait(60)
+        try:
+            anyio.from_thread.run(task.generate)
+        except Exception as error:
+            raised.append(error)
+        asked.set()
+        return "late"
+
+    @executor
+    async def first(prompt: str) -> str:
+        await anyio.to_thread.run_sync(began.wait)
+        return "first"
+
+    engine = ScriptedEngine(Scripted([plan("late: a", "first: b"), answer("done")]))
+    agent = Sprint(engine, executors=[late, first], join=first_success(lambda _: True))
+    assert (await agent.solve("What?")).answer == "done"
+    calls = len(engine.requests)
+    go.set()
+    await anyio.to_thread.run_sync(asked.wait)
+    assert len(engine.requests) == calls
+    assert [type(error) for error in raised] == [ExecutorError]
+
+
+async def test_what_an_execution_leaves_behind_is_cancelled_when_it_ends() -> None:
+    left: list[asyncio.Task[object]] = []
+
+    @executor
+    async def leaves(task: Task) -> str:
+        left.append(asyncio.create_task(task.generate()))
+        while not engine.in_flight:
+            await anyio.lowlevel.checkpoint()
+        return "left"
+
+    turns: list[str | Say] = [plan("leaves: a"), answer("done")]
+    engine = ScriptedEngine(Scripted(turns, {(1, 1): Say("on and on", hang=True)}))
+    result = await Sprint(engine, executors=[leaves], limits=Limits(deadline=60)).solve("What?")
+    assert result.answer == "done"
+    with pytest.raises(ExecutorError, match="has ended"):
+        await left[0]
+    assert engine.in_flight == 0
+
+
+async def test_calls_of_one_execution_have_seeds_of_their_own() -> None:
+    @executor
+    async def samples(task: Task) -> str:
+        return " ".join([(await task.generate()).text for _ in range(3)])
+
+    engine = ScriptedEngine(Scripted([plan("samples: a"), answer("done")]))
+    await Sprint(engine, executors=[samples], sampling=Sampling(seed=7)).solve("What?")
+    assert len({request.sampling.seed for request in engine.requests}) == 5
