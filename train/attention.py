@@ -36,16 +36,27 @@ def branched(
     segments: Sequence[Segment],
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over a flat row of trees, in the signature that transformers gives to attentions.
 
     Shapes are [1, heads, ids, width], and [1, ids, heads, width] of what comes back. Nothing is computed
     for ids that a segment does not see. What is kept for the way back grows with the square of a tree's
-    length. Raises TrainingError for a model that drops attention out.
+    length. Raises TrainingError for a model that drops attention out, caps its scores, or has a window
+    that is shorter than what a segment sees.
     """
     if dropout:
         raise TrainingError("attention_dropout is not supported: set it to 0 in the model's config")
+    if softcap is not None:
+        raise TrainingError("a model that caps the scores of attention cannot be trained here")
+    longest = max(s.seen + s.end - s.start for s in segments)
+    if sliding_window and sliding_window < longest:
+        raise TrainingError(
+            f"a model whose attention has a window of {sliding_window} ids cannot be trained on "
+            f"contexts of {longest}"
+        )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts: list[torch.Tensor] = []
     for s in segments:

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from sprint_agent.tokenizer import FileTokenizer
 from train import engine as engines
-from train import examples, request, settings, updates
+from train import examples, fits, request, settings, updates
 from train.engine import Place
 from train.errors import TrainingError
 from train.examples import Read
@@ -43,13 +43,16 @@ def finetune(wanted: Settings) -> None:
             "this configuration is for a GPU, and torch finds none here; install a CUDA build of torch, "
             'or set device = "any", with a model that a CPU can train'
         )
-    asked = settings.deciding(wanted)
-    request.check(wanted.out, asked)
+    asked, begun = settings.deciding(wanted), wanted.out / "checkpoints" / "latest"
+    if begun.exists():
+        request.check(wanted.out, asked)
     logging.disable_progress_bar()
     engines.start()
     told = settings.deepspeed_config(wanted, engines.world())
     start = _load(wanted, told)
     found, held_out = _read(wanted, start)
+    trees = found.trees + (held_out.trees if held_out else [])
+    fits.reach(start.model, max(tree.longest for tree in trees))
     total = updates.length(wanted.budget, sum(map(len, found.trees)))
     weights = updates.kind_weights(wanted.weights)
     stream = updates.updates(
@@ -58,7 +61,7 @@ def finetune(wanted: Settings) -> None:
     measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
     parts = chunks(wanted.data.row_tokens)
     plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
-    engines.first_alone(lambda: plan.checkpoints.exists() or request.keep(wanted.out, asked))
+    engines.first_alone(lambda: begun.exists() or request.keep(wanted.out, asked))
     with _watcher(wanted, start.model, total) as watcher:
         engine, place = train(start.model, stream, measured, plan, watcher)
     engines.export(engine, start.model, wanted.out, start.dtype)
@@ -103,6 +106,7 @@ def _load(wanted: Settings, told: dict[str, Any]) -> _Start:
         raise TrainingError(f"no model could be loaded from {wanted.model}: {line}") from cause
     finally:
         del partitioned
+    fits.parts(model)
     examples.check(tokenizer, wanted.data.train)
     # Nothing is generated; `export` turns it on again for those who do.
     model.config.use_cache = False

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from train import engine as engines
+from train import fits
 from train.batches import Batch
 from train.engine import Checkpoints, Place
 from train.errors import OutOfMemory
@@ -86,7 +87,7 @@ def train(
     """Trains `model` in place by all `updates`; returns DeepSpeed's engine and where it ended.
 
     A training that finds a checkpoint goes on from it. `engines.start` must have been called.
-    Raises OutOfMemory and CheckpointFailed.
+    Raises OutOfMemory and CheckpointFailed, and TrainingError for a model that cannot be trained here.
     """
     wrapped = WeightedLM(model, plan.chunks)
     engine, *_ = deepspeed.initialize(
@@ -95,6 +96,7 @@ def train(
         config=plan.deepspeed,
     )
     peaks = [group["lr"] for group in engine.optimizer.param_groups]
+    fits.logits(model, engine.device)
     checkpoints = Checkpoints(engine, plan.checkpoints)
     place = checkpoints.load()
     pending = _ahead(islice(updates, place.updates, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from benchmarks.sglang_server import free_port
 from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
+from tests.unit.test_fits import tiny
 from train import engine, finetune, request, sft
 from train.errors import CheckpointFailed, TrainingError
 from train.sft import Update
@@ -169,7 +171,31 @@ def test_another_training_is_refused_where_one_was_begun(
     assert (tmp_path / finetune.RECORD).exists()
 
 
+@pytest.mark.parametrize("stage", [0, 3])
+@pytest.mark.parametrize(
+    ("family", "more", "why"),
+    [
+        ("granite", {"logits_scaling": 8.0}, "scales or caps what its lm_head says"),
+        ("mistral", {"sliding_window": 100}, "its sliding_window is 100"),
+        ("gpt2", {}, "it has no model"),
+    ],
+)
+def test_a_model_that_would_learn_another_loss_is_refused(
+    folder: Path, tmp_path: Path, stage: int, family: str, more: dict[str, Any], why: str
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(folder / "start", start)
+    tiny(family, vocab_size=600, max_position_embeddings=4096, **more).save_pretrained(start)
+    extra = f"[deepspeed]\nzero_optimization = {{stage = {stage}}}\n"
+    with pytest.raises(TrainingError, match=f"cannot be fine-tuned here: .*{why}"):
+        finetune.finetune(wanted(folder, tmp_path / "out", extra, model=str(start)))
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    # Nothing was begun there that would be in another model's way.
+    finetune.finetune(wanted(folder, tmp_path / "out", budget__tokens=9000))
+
+
 def test_what_a_training_was_begun_with_must_be_readable(folder: Path, tmp_path: Path) -> None:
+    finetune.finetune(wanted(folder, tmp_path, budget__tokens=9000))
     (tmp_path / request.NAME).write_text("{")
     with pytest.raises(TrainingError, match=r"request\.json cannot be read .* give another --out"):
         finetune.finetune(wanted(folder, tmp_path))
