@@ -7,8 +7,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Self
 
+import anyio
+
 from sprint_agent.engines.base import Delta, RunTag, TokenUsage
-from sprint_agent.limits import Budget, Limits, Prices
+from sprint_agent.limits import Budget, Grant, Limits, Prices
 from sprint_agent.places import Place, Slots
 from sprint_agent.result import add
 
@@ -53,11 +55,28 @@ class Tally:
         return self._ended[-1]
 
 
+class Ends:
+    """Wakes those who wait for a call to end."""
+
+    def __init__(self) -> None:
+        self._next = anyio.Event()
+
+    async def wait(self) -> None:
+        """Waits for the next end of a call."""
+        await self._next.wait()
+
+    def tell(self) -> None:
+        """A call has ended."""
+        self._next.set()
+        self._next = anyio.Event()
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """What a run draws on, and where it is counted.
 
-    `run` names it: those around it, then itself. `tag` is that of the outermost, for the engine.
+    `run` names it: those around it, then itself. `tag` is that of the outermost, for the engine. `ends`
+    are the ends of calls of all of them.
     """
 
     run: str
@@ -65,13 +84,14 @@ class Account:
     budget: Budget
     slots: Slots
     tally: Tally
+    ends: Ends
 
     @classmethod
     def open(cls, limits: Limits, prices: Prices | None) -> Self:
         """The account of a run that stands for itself."""
         run = uuid.uuid4().hex[:8]
         tag = RunTag(run, time.time())
-        return cls(run, tag, Budget(limits, prices), Slots(limits.concurrency), Tally())
+        return cls(run, tag, Budget(limits, prices), Slots(limits.concurrency), Tally(), Ends())
 
     def nested(self, place: Place, limits: Limits, tally: Tally) -> Account:
         """The account of a run inside the execution at `place`: its limits within this run's."""
@@ -82,7 +102,22 @@ class Account:
             self.budget.nested(limits),
             Slots(limits.concurrency, place),
             tally,
+            self.ends,
         )
+
+    async def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
+        """Reserves tokens for a call, and waits for others to end where these leave too few.
+
+        Raises Exhausted where none are left.
+        """
+        while (grant := self.budget.reserve(prompt_tokens, wanted)) is None:
+            await self.ends.wait()
+        return grant
+
+    def settle(self, grant: Grant, used: TokenUsage) -> None:
+        """Ends a call, that used so much of what it had reserved."""
+        self.budget.settle(grant, used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+        self.ends.tell()
 
     def resume(self, usage: TokenUsage, executions: int) -> None:
         """Counts what an earlier part of the run had used, and need not do again."""

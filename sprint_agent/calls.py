@@ -198,7 +198,7 @@ class Caller:
 
     async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
         context = reader.context()
-        grant = self._account.budget.reserve(len(context.ids or ()), call.sampling.max_tokens)
+        grant = await self._account.reserve(len(context.ids or ()), call.sampling.max_tokens)
         sampling = replace(call.sampling, max_tokens=grant.tokens)
         started = events.CallStarted(
             self._now(), number, call.stage, call.number, digest(context), sampling, call.stop
@@ -222,9 +222,7 @@ class Caller:
             raise
         finally:
             used = reader.tally.end(number, finish.usage if finish else None)
-            self._account.budget.settle(
-                grant, used.prompt_tokens, used.completion_tokens, used.cached_tokens
-            )
+            self._account.settle(grant, used)
             self._emit(events.CallEnded(self._now(), number, finish, failure))
         if finish and finish.reason == "length" and grant.bound is not None:
             raise Exhausted(grant.bound)
@@ -276,7 +274,7 @@ def _with(finish: Finish, deltas: list[Delta]) -> Finish:
     before = _count(deltas)
     usage = replace(
         finish.usage,
-        prompt_tokens=finish.usage.prompt_tokens - before,
+        prompt_tokens=max(0, finish.usage.prompt_tokens - before),
         completion_tokens=finish.usage.completion_tokens + before,
     )
     return replace(finish, usage=usage) if deltas else finish

@@ -19,9 +19,10 @@ class Limits:
     """The bounds of one run.
 
     `deadline` is in seconds from its start. `tokens` bounds all that is generated, and `cost` what
-    that and the prompts cost, by the agent's prices. At most `stages` turns of the planner; the last
-    one is made to answer (12 in the paper). `executions` bounds those that begin, and `concurrency`
-    those of a run at the same time. None is no bound.
+    that and the prompts cost, by the agent's prices: a call reserves the `max_tokens` of its sampling
+    until it ends, and waits where those under way leave less. At most `stages` turns of the planner;
+    the last one is made to answer (12 in the paper). `executions` bounds those that begin, and
+    `concurrency` those of a run at the same time. None is no bound.
 
     Raises ValueError for a bound that is not positive.
     """
@@ -67,18 +68,14 @@ class Ledger(Generic[N]):
     """A quantity that calls use up: reserved before one is sent, settled when it has ended.
 
     So the budget is never overshot, however many calls are under way. What is reserved is also
-    reserved with `parent`, the ledger of the run that this one is part of.
+    reserved with `parent`, the ledger of the run that this one is part of, and what is spent spent.
     """
 
     def __init__(self, budget: N | None, parent: Ledger[N] | None = None) -> None:
         self._budget = budget
         self._parent = parent
         self._gone: N | Literal[0] = 0
-
-    @property
-    def used(self) -> N | Literal[0]:
-        """What is used up or reserved."""
-        return self._gone
+        self._open = 0
 
     @property
     def left(self) -> N | None:
@@ -90,21 +87,29 @@ class Ledger(Generic[N]):
             bounds.append(max(self._budget - self._gone, self._budget - self._budget))
         return min(bounds, default=None)
 
-    def reserve(self, wanted: N) -> N:
-        """Reserves up to `wanted`; returns how much, 0 where none is left."""
-        left = self.left
-        granted = wanted if left is None else min(wanted, left)
-        self._move(granted)
-        return granted
+    def attainable(self, wanted: N) -> N:
+        """What of `wanted` may be left once calls under way have ended."""
+        bound = wanted if self._parent is None else self._parent.attainable(wanted)
+        own = None if self._budget is None or self._open else self._budget - self._gone
+        return bound if own is None else min(bound, own)
+
+    def reserve(self, amount: N) -> None:
+        """Takes what a call may use up off what is left, until it is settled."""
+        self._move(amount, 1)
 
     def settle(self, granted: N, used: N) -> None:
         """Ends a call: what it did not use of its reservation is free again."""
-        self._move(used - granted)
+        self._move(used - granted, -1)
 
-    def _move(self, amount: N) -> None:
+    def spend(self, amount: N) -> None:
+        """Takes off what is used up."""
+        self._move(amount, 0)
+
+    def _move(self, amount: N, calls: int) -> None:
         self._gone = self._gone + amount
+        self._open += calls
         if self._parent is not None:
-            self._parent._move(amount)
+            self._parent._move(amount, calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +145,20 @@ class Budget:
 
     def begin_execution(self) -> None:
         """Takes one execution off the budget. Raises Exhausted where none is left."""
-        if self._executions.reserve(1) == 0:
+        if self._executions.left == 0:
             raise Exhausted("executions")
+        self._executions.spend(1)
 
-    def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
+    def reserve(self, prompt_tokens: int, wanted: int) -> Grant | None:
         """Reserves up to `wanted` tokens of an answer; raises Exhausted where not even one is left.
 
-        `prompt_tokens` are 0 where the engine takes text: the cost of such prompts is known only
-        when the call has ended.
+        None where less is left, and more may be as soon as a call under way has ended. `prompt_tokens`
+        are 0 where the engine takes text: the cost of such prompts is known only when the call has
+        ended.
         """
+        whole = self._price(prompt_tokens, wanted)
+        if _awaited(self._tokens, wanted) or _awaited(self._cost, whole):
+            return None
         granted, bound = wanted, None
         if (left := self._tokens.left) is not None and left < granted:
             granted, bound = left, "tokens"
@@ -161,7 +171,7 @@ class Budget:
                 granted, bound = (0 if beyond_prompt < 0 else affordable), "cost"
         if granted <= 0:
             raise Exhausted(bound or "tokens")
-        cost = self._prices.cost(prompt_tokens, granted) if self._prices else 0.0
+        cost = self._price(prompt_tokens, granted)
         self._tokens.reserve(granted)
         self._cost.reserve(cost)
         return Grant(granted, cost, bound)
@@ -169,10 +179,19 @@ class Budget:
     def settle(self, grant: Grant, prompt_tokens: int, used: int, cached_tokens: int) -> None:
         """Ends a call: what it did not use of its grant is free again."""
         self._tokens.settle(grant.tokens, used)
-        cost = self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
-        self._cost.settle(grant.cost, cost)
+        self._cost.settle(grant.cost, self._price(prompt_tokens, used, cached_tokens))
 
     def resume(self, prompt_tokens: int, used: int, cached_tokens: int, executions: int) -> None:
         """Takes off what an earlier part of the run had used, even where it is more than is left."""
-        self.settle(Grant(0, 0.0, None), prompt_tokens, used, cached_tokens)
-        self._executions.settle(0, executions)
+        self._tokens.spend(used)
+        self._cost.spend(self._price(prompt_tokens, used, cached_tokens))
+        self._executions.spend(executions)
+
+    def _price(self, prompt_tokens: int, used: int, cached_tokens: int = 0) -> float:
+        return self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
+
+
+def _awaited(ledger: Ledger[N], wanted: N) -> bool:
+    """Whether less than `wanted` is left, and a call under way may give more of it back."""
+    left = ledger.left
+    return left is not None and left < ledger.attainable(wanted)

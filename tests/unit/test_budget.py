@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +55,57 @@ class TestExecutions:
             (nested, _) = result.stages[0].executions
             assert nested.status == ("failed" if reached else "done")
             assert result.answer == "outer"
+
+
+@pytest.mark.anyio
+class TestTokens:
+    """Ten executions, each of which may take `max_tokens`, and takes twenty."""
+
+    @staticmethod
+    def engine() -> ScriptedEngine:
+        return ScriptedEngine(Scripted([plan(*"abcdefghij"), answer("42")]))
+
+    @pytest.mark.parametrize("bound", [900, 2_000, 8_000, 20_000, 50_000])
+    async def test_calls_wait_for_what_others_have_reserved(self, bound: int) -> None:
+        result = await Sprint(self.engine(), limits=Limits(tokens=bound)).solve("What?")
+        assert result.answer == "42"
+        assert [e.status for e in result.stages[0].executions] == ["done"] * 10
+        assert result.usage.total_tokens <= bound
+
+    async def test_of_cost_too(self) -> None:
+        whole = await Sprint(self.engine(), prices=PRICES).solve("What?")
+        assert whole.cost is not None
+        agent = Sprint(self.engine(), prices=PRICES, limits=Limits(cost=1.2 * whole.cost))
+        result = await agent.solve("What?")
+        assert [e.status for e in result.stages[0].executions] == ["done"] * 10
+        assert result.cost is not None
+        assert result.cost <= 1.2 * whole.cost
+
+    async def test_where_nothing_is_left_an_execution_fails(self) -> None:
+        engine = self.engine()
+        # Enough for the plan and the first three executions.
+        plan_tokens = len(plan(*"abcdefghij")) - len("1>")
+        tokens = plan_tokens + 3 * (len("did 1.1\n") + 12) + 2
+        result = await Sprint(engine, limits=Limits(tokens=tokens)).solve("What?")
+        assert result.limit == "tokens"
+        assert result.usage.total_tokens <= tokens
+        statuses = [e.status for e in result.stages[0].executions]
+        assert statuses.count("done") >= 3
+        assert "failed" in statuses
+
+    async def test_a_run_that_is_cancelled_while_calls_wait_leaves_nothing(self) -> None:
+        said = anyio.Event()
+        hangs = Say("on", sets=said, hang=True)
+        turns: list[str | Say] = [plan("a", "b"), answer("42")]
+        engine = ScriptedEngine(Scripted(turns, {(1, 1): hangs, (1, 2): hangs}))
+        agent = Sprint(engine, limits=Limits(tokens=9_000))
+        async with anyio.create_task_group() as group:
+            group.start_soon(agent.solve, "What?")
+            await said.wait()
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        assert len(engine.requests) == 2
+        assert engine.in_flight == 0
 
 
 @pytest.mark.anyio
@@ -110,6 +164,9 @@ def test_budgets_within_budgets_are_never_overdrawn(
             grant = chain[depth].reserve(prompt, wanted)
         except Exhausted:
             continue
+        if grant is None:
+            assert open_calls
+            continue
         assert 1 <= grant.tokens <= wanted
         assert (grant.bound is None) == (grant.tokens == wanted)
         used = min(written, grant.tokens)
@@ -119,8 +176,14 @@ def test_budgets_within_budgets_are_never_overdrawn(
             end(chain[depth], grant, prompt, used)
         else:
             open_calls.append((chain[depth], grant, prompt, used))
-    for call in open_calls:
-        end(*call)
+    while open_calls:
+        end(*open_calls.pop())
+    for budget in chain:
+        # Behind the last end, nobody is told to wait any more.
+        with suppress(Exhausted):
+            found = budget.reserve(0, 1000)
+            assert found is not None
+            end(budget, found, 0, 0)
     assert tokens is None or generated <= tokens
     assert cost is None or spent <= cost
     if tokens is not None:

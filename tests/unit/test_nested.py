@@ -448,15 +448,20 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
     ledgers = [Ledger(budget)]
     for inner in budgets:
         ledgers.append(Ledger(inner, ledgers[-1]))
-    open_calls: list[tuple[Ledger[int], int, int]] = []
-    for depth, wanted, used in calls:
-        ledger = ledgers[min(depth, len(ledgers) - 1)]
-        left = ledger.left
-        granted = ledger.reserve(wanted)
-        assert granted == (wanted if left is None else min(wanted, left))
-        open_calls.append((ledger, granted, min(used, granted)))
-    for ledger, granted, used in open_calls:
-        ledger.settle(granted, used)
-    for ledger, bound in zip(ledgers, [budget, *budgets], strict=True):
-        assert bound is None or ledger.used <= bound
-    assert ledgers[0].used == sum(used for _, _, used in open_calls)
+    open_calls: list[tuple[int, int, int]] = []
+    for at, wanted, used in calls:
+        depth = min(at, len(ledgers) - 1)
+        left = ledgers[depth].left
+        granted = wanted if left is None else min(wanted, left)
+        ledgers[depth].reserve(granted)
+        assert ledgers[depth].left == (None if left is None else left - granted)
+        open_calls.append((depth, granted, min(used, granted)))
+    for depth, granted, used in open_calls:
+        ledgers[depth].settle(granted, used)
+    for depth, bound in enumerate([budget, *budgets]):
+        spent = sum(used for deep, _, used in open_calls if deep >= depth)
+        assert bound is None or spent <= bound
+        # With no call under way, what is left is all that can be had.
+        assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
+    if budget is not None:
+        assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)
