@@ -73,6 +73,7 @@ class Down(ScriptedEngine):
 @contextmanager
 def nothing_left_open() -> Iterator[None]:
     """Files and streams that are not closed are told of when they are collected."""
+    gc.collect()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
         yield
