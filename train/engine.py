@@ -42,6 +42,9 @@ def start() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         # Nor is Muon faster compiled here, and a machine without a C++ compiler can train too.
         torch.compiler.set_stance("force_eager")
+    else:
+        # Before the first collective, which else is on the first device, whichever process it is of.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
 
 
