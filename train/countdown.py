@@ -142,6 +142,7 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     """Makes one part of a training on prepared data; a method's ends in its Hugging Face folder.
 
     A method goes on from the shared part where that was made before, and else begins from nothing.
+    Raises TrainingError.
     """
     reader = FileTokenizer.load(folder / "tokenizer")
     builder = TreeBuilder(reader, recipe.decisions)
@@ -207,10 +208,11 @@ def _schedule(recipe: Recipe, part: Part) -> Schedule:
 
 def _export(model: PreTrainedModel, recipe: Recipe, words: Path, out: Path) -> None:
     """Writes a trained model in the Hugging Face layout, with its tokenizer and its recipe."""
-    model.to(torch.float32).save_pretrained(out)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (out / name).write_bytes((words / name).read_bytes())
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    with engine.exporting(out):
+        model.to(torch.float32).save_pretrained(out)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (out / name).write_bytes((words / name).read_bytes())
+        (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
 
 
 def both(folder: Path, threads: int, arguments: Sequence[str]) -> None:

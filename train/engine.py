@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed import comm
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
-from train.errors import CheckpointFailed
+from train.errors import CheckpointFailed, ExportFailed, TrainingError
 
 _GATHERED = "gathered.bin"
 
@@ -88,13 +90,20 @@ def add_up(values: torch.Tensor) -> torch.Tensor:
 
 
 def first_alone(work: Callable[[], object]) -> None:
-    """Does something in the first process, while the others wait; all raise where it failed."""
-    failed: list[OSError | None] = [None]
+    """Does something in the first process, while the others wait.
+
+    Where it failed, all raise TrainingError, or what it raised of that kind.
+    """
+    failed: list[TrainingError | None] = [None]
     if rank() == 0:
         try:
             work()
-        except OSError as error:
+        except TrainingError as error:
             failed[0] = error
+        except Exception as cause:
+            line = " ".join(f"{type(cause).__name__}: {cause}".split())
+            failed[0] = TrainingError(f"the first process could not do its part: {line}")
+            failed[0].__cause__ = cause
     torch.distributed.broadcast_object_list(failed)
     if failed[0] is not None:
         raise failed[0]
@@ -156,19 +165,49 @@ class Checkpoints:
 
 
 def export(engine: Any, model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
-    """Writes the weights, gathered from all processes, and the configuration as safetensors."""
-    engine.save_16bit_model(str(folder), _GATHERED)
+    """Writes the weights, gathered from all processes, and the configuration as safetensors.
+
+    Raises ExportFailed.
+    """
+    failed: Exception | None = None
+    try:
+        engine.save_16bit_model(str(folder), _GATHERED)
+    except (OSError, RuntimeError) as error:
+        # Of the first process, which writes: the others are on their way to where they hear of it.
+        failed = error
 
     def write() -> None:
         gathered = folder / _GATHERED
-        held = torch.load(gathered, map_location="cpu", mmap=True, weights_only=True)
-        named = {name.removeprefix("model."): value.to(dtype) for name, value in held.items()}
-        model.config.dtype = dtype
-        model.config.use_cache = True
-        model.save_pretrained(folder, state_dict=_untied(model, named))
-        gathered.unlink()
+        try:
+            with exporting(folder):
+                if failed is not None:
+                    raise failed
+                held = torch.load(gathered, map_location="cpu", mmap=True, weights_only=True)
+                named = {
+                    name.removeprefix("model."): value.to(dtype) for name, value in held.items()
+                }
+                model.config.dtype = dtype
+                model.config.use_cache = True
+                model.save_pretrained(folder, state_dict=_untied(model, named))
+        finally:
+            with suppress(OSError):
+                gathered.unlink()
 
     first_alone(write)
+
+
+@contextmanager
+def exporting(folder: Path) -> Generator[None]:
+    """Around what writes a model to `folder`: what fails there raises ExportFailed."""
+    try:
+        yield
+    # A full disk is another error for each library that writes.
+    except (OSError, RuntimeError, SafetensorError) as cause:
+        line = " ".join(str(cause).split())
+        raise ExportFailed(
+            f"the model could not be written to {folder} ({line}); its checkpoints are whole: make "
+            f"room, and start again to write it"
+        ) from cause
 
 
 def _untied(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

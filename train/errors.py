@@ -13,3 +13,7 @@ class OutOfMemory(TrainingError):
 
 class CheckpointFailed(TrainingError):
     """A checkpoint could not be written; the one before it stands."""
+
+
+class ExportFailed(TrainingError):
+    """The model could not be written; the checkpoints that it comes from stand."""

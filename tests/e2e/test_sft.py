@@ -16,7 +16,9 @@ pytest.importorskip("deepspeed")
 
 import deepspeed
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers import modeling_utils
 
 from benchmarks.sglang_server import free_port
 from sprint_agent.engines.base import Finish, Request, Sampling
@@ -24,7 +26,7 @@ from sprint_agent.engines.local import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
 from tests.unit.test_fits import tiny
 from train import engine, finetune, request, sft
-from train.errors import CheckpointFailed, TrainingError
+from train.errors import CheckpointFailed, ExportFailed, TrainingError
 from train.sft import Update
 
 pytestmark = pytest.mark.slow
@@ -254,6 +256,45 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     again = int(latest.removeprefix("update-")) + 1
     assert updates.count(again) == 2
     assert updates.count(again - 1) == 1
+
+
+@pytest.mark.parametrize("written", ["gathered.bin", "model.safetensors"])
+def test_a_full_disk_at_the_export_ends_in_one_line_and_the_checkpoints_are_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    save, save_file = torch.save, modeling_utils.safe_save_file
+
+    def full(_: object, path: Any, *args: Any, **kwargs: Any) -> None:
+        if str(path).endswith(written):
+            failed = RuntimeError if written == "gathered.bin" else SafetensorError
+            raise failed("file write failed")
+        (save_file if "metadata" in kwargs else save)(_, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(modeling_utils, "safe_save_file", full)
+    with pytest.raises(
+        ExportFailed, match=r"\(file write failed\); its checkpoints are whole: make"
+    ):
+        finetune.finetune(wanted(folder, tmp_path))
+    assert not (tmp_path / "gathered.bin").exists()
+    monkeypatch.undo()
+    done = len(log(tmp_path))
+    finetune.finetune(wanted(folder, tmp_path))
+    assert weights(tmp_path)
+    assert len(log(tmp_path)) == done
+
+
+def test_an_export_that_failed_ends_all_processes(folder: Path, tmp_path: Path) -> None:
+    """Where the weights are gathered to, there is a folder."""
+    wanted(folder, tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(path.read_text().replace("tokens = 60_000", "updates = 1"))
+    (tmp_path / "gathered.bin").mkdir()
+    done = run(command("--config", path, processes=2))
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: the model could")]
+    assert len(said) == 2
+    assert "train/engine.py" not in done.stderr
 
 
 @pytest.mark.parametrize(
