@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -79,8 +79,9 @@ def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
             _wait(url, ready, process, log)
             yield url
         finally:
-            # On SIGTERM it drains, and its scheduler may poll on for ever.
-            os.killpg(process.pid, signal.SIGKILL)
+            # On SIGTERM it drains, and its scheduler may poll on for ever. One that died is gone.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

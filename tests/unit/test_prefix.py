@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
 
 import pytest
 
 import benchmarks.__main__ as command
 from benchmarks import prefix, tables
 from benchmarks.prefix import MODES, Call, Counting, Run, Split
-from sprint_agent import Sprint, grammar
+from benchmarks.sglang_server import sglang_server
+from sprint_agent import EngineUnavailable, Sprint, grammar
 from sprint_agent.countdown import Puzzle, solver
 from sprint_agent.engines.base import Delta, Finish, Request, Sampling, TokenUsage
 from sprint_agent.testing import ScriptedEngine
@@ -135,3 +138,11 @@ def test_figures() -> None:
 def test_a_server_is_given_or_started() -> None:
     with pytest.raises(ValueError, match="--url"):
         command.prefix()
+
+
+def test_a_server_that_dies_at_its_start_is_told_of() -> None:
+    with (
+        pytest.raises(EngineUnavailable, match="did not come up"),
+        sglang_server(Path(which("false") or ""), solver.MODEL),
+    ):
+        pass
