@@ -22,7 +22,6 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 
 import anyio
@@ -39,9 +38,25 @@ _UNBOUNDED = replace(solver.LIMITS, concurrency=None)
 
 
 def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzle]:
-    """Puzzles of the test split, which no training set of any size holds, from all spaces in turn."""
-    drawn = cycle([generate(space, "test", seed) for space in spaces])
-    return [next(puzzles) for puzzles in islice(drawn, count)]
+    """Puzzles of the test split, which no training set of any size holds, from all spaces in turn.
+
+    Raises ValueError where there are not so many.
+    """
+    if count < 1:
+        raise ValueError(f"--puzzles must be at least 1, not {count}")
+    drawn = [generate(space, "test", seed) for space in spaces]
+    found: list[Puzzle] = []
+    for number in range(count):
+        turn, place = divmod(number, len(spaces))
+        puzzle = next(drawn[place], None)
+        if puzzle is None:
+            space = spaces[place]
+            raise ValueError(
+                f"the test split holds {turn} puzzles of {space.count} numbers from {space.low} to "
+                f"{space.high}: ask for fewer --puzzles"
+            )
+        found.append(puzzle)
+    return found
 
 
 async def measure(
@@ -55,8 +70,10 @@ async def measure(
     """The runs of these methods on every puzzle; `models` are the folders of "sprint" and "rft".
 
     Those that `made` holds are not made again. So many puzzles are under way `at_once`; `done` is
-    called for each that all methods have taken.
+    called for each that all methods have taken. Raises ValueError where none would ever be.
     """
+    if at_once < 1:
+        raise ValueError(f"--at-once must be at least 1, not {at_once}")
     async with AsyncExitStack() as stack:
         # One chain of thought takes as many tokens as the context holds.
         chain = Sampling(temperature=0.0)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+import anyio
 import pytest
 
 from benchmarks import countdown as bench
@@ -27,6 +28,25 @@ def test_puzzles_are_of_the_test_split_and_of_all_spaces_in_turn() -> None:
     assert all(p.target in reachable(p.numbers, p.target, p.target) for p in drawn)
     assert max(max(p.numbers) for p in drawn[::2]) > 13 >= max(max(p.numbers) for p in drawn[1::2])
     assert drawn == bench.held_out(20, list(SPACES.values()), seed=1)
+
+
+def test_puzzles_that_there_are_not_are_refused_in_a_line() -> None:
+    three, four = PuzzleSpace(count=3), PuzzleSpace()
+    assert len(bench.held_out(579, [three], seed=0)) == 579
+    for count, spaces in ((580, [three]), (1160, [four, three])):
+        with pytest.raises(
+            ValueError, match="holds 579 puzzles of 3 numbers from 1 to 13: ask for"
+        ):
+            bench.held_out(count, spaces, seed=0)
+    with pytest.raises(ValueError, match="--puzzles must be at least 1, not 0"):
+        bench.held_out(0, [three], seed=0)
+
+
+@pytest.mark.anyio
+async def test_no_puzzle_at_a_time_is_refused() -> None:
+    drawn = bench.held_out(1, [PuzzleSpace(count=3)], seed=0)
+    with anyio.fail_after(30), pytest.raises(ValueError, match="--at-once must be at least 1"):
+        await bench.measure(drawn, MODELS, ["rft"], 0, Runs(None), lambda: None)
 
 
 def _run(
