@@ -20,7 +20,7 @@ from sprint_agent.agent import Sprint
 from sprint_agent.countdown import Puzzle, SmallerPuzzle, explain
 from sprint_agent.countdown import solver as countdown
 from sprint_agent.engines.base import Sampling
-from sprint_agent.errors import QuestionError, SprintError
+from sprint_agent.errors import QuestionError, SprintError, TraceError
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits
 from sprint_agent.result import Result
@@ -84,9 +84,18 @@ def solve(
         sampling=greedy if puzzle else Sampling(),
     )
     join: Join = countdown.solved(puzzle) if puzzle else "all"
-    result = anyio.run(_run, agent, puzzle.question if puzzle else question, join, not json, trace)
+    lost: TraceError | None = None
+    try:
+        asked = puzzle.question if puzzle else question
+        result = anyio.run(_run, agent, asked, join, not json, trace)
+    except TraceError as error:
+        if error.result is None:
+            raise
+        result, lost = error.result, error
     wrong = explain(result.answer or "", puzzle) if puzzle else None
     _show(result, wrong, checked=puzzle is not None, as_json=json)
+    if lost is not None:
+        _fail(lost)
     return int(result.answer is None or wrong is not None)
 
 

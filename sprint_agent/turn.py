@@ -18,7 +18,7 @@ from sprint_agent import events, grammar
 from sprint_agent.account import Account
 from sprint_agent.calls import Call, Caller, Recorded
 from sprint_agent.context import Context, Snapshot, Turn, encodable
-from sprint_agent.engines.base import Delta, Engine, Finish, Sampling
+from sprint_agent.engines.base import Delta, Engine, Finish, Sampling, TokenUsage
 from sprint_agent.errors import PlanError
 from sprint_agent.execution import Inside, execute, stopped
 from sprint_agent.executors import Nested, Routing
@@ -74,6 +74,7 @@ class TurnRun:
         self._failure: Exception | None = None
         self._pending: list[PromptClosed] = []
         self._malformed: Malformed | None = None
+        self._cut: TokenUsage | None = None
         self._good = 0
         self._end: int | None = None
         self._ended_by: int | None = None
@@ -144,7 +145,7 @@ class TurnRun:
         if malformed is not None:
             raise PlanError(
                 f"the planner's turn {self._number} cannot be run, not even after its repair "
-                f"({malformed.reason}): use a model that was trained on the format"
+                f"({malformed.reason}): {self._advice()}"
             )
 
     async def _attempt(self, repairs: int, complaint: str | None = None) -> Malformed | None:
@@ -153,12 +154,24 @@ class TurnRun:
             # Greedily, the planner would write the very same again.
             warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
             sampling = replace(sampling, temperature=warm)
-        self._malformed = None
+        self._malformed = self._cut = None
         call = Call(self._number, None, sampling, grammar.PLANNER_STOPS, complaint)
         finish = await self._setting.caller.stream(call, self)
         if finish is not None and self._malformed is None:
             self._finish(finish)
         return self._malformed
+
+    def _advice(self) -> str:
+        """What to do where the planner's turn cannot be run."""
+        if self._cut is None:
+            return "use a model that was trained on the format"
+        length = self._setting.engine.context_length
+        if length is None or self._cut.prompt_tokens + self._cut.completion_tokens < length:
+            return "raise max_tokens of the sampling"
+        return (
+            f"the model's context of {length} ids is full; ask for less, let executors return less, "
+            "or take a model with a longer one"
+        )
 
     def context(self) -> Snapshot:
         """What the planner goes on from."""
@@ -186,7 +199,8 @@ class TurnRun:
 
     def _finish(self, finish: Finish) -> None:
         if finish.reason == "length":
-            self._malformed = Malformed("it was cut off at max_tokens", len(self._turn))
+            self._cut = finish.usage
+            self._malformed = Malformed("it was cut off", len(self._turn))
             return
         for event in self._parser.end(finish.stop):
             self._take(event)

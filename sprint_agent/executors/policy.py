@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from sprint_agent.errors import PromptError
+from sprint_agent.errors import LimitReached, PromptError
 from sprint_agent.executors.base import Executor, Generated, JsonSchema, Task, text_of
 from sprint_agent.limits import Exhausted
 
@@ -40,9 +40,9 @@ class Policy:
     of those that come at the same time one is worked on while the others wait for it. A failure is
     handed to those that wait, and not kept.
 
-    A PromptError is neither retried nor given to the fallback, and nor is a token budget that is
-    used up. An executor that comes to run itself again, in a nested run, would wait for itself: it
-    must be neither bounded by `concurrency` nor pure.
+    A PromptError is neither retried nor given to the fallback, and nor is a budget that is used up,
+    the run's or a nested run's. An executor that comes to run itself again, in a nested run, would
+    wait for itself: it must be neither bounded by `concurrency` nor pure.
 
     Raises ValueError for a bound that is not positive.
     """
@@ -92,9 +92,9 @@ class _PolicyExecutor:
             return await self._own(task)
         try:
             return await self._own(task)
-        except (PromptError, Exhausted):
-            raise
         except Exception as error:
+            if _final(error):
+                raise
             task.logger.warning("%s failed, %s takes over: %r", self.name, fallback.name, error)
         return await fallback.execute(task)
 
@@ -137,9 +137,9 @@ class _PolicyExecutor:
         for attempt in range(1, self._policy.retries + 1):
             try:
                 return await self._attempt(task)
-            except (PromptError, Exhausted):
-                raise
             except Exception as error:
+                if _final(error):
+                    raise
                 task.logger.warning("%s failed at attempt %d: %r", self.name, attempt, error)
             await anyio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -157,6 +157,13 @@ class _PolicyExecutor:
         if self not in states:
             states[self] = _State(anyio.CapacityLimiter(self._policy.concurrency or math.inf))
         return states[self]
+
+
+def _final(error: Exception) -> bool:
+    """Whether another try would fail as well: the prompt is at fault, or a budget is used up."""
+    if isinstance(error, LimitReached):
+        return error.limit != "deadline"
+    return isinstance(error, PromptError | Exhausted)
 
 
 class _Cache:

@@ -49,6 +49,15 @@ def test_the_result_as_json(extra: list[str]) -> None:
         assert usage["sequential_tokens"] == usage["total_tokens"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_a_result_is_shown_though_its_trace_cannot_be_written() -> None:
+    done = sprint("--json", "--trace", "/dev/full", QUESTION)
+    assert done.returncode == 2
+    assert verify(json.loads(done.stdout)["answer"], PUZZLE)
+    (line,) = done.stderr.splitlines()
+    assert "is not whole: No space left on device" in line
+
+
 def long_question() -> str:
     return "Use 3, 5 and 7 to make 24." + " please" * 6000
 

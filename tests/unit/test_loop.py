@@ -244,10 +244,18 @@ async def test_a_plan_that_stays_malformed_is_an_error() -> None:
     assert not any(execution_of(engine.prompt_text(r)) for r in engine.requests)
 
 
-async def test_a_plan_that_is_cut_off_never_runs_its_open_prompt() -> None:
-    engine = ScriptedEngine(Scripted([Say("<Plan_1>\n<prompt_1.1> o", reason="length")] * 2))
-    with pytest.raises(PlanError, match="cut off"):
-        await Sprint(engine).solve("What?")
+@pytest.mark.parametrize(
+    ("context", "advice"), [(None, "raise max_tokens"), (100, "context of 100 ids is full")]
+)
+async def test_a_plan_that_is_cut_off_never_runs_its_open_prompt(
+    context: int | None, advice: str
+) -> None:
+    engine = ScriptedEngine(
+        Scripted([f"<Plan_1>\n<prompt_1.1> {'o' * 99}"] * 2), context_length=context
+    )
+    with pytest.raises(PlanError, match=rf"cut off.*{advice}"):
+        await Sprint(engine, sampling=Sampling(max_tokens=80)).solve("What?")
+    assert len(engine.requests) == 2
 
 
 @pytest.mark.parametrize("question", ["", "  \n"])

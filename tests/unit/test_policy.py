@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sprint_agent import (
     Execution,
     Executor,
+    LimitReached,
     Limits,
     Policy,
     PromptError,
@@ -26,7 +27,7 @@ from sprint_agent import (
 from sprint_agent.executors import ModelExecutor, policy
 from sprint_agent.limits import Exhausted
 from sprint_agent.testing import ScriptedEngine
-from tests.script import Scripted, a_task, executed, plan
+from tests.script import Scripted, a_task, answer, executed, plan
 
 pytestmark = pytest.mark.anyio
 
@@ -140,6 +141,16 @@ class TestRetries:
         assert execution.error == "PromptError: no"
         assert works.calls["x"] == 1
         assert not other.calls
+
+    @pytest.mark.parametrize(("limit", "tries"), [("tokens", 1), ("cost", 1), ("deadline", 2)])
+    async def test_a_nested_run_is_tried_again_if_it_was_slow_but_not_if_it_used_up_its_budget(
+        self, limit: str, tries: int
+    ) -> None:
+        result = await Sprint(ScriptedEngine(Scripted([answer("1")]))).solve("What?")
+        nested = Works(*[LimitReached("over", limit=limit, result=result)] * 2)
+        other = Works(name="other")
+        await one(with_policy(nested, Policy(retries=1, fallback=other)))
+        assert (nested.calls["x"], other.calls["x"]) == (tries, tries - 1)
 
     async def test_each_pause_is_longer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         paused: list[float] = []
