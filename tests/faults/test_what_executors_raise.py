@@ -23,6 +23,7 @@ from sprint_agent.testing import Say, ScriptedEngine
 from tests.script import Scripted, answer, executed, plan
 
 pytestmark = pytest.mark.anyio
+BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 HALF = "caf\ud83d"
 """What is left of an emoji that was cut in two."""
 
@@ -36,6 +37,7 @@ class Panic(BaseException):
     """What libraries written in Rust raise where they did not expect to fail."""
 
 
+@BACKENDS
 async def test_what_is_no_exception_fails_its_execution_alone() -> None:
     @executor
     async def panics(prompt: str) -> str:
@@ -83,6 +85,7 @@ async def test_a_cancelled_program_is_no_failure_of_an_executor() -> None:
     assert engine.in_flight == 0
 
 
+@BACKENDS
 async def test_what_fails_while_it_is_cancelled_stays_inside() -> None:
     """A task group of the executor's own ends in a group of both: the failure and the cancellation."""
 

@@ -6,7 +6,6 @@ import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +19,6 @@ from sprint_agent.testing import ScriptedEngine
 from tests.script import answer
 
 pytestmark = pytest.mark.anyio
-no_trio = pytest.mark.skipif(find_spec("trio") is None, reason="trio is not installed")
 
 
 class Door(ScriptedEngine):
@@ -42,7 +40,7 @@ class Door(ScriptedEngine):
         self.open = False
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=no_trio)])
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_an_engine_is_entered_once_by_those_who_come_while_others_go() -> None:
     engine = Door()
     agent = Sprint(engine)
