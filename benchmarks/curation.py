@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks import cases
 from curate import records
 from curate.llm.cache import Cache
+from sprint_agent.errors import SprintError
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "dropped.jsonl", "report.html")
 _QUERIES = 2
@@ -47,7 +48,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A run from start to end. `memory` is the process's, in bytes, once a second."""
+    """A run from start to end. `memory` is the process's, in bytes, once a second, where it is told."""
 
     seconds: float
     memory: tuple[int, ...]
@@ -68,7 +69,7 @@ class Killed:
 
 
 def measure(setting: Setting, folder: Path) -> tuple[Whole, Killed]:
-    """Runs all three in `folder`, which should be empty."""
+    """Runs all three in `folder`, which should be empty. Raises SprintError where one fails."""
     source = folder / "trajectories.jsonl"
     records.write(cases.trajectories(setting.trajectories, setting.seed), source)
     with stub(setting.latency, folder / "whole.log") as url:
@@ -79,6 +80,8 @@ def measure(setting: Setting, folder: Path) -> tuple[Whole, Killed]:
     with stub(setting.latency, log) as url:
         process = _start(setting, url, source, folder / "killed")
         while sum(_sent(log).values()) < moment:
+            if process.poll() is not None:
+                raise _failed(process)
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -123,8 +126,14 @@ def _watched(process: subprocess.Popen[bytes]) -> Whole:
             process.wait(1.0)
         memory += _memory(process.pid)
     if process.returncode:
-        raise RuntimeError(f"curation ended with exit status {process.returncode}")
+        raise _failed(process)
     return Whole(time.monotonic() - began, tuple(memory))
+
+
+def _failed(process: subprocess.Popen[bytes]) -> SprintError:
+    return SprintError(
+        f"curation ended with exit status {process.returncode}: `python -m curate run` by itself says why"
+    )
 
 
 def _memory(pid: int) -> list[int]:

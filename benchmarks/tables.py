@@ -91,7 +91,7 @@ def curation(setting: curating.Setting, whole: curating.Whole, killed: curating.
     table.add_row("ideal seconds", f"{setting.ideal_seconds:.1f}")
     table.add_row("seconds", f"{whole.seconds:.1f}")
     table.add_row("share of the ideal rate", f"{setting.ideal_seconds / whole.seconds:.1%}")
-    for place in (1, 2, 3, 4):
+    for place in (1, 2, 3, 4) if whole.memory else ():
         at = len(whole.memory) * place // 4 - 1
         table.add_row(f"memory after {place}/4, MB", f"{whole.memory[at] / 1e6:.0f}")
     table.add_row("killed when answers kept were", f"{killed.kept:,}")
