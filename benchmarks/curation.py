@@ -132,7 +132,7 @@ def _watched(process: subprocess.Popen[bytes]) -> Whole:
 
 def _failed(process: subprocess.Popen[bytes]) -> SprintError:
     return SprintError(
-        f"curation ended with exit status {process.returncode}: `python -m curate run` by itself says why"
+        f"curation ended with exit status {process.returncode}: `python -m curate run` says why"
     )
 
 
