@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from train import curriculum, engine, request, tokenizer
 from train import model as models
 from train.curriculum import Course, Examples, Schedule
 from train.engine import Place
+from train.errors import TrainingError
 from train.loss import Measured
 from train.rows import DECISION
 from train.sft import Plan, Step, Update, Watcher
@@ -51,6 +53,8 @@ VALIDATION = 100
 VALIDATION_SUFFIX = "-validation"
 EVERY = 1000
 """Updates between two measurements, each with a checkpoint."""
+_LOOK = 0.5
+"""Seconds between two looks at processes that train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +222,30 @@ def _export(model: PreTrainedModel, recipe: Recipe, words: Path, out: Path) -> N
 def both(folder: Path, threads: int, arguments: Sequence[str]) -> None:
     """Makes both methods' models on prepared data, in processes of their own.
 
-    The shared part has all `threads`; then the methods go side by side, each on half of them.
+    The shared part has all `threads`; then the methods go side by side, each on half of them. Raises
+    TrainingError as soon as one fails; the other has its checkpoints.
     """
     command = [sys.executable, "-m", "train", "countdown", "--out", str(folder), *arguments]
     if not any((folder / f"{method}.checkpoints").exists() for method in METHODS):
-        subprocess.run([*command, "--part", "shared", "--threads", str(threads)], check=True)
-    half = str(max(1, threads // 2))
-    processes = [subprocess.Popen([*command, "--part", m, "--threads", half]) for m in METHODS]
+        _side_by_side(("shared",), [*command, "--threads", str(threads)])
+    _side_by_side(METHODS, [*command, "--threads", str(max(1, threads // 2))])
+
+
+def _side_by_side(parts: Sequence[Part], command: Sequence[str]) -> None:
+    processes = {part: subprocess.Popen([*command, "--part", part]) for part in parts}
     try:
-        failed = [process.wait() for process in processes]
+        while True:
+            ended = {part: process.poll() for part, process in processes.items()}
+            for part, status in ended.items():
+                if status:
+                    raise TrainingError(
+                        f"the training of {part} ended with exit status {status}, as it says above: "
+                        f"start again to go on"
+                    )
+            if None not in ended.values():
+                return
+            time.sleep(_LOOK)
     finally:
-        for process in processes:
+        for process in processes.values():
             process.terminate()
-    if any(failed):
-        raise SystemExit(f"a training failed: exit statuses {failed} of {METHODS}")
+            process.wait()

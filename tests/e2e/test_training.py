@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +100,32 @@ def test_the_shared_part_is_what_either_method_begins_with(prepared: Path, tmp_p
         countdown.train(RECIPE, alone, method, lambda line: None)
         one, other = weights(parts / method), weights(alone / method)
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("failing", ["shared", "rft"])
+def test_where_one_part_fails_the_other_is_not_trained_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh
+cd {tmp_path}
+case $* in
+  *--part?shared*) [ {failing} = rft ]; exit $(($? * 3));;
+  *--part?rft*) while [ ! -e pid ]; do sleep 0.1; done; exit 3;;
+esac
+echo $$ > written && mv written pid && exec sleep 60
+""")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    began = time.monotonic()
+    with pytest.raises(TrainingError, match=f"training of {failing} ended with exit status 3"):
+        countdown.both(tmp_path, 2, [])
+    assert time.monotonic() - began < 30
+    pid = tmp_path / "pid"
+    assert pid.exists() == (failing == "rft")
+    if pid.exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
 
 
 @pytest.mark.anyio
