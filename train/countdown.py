@@ -164,9 +164,7 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     held_out = read(f"{'sprint' if part == 'sprint' else 'rft'}{VALIDATION_SUFFIX}")
     end = reader.encode(tokenizer.END)[0]
     model = models.build(recipe.shape, reader.vocab_size, end, recipe.schedule.seed)
-    checkpoints, shared = folder / f"{part}.checkpoints", folder / "shared.checkpoints"
-    if part != "shared" and shared.exists() and not checkpoints.exists():
-        shutil.copytree(shared, checkpoints)
+    checkpoints = begin(folder, part)
     schedule = _schedule(recipe, part)
     until = recipe.sequential if part == "shared" else 1.0
     plan = Plan(
@@ -178,6 +176,20 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     fit(model, stream, measured, plan, _Report(part, say))
     if part != "shared":
         _export(model, recipe, folder / "tokenizer", folder / part)
+
+
+def begin(folder: Path, part: Part) -> Path:
+    """The folder of a part's checkpoints: a method begins with those of the shared part.
+
+    It appears when they are all copied.
+    """
+    checkpoints, shared = folder / f"{part}.checkpoints", folder / "shared.checkpoints"
+    if part != "shared" and shared.exists() and not checkpoints.exists():
+        partial = folder / f"{part}.checkpoints.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(shared, partial)
+        partial.rename(checkpoints)
+    return checkpoints
 
 
 class _Report(Watcher):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -100,6 +101,30 @@ def test_the_shared_part_is_what_either_method_begins_with(prepared: Path, tmp_p
         countdown.train(RECIPE, alone, method, lambda line: None)
         one, other = weights(parts / method), weights(alone / method)
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_copy_of_the_shared_part_that_was_broken_off_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared.checkpoints"
+    (shared / "update-4").mkdir(parents=True)
+    for name in ("latest", "update-4/states.pt"):
+        (shared / name).write_text(name)
+
+    def killed(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "latest").write_text("latest")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copytree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        countdown.begin(tmp_path, "rft")
+    monkeypatch.undo()
+    made = countdown.begin(tmp_path, "rft")
+    assert made == tmp_path / "rft.checkpoints"
+    assert (made / "update-4" / "states.pt").read_text() == "update-4/states.pt"
+    assert {path.name for path in tmp_path.iterdir()} == {"shared.checkpoints", "rft.checkpoints"}
+    assert countdown.begin(tmp_path, "shared") == shared
 
 
 @pytest.mark.parametrize("failing", ["shared", "rft"])
