@@ -161,7 +161,7 @@ def _watcher(wanted: Settings, model: PreTrainedModel, total: float) -> Generato
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speed = Speed(Costs.of(model), peak(device))
     in_updates = bool(wanted.budget.updates)
-    with (wanted.out / "log.jsonl").open("a", encoding="utf-8") as log:
+    with (wanted.out / "log.jsonl").open("a+", encoding="utf-8") as log:
         screen = Screen(log, speed, device, total, in_updates=in_updates)
         with screen.live or nullcontext():
             yield screen

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TextIO, cast
 
 import torch
@@ -57,8 +58,8 @@ class Speed:
 class Screen(Watcher):
     """Shows a training on a terminal, and writes a line to `log` for each update and measurement.
 
-    `live` is the display to enter, where there is a terminal. `total` is the budget, in updates where
-    `in_updates`, else in ids.
+    Lines that `log` holds of updates which are done again are cut off. `live` is the display to enter,
+    where there is a terminal. `total` is the budget, in updates where `in_updates`, else in ids.
     """
 
     def __init__(
@@ -83,6 +84,14 @@ class Screen(Watcher):
 
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self._lines))
+
+    def began(self, place: Place) -> None:
+        self._log.seek(0)
+        kept = 0
+        while _update(self._log.readline()) <= place.updates:
+            kept = self._log.tell()
+        self._log.seek(kept)
+        self._log.truncate()
 
     def stepped(self, step: Step, update: Update) -> None:
         self._speed.add(step.seconds, update)
@@ -131,6 +140,14 @@ class Screen(Watcher):
     def _write(self, record: Mapping[str, object]) -> None:
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
+
+
+def _update(line: str) -> float:
+    """The update that a line of the log is of; what is no whole line comes after all of them."""
+    try:
+        return json.loads(line)["update"] if line.endswith("\n") else inf
+    except ValueError:
+        return inf
 
 
 def _named(losses: Mapping[str, float]) -> str:

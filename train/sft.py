@@ -74,6 +74,9 @@ class Plan:
 class Watcher:
     """Is told how a training goes; by default, it does not care."""
 
+    def began(self, place: Place) -> None:
+        """It begins, or goes on from this place."""
+
     def stepped(self, step: Step, update: Update) -> None:
         """An update was done."""
 
@@ -99,6 +102,7 @@ def train(
     fits.logits(model, engine.device)
     checkpoints = Checkpoints(engine, plan.checkpoints)
     place = checkpoints.load()
+    watcher.began(place)
     pending = _ahead(islice(updates, place.updates, None))
     for update, last in pending:
         for group, peak in zip(engine.optimizer.param_groups, peaks, strict=True):
