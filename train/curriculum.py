@@ -92,9 +92,9 @@ def updates(courses: Sequence[Course], schedule: Schedule, until: float = 1.0) -
             return
         weights = schedule.weights(done)
         scale = course.weight(weights) * schedule.batch_tokens
-        share = rate(rates, done / schedule.tokens)
+        before, done = done, done + batch.tokens
+        share = rate(rates, before / schedule.tokens, done / schedule.tokens)
         yield Update([batch], share, weights, scale, batch.tokens)
-        done += batch.tokens
 
 
 def batches_of(

@@ -29,12 +29,16 @@ def kind_weights(weights: Weights) -> torch.Tensor:
     return torch.tensor([0.0, weights.plan, weights.prompt, weights.execution, weights.answer])
 
 
-def rate(rates: Rates, share: float) -> float:
-    """The share of its peak that the learning rate has behind a share of the budget."""
-    rising = min(1.0, share / rates.warmup) if rates.warmup else 1.0
+def rate(rates: Rates, before: float, behind: float) -> float:
+    """The share of its peak that the learning rate has in an update.
+
+    It goes from the share `before` of the budget to the share `behind`: it rises by the latter and falls
+    by the former, so that neither the first update nor the last has none.
+    """
+    rising = min(1.0, behind / rates.warmup) if rates.warmup else 1.0
     if rates.decay == "constant":
         return rising
-    return min(rising, max(0.0, 1.0 - share) / (1.0 - rates.warmup))
+    return min(rising, max(0.0, 1.0 - before) / (1.0 - rates.warmup))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,15 @@ def updates(
         made = rows.epoch(seed + epoch)
         for start in range(0, len(made), budget.rows_per_update):
             group = made[start : start + budget.rows_per_update]
-            share = (steps if budget.updates else done) / total
-            if share >= 1.0:
-                return
             numbers = [k for row in group for k in row]
             tokens = sum(sizes[k] for k in numbers)
+            before = (steps if budget.updates else done) / total
+            behind = (steps + 1 if budget.updates else done + tokens) / total
+            if before >= 1.0:
+                return
             scale = sum(weighs[k] for k in numbers) or 1.0
             filled = [*group, *[[]] * (budget.rows_per_update - len(group))]
-            yield Update(rows.mine(filled), rate(rates, share), weights, scale, tokens)
+            yield Update(rows.mine(filled), rate(rates, before, behind), weights, scale, tokens)
             done += tokens
             steps += 1
 

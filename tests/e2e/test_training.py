@@ -24,14 +24,15 @@ from sprint_agent.engines.base import Finish, Request, Sampling
 from sprint_agent.engines.local import LocalEngine
 from tests.curated import SMALL
 from train import __main__ as commands
-from train import countdown, curriculum, engine, request
+from train import countdown, curriculum, engine, request, updates
 from train.curriculum import Course, Schedule
 from train.errors import TrainingError
 from train.loss import WeightedLM
 from train.model import SHAPES, ModelShape
-from train.rows import Row
-from train.settings import Rates
-from train.updates import rate
+from train.rows import PLAN, READ, Row
+from train.settings import Budget, Rates
+from train.trees import Tree
+from train.updates import Rows, rate
 
 pytestmark = pytest.mark.slow
 RECIPE = countdown.Recipe(
@@ -212,12 +213,30 @@ def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    rates = [rate(Rates(warmup=0.1), done / 1000) for done in range(0, 1001, 10)]
-    assert rates[0] == 0
+    ends = [done / 100 for done in range(1, 101)]
+    rates = [rate(Rates(warmup=0.1), end - 0.01, end) for end in ends]
+    assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
-    assert rates.index(max(rates)) == 10
-    assert rates[-1] == 0
-    assert rate(Rates(warmup=0.1, decay="constant"), 1.0) == 1.0
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[-1] == pytest.approx(0.01 / 0.9)
+    assert rate(Rates(warmup=0.1), 1.0, 1.1) == 0
+    assert rate(Rates(warmup=0.1, decay="constant"), 0.9, 1.0) == 1.0
+
+
+@pytest.mark.parametrize("number", [1, 2, 7])
+@pytest.mark.parametrize("counted", ["updates", "tokens"])
+def test_no_update_is_without_a_rate(number: int, counted: str) -> None:
+    trees = [Tree(Row((7,) * 10, (READ, *[PLAN] * 9)))] * 3
+    budget = Budget(**{counted: number if counted == "updates" else 10 * number}, rows_per_update=1)
+    weights = torch.tensor([0.0, 1.0])
+    made = [*updates.updates(Rows(trees, 10, 0, 1, False), budget, Rates(), weights, seed=0)]
+    assert len(made) == number
+    assert all(update.rate > 0 for update in made)
+    schedule = Schedule(tokens=64 * number, batch_tokens=64)
+    course = Course(0.0, [Row((7,) * 60, (READ, *[PLAN] * 59))] * 3)
+    steps = [*curriculum.updates([course], schedule)]
+    assert len(steps) == number
+    assert all(update.rate > 0 for update in steps)
 
 
 def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
