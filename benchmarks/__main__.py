@@ -49,7 +49,7 @@ def countdown(
     puzzles
         How many puzzles of the test split.
     numbers
-        How many numbers each has, from 1 to 13, or how many and up to which: 4:99. Given more than
+        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99. Given more than
         once, the puzzles are drawn in turn.
     seed
         Which puzzles are drawn.
@@ -167,7 +167,7 @@ def prefix(
     puzzles
         How many Countdown puzzles of the test split.
     numbers
-        How many numbers each has, from 1 to 13, or how many and up to which: 4:99.
+        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99.
     seed
         Which puzzles are drawn.
     json

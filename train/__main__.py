@@ -99,8 +99,8 @@ def countdown(
     size
         How large the models are: 0.4, 1.4 or 4.0 million parameters.
     numbers
-        How many numbers the puzzles have, from 1 to 13, or how many and up to which: 4:99. Given more
-        than once, as many puzzles of each; in place of the recipe's.
+        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99. Given more than
+        once, as many puzzles of each; in place of the recipe's.
     trajectories
         How many trajectories both learn from, in place of the recipe's.
     tokens
