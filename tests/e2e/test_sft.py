@@ -284,7 +284,9 @@ def test_a_full_disk_at_the_export_ends_in_one_line_and_the_checkpoints_are_whol
     assert len(log(tmp_path)) == done
 
 
-def test_an_export_that_failed_with_two_processes_ends_in_a_line(folder: Path, tmp_path: Path) -> None:
+def test_an_export_that_failed_with_two_processes_ends_in_a_line(
+    folder: Path, tmp_path: Path
+) -> None:
     """Where the weights are gathered to, there is a folder."""
     wanted(folder, tmp_path)
     path = tmp_path / "config.toml"
