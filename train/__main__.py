@@ -134,7 +134,7 @@ def _recipe(
             raise TrainingError(str(error)) from error
         data = replace(data, spaces=spaces)
     if trajectories is not None:
-        data = data.scaled(trajectories)
+        data = data.drawn_from(trajectories)
     if tokens is not None:
         schedule = replace(schedule, tokens=tokens)
     return replace(recipe, data=data, schedule=schedule)

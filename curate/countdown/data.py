@@ -73,6 +73,19 @@ class CountdownData:
         drills = round(self.drills * share)
         return replace(self, trajectories=trajectories, runs=runs, searches=searches, drills=drills)
 
+    def drawn_from(self, trajectories: int) -> CountdownData:
+        """The same recipe, where there are so many trajectories.
+
+        Where there are fewer than here, all the more of them are rendered as runs, and learned from for
+        their first stage: in the same mixture, the planner would see too few to learn to copy.
+        """
+        most = self.scaled(max(trajectories, self.trajectories))
+        return replace(
+            self.scaled(trajectories),
+            runs=min(trajectories, most.runs),
+            searches=min(trajectories, most.searches),
+        )
+
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
     """The puzzles of one split, from all spaces in turn; a space that is used up gives no more."""

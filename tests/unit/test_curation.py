@@ -223,6 +223,19 @@ def test_a_smaller_mixture_is_the_same_mixture() -> None:
     assert len(list(sprint_samples(packed, [], replace(data, searches=0), len))) == 10
 
 
+@pytest.mark.parametrize(
+    ("drawn", "kept"),
+    [(15, (15, 15, 6)), (30, (20, 30, 12)), (100, (20, 40, 40)), (200, (40, 80, 80))],
+)
+def test_where_there_are_few_trajectories_more_of_them_are_runs(
+    drawn: int, kept: tuple[int, int, int]
+) -> None:
+    recipe = CountdownData(trajectories=100, runs=20, searches=40, drills=40)
+    data = recipe.drawn_from(drawn)
+    assert data.trajectories == drawn
+    assert (data.runs, data.searches, data.drills) == kept
+
+
 @given(st.integers(1, 40), st.integers(0, 100))
 def test_drills_are_spread_evenly_and_none_is_lost(many: int, among: int) -> None:
     one, other = trajectories(CountdownData(spaces=SMALL, trajectories=2), "train")
