@@ -116,14 +116,14 @@ class _PolicyExecutor:
                 raise flight.error
             if flight.text is not None:
                 return flight.text
-            # Whoever worked on it was cancelled or out of tokens: the first to see it takes over.
+            # Whoever worked on it was cancelled or reached a limit: the first to see it takes over.
         flight = state.flights[task.prompt] = _Flight()
         try:
             outcome = await self._attempts(task)
             flight.text = text_of(outcome)
             state.cache.put(task.prompt, flight.text)
             return outcome
-        except Exhausted:
+        except (Exhausted, LimitReached):
             raise
         except Exception as error:
             flight.error = error

@@ -299,7 +299,10 @@ class TestPure:
             go_on.set()
         assert results == ["x 2", "x 2"]
 
-    async def test_who_waits_takes_over_from_who_is_out_of_tokens(self) -> None:
+    @pytest.mark.parametrize("nested", [False, True])
+    async def test_who_waits_takes_over_from_who_reached_a_limit(self, nested: bool) -> None:
+        result = await Sprint(ScriptedEngine(Scripted([answer("1")]))).solve("What?")
+        reached = LimitReached("over", limit="deadline", result=result)
         begun, go_on = anyio.Event(), anyio.Event()
         calls = 0
 
@@ -310,7 +313,7 @@ class TestPure:
             if calls == 1:
                 begun.set()
                 await go_on.wait()
-                raise Exhausted("tokens")
+                raise reached if nested else Exhausted("tokens")
             return "mine"
 
         outcomes: list[object] = []
@@ -318,7 +321,7 @@ class TestPure:
         async def ask() -> None:
             try:
                 outcomes.append(await slow.execute(a_task("x")))
-            except Exhausted as error:
+            except (Exhausted, LimitReached) as error:
                 outcomes.append(type(error))
 
         async with anyio.create_task_group() as group:
@@ -327,7 +330,7 @@ class TestPure:
             group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
             go_on.set()
-        assert outcomes == [Exhausted, "mine"]
+        assert outcomes == [LimitReached if nested else Exhausted, "mine"]
 
     async def test_ids_are_one_run_s_and_are_not_kept(self) -> None:
         shared = with_policy(ModelExecutor("thinks"), Policy(pure=True))
