@@ -59,16 +59,19 @@ class Ends:
     """Wakes those who wait for a call to end."""
 
     def __init__(self) -> None:
-        self._next = anyio.Event()
+        self._next: anyio.Event | None = None
 
     async def wait(self) -> None:
         """Waits for the next end of a call."""
+        if self._next is None:
+            self._next = anyio.Event()
         await self._next.wait()
 
     def tell(self) -> None:
         """A call has ended."""
-        self._next.set()
-        self._next = anyio.Event()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
 
 
 @dataclass(frozen=True, slots=True)
