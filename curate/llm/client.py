@@ -21,6 +21,7 @@ from curate.llm.chat import Completion
 from curate.llm.cost import Ledger
 from curate.llm.endpoint import EndpointDown, Kind, Query
 from curate.llm.failures import Failed
+from curate.llm.heard import Heard
 from curate.llm.pace import Pace
 from sprint_agent import retry
 from sprint_agent.engines import openai_wire as wire
@@ -70,7 +71,7 @@ class Client:
         self._max_tokens = max_tokens
         self._flights: dict[str, _Flight] = {}
         self._terms: dict[str, wire.Terms] = {}
-        self._heard = False
+        self._heard = Heard()
         self._api: openai.AsyncOpenAI | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,13 +107,15 @@ class Client:
                 raise flight.error
             # Else it is kept now; or who asked was cancelled, and the first to see it takes over.
         self._ledger.cached()
+        self._heard.kept(model)
         return kept.whole()
 
     async def _fly(self, key: str, model: str, query: Query) -> Completion:
         """Asks, while equal queries wait for what comes of it."""
         flight = self._flights[key] = _Flight()
         try:
-            return await self._tries(key, model, query)
+            with self._heard.asking():
+                return await self._tries(key, model, query)
         except Exception as error:
             flight.error = error
             raise
@@ -130,7 +133,7 @@ class Client:
             except Failed as failed:
                 pause = retry.pause(failed, tries, math.inf, random.random(), most=TRIES)
                 if pause is None:
-                    raise failed.outcome from failed
+                    raise await self._heard.outcome(model, failed) from failed
             self._ledger.retried()
             await anyio.sleep(pause)
 
@@ -144,8 +147,7 @@ class Client:
                     answer = await self._paid(key, chat.body(query, model, most, terms), most)
                 except openai.APIStatusError as error:
                     status, said = error.status_code, error.body
-                    headers = error.response.headers
-                    failed = failures.by_status(self._url, status, said, headers, heard=self._heard)
+                    failed = failures.by_status(self._url, status, said, error.response.headers)
                     if status == 429:
                         self._pace.busy(model, since, failed.retry_after)
                     learned = terms.learn(status, said)
@@ -157,7 +159,7 @@ class Client:
                         raise failed from error
                 else:
                     self._pace.answered()
-                    self._heard = True
+                    self._heard.answered(model)
                     return answer
 
     def _learn(self, model: str, learned: wire.Terms, error: openai.APIStatusError) -> None:

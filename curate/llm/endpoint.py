@@ -48,7 +48,7 @@ class Endpoint(Protocol):
 
 
 class EndpointDown(Exception):
-    """No query can be answered: no server at the address, a wrong key, a model that is not served.
+    """No query can be answered: no server at the address, a wrong key, no money, no such model.
 
     The run ends; what was answered is kept, and the same command goes on from there.
     """

@@ -12,8 +12,11 @@ from sprint_agent.engines import openai_wire as wire
 from sprint_agent.engines.servers import unreached
 from sprint_agent.errors import ContextTooLong, EngineError
 
-# Nobody's queries are answered where these are: a wrong key, model or path. So are redirects.
-_DOWN = (401, 403, 404, 405)
+# Nobody's queries are answered where these are: a wrong key, model or path, no money. So are redirects.
+_DOWN = (401, 402, 404, 405)
+
+_UNPAID = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+"""OpenAI's codes where nobody's queries are answered until somebody pays; their status is any."""
 
 _FILTERED = ("content_filter", "content_policy_violation")
 """Codes of a filter that has read the prompt: OpenAI's, and Azure's."""
@@ -29,7 +32,8 @@ _PASSING = (
 class Failed(EngineError):
     """A try that failed. `outcome` is what the query ends with if it is not made again.
 
-    `too_long` says that prompt and answer do not fit into the model's context.
+    `too_long` says that prompt and answer do not fit into the model's context; `anybodys` that every
+    other query may end so too, for it need not be this prompt that the server takes exception to.
     """
 
     def __init__(
@@ -39,38 +43,30 @@ class Failed(EngineError):
         transient: bool = False,
         retry_after: float | None = None,
         too_long: bool = False,
+        anybodys: bool = False,
     ) -> None:
         super().__init__(str(outcome), transient=transient, retry_after=retry_after)
         self.too_long = too_long
+        self.anybodys = anybodys
         self.outcome = outcome
 
 
-def by_status(
-    url: str, status: int, said: object, headers: Mapping[str, str], *, heard: bool = False
-) -> Failed:
-    """What an HTTP error means: its status, its body, its headers.
-
-    `heard` says that the endpoint has answered others: what it forbids now is this prompt, as routers do
-    that moderate.
-    """
+def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -> Failed:
+    """What an HTTP error means: its status, its body, its headers."""
     error = wire.refused(url, status, said, headers)
     words, code = str(error), wire.field(said, "code")
-    if status == 403 and heard:
-        return Failed(Dropped(Reason.REFUSED, words))
-    if status in _DOWN or status < 400 or code == "insufficient_quota":
+    if status in _DOWN or status < 400 or code in _UNPAID:
         return Failed(EndpointDown(words))
-    if status == 429:
-        reason = Reason.BUSY
-    elif error.transient:
-        reason = Reason.FAILED
-    else:
-        reason = Reason.REFUSED if code in _FILTERED else Reason.REJECTED
-    return Failed(
-        Dropped(reason, words),
-        transient=error.transient,
-        retry_after=error.retry_after,
-        too_long=isinstance(error, ContextTooLong),
-    )
+    if error.transient:
+        reason = Reason.BUSY if status == 429 else Reason.FAILED
+        return Failed(Dropped(reason, words), transient=True, retry_after=error.retry_after)
+    if code in _FILTERED:
+        return Failed(Dropped(Reason.REFUSED, words))
+    if isinstance(error, ContextTooLong):
+        return Failed(Dropped(Reason.REJECTED, words), too_long=True)
+    # A key that may do nothing, or a prompt that a router's moderation forbids.
+    reason = Reason.REFUSED if status == 403 else Reason.REJECTED
+    return Failed(Dropped(reason, words), anybodys=True)
 
 
 def by_error(url: str, error: BaseException, seconds: float) -> Failed:

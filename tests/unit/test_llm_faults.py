@@ -109,9 +109,10 @@ async def test_the_time_is_that_of_the_whole_answer() -> None:
 @pytest.mark.parametrize("code", [400, 413, 422])
 async def test_a_refusal_is_final(code: int) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
+        await asker.ask("another")
         server.fail(Status(code))
         assert await asker.reason() is Reason.REJECTED
-        assert len(server.requests) == 1
+        assert len(server.requests) == 2
         assert await asker.ask() == OK
 
 
@@ -129,11 +130,14 @@ async def test_a_filter_that_reads_the_prompt_refuses() -> None:
     "fault",
     [
         Status(401, message="wrong key"),
+        Status(402, message="Insufficient Balance"),
         Status(403),
         Status(404, body=error("no such model", code="model_not_found")),
         Status(405),
         Status(307),
         Status(429, body=error("pay first", code="insufficient_quota")),
+        Status(400, body=error("pay first", code="billing_hard_limit_reached")),
+        Status(400, message="max_tokens: supports at most 4096 completion tokens"),
     ],
 )
 async def test_an_endpoint_that_answers_nobody(fault: Status) -> None:
