@@ -82,6 +82,7 @@ def run(
     validation
         The share of the questions that is held out for validation.
     """
+    _any(sources)
     count = counter(tokenizer)
     with Writer(out / "dropped.jsonl") as dropped:
         with Writer(out / "packed.jsonl") as packed:
@@ -105,6 +106,7 @@ def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
     out
         The file of trajectories and their sentences.
     """
+    _any(sources)
     _no_traces(reading)
     with _dropped(out) as dropped, Writer(out) as kept:
         for item in reading.items(sources):
@@ -134,6 +136,7 @@ def annotate(
     grade
         As that of `run`.
     """
+    _any(sources)
     _no_traces(reading)
     with _dropped(out) as dropped:
         with Writer(out.with_suffix(".candidates")) as kept:
@@ -266,8 +269,9 @@ def _map(
     if not any(source.startswith("datasets:") for source in sources):
         total = sum(1 for _ in reading.items(sources))
 
+    tallies: list[Tally] = []
+
     async def work() -> None:
-        tallies: list[Tally] = []
         with Live(console=console, refresh_per_second=4) as live:
 
             def watch(who: Session) -> Callable[[Outcome], None]:
@@ -282,6 +286,15 @@ def _map(
     if not console.is_terminal:
         # What a live display leaves in a file has no end of line.
         console.print()
+    if passing := sum(tally.passing for tally in tallies):
+        why = "the endpoint was busy or failed: the same command asks for them again"
+        _say(f"{passing:,} were dropped because {why}")
+
+
+def _any(sources: tuple[str, ...]) -> None:
+    # A pattern that matches no file can arrive as nothing at all.
+    if not sources:
+        raise ValueError("there is nothing to read: name the files of trajectories")
 
 
 def _no_traces(reading: Reading) -> None:

@@ -163,6 +163,10 @@ class Asking:
     prices: tuple[str, ...] = ()
     max_cost: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ValueError(f"--concurrency {self.concurrency}: it takes one at least")
+
     @property
     def models(self) -> dict[Kind, str]:
         """The models by what they are asked."""

@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from benchmarks import cases, curation
+from benchmarks.stub_endpoint import completion
 from curate import records
 from curate.samples import Sample
 from sprint_agent.transcript import parse
@@ -163,6 +168,28 @@ def test_what_cannot_be_done_is_one_line(
     assert said in last
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run",), "nothing to read"),
+        (("run", EXAMPLE / "trajectories.jsonl", "--concurrency", 0), "one at least"),
+        (("annotate",), "nothing to read"),
+        (("split",), "nothing to read"),
+    ],
+)
+def test_what_would_come_to_nothing_leaves_the_files_that_are_there(
+    arguments: tuple[object, ...], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.jsonl").write_text("good\n")
+    out = tmp_path if arguments[0] == "run" else tmp_path / "train.jsonl"
+    last = curate(*arguments, "--out", out, status=2, OPENAI_API_KEY="none")
+    assert last.startswith("curate: ")
+    assert last.count("\n") == 1
+    assert said in last
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+    assert (tmp_path / "train.jsonl").read_text() == "good\n"
+
+
 def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
     records.write(cases.trajectories(3), source)
@@ -171,6 +198,51 @@ def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
     options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
     said = curate("run", source, *options, status=2, OPENAI_API_KEY="none")
     assert "no server answers" in said
+
+
+@contextmanager
+def failing(path: Path) -> Iterator[str]:
+    """A stub endpoint that fails those who ask about number 1, while there is a file at `path`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            status, said = completion(body, cases.answer)
+            if path.exists() and b"of number 1?" in body:
+                status = 503
+            self.send_response(status)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_what_a_failing_endpoint_lost_is_asked_again(tmp_path: Path) -> None:
+    source, down = tmp_path / "trajectories.jsonl", tmp_path / "down"
+    records.write(cases.trajectories(3), source)
+    down.touch()
+    with failing(down) as url:
+        options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
+        said = curate("run", source, *options, OPENAI_API_KEY="none")
+        again = "1 were dropped because the endpoint was busy or failed: the same command asks"
+        assert again in said
+        (lost,) = lines(tmp_path / "out" / "dropped.jsonl")
+        assert lost["reason"] == "endpoint failed"
+        down.unlink()
+        assert "busy or failed" not in curate("run", source, *options, OPENAI_API_KEY="none")
+        assert lines(tmp_path / "out" / "dropped.jsonl") == []
 
 
 def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> None:
