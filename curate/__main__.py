@@ -287,8 +287,8 @@ def _map(
         # What a live display leaves in a file has no end of line.
         console.print()
     if passing := sum(tally.passing for tally in tallies):
-        why = "the endpoint was busy or failed: the same command asks for them again"
-        _say(f"{passing:,} were dropped because {why}")
+        why = "the endpoint was busy or failed"
+        _say(f"dropped because {why}: {passing:,}; the same command asks for them again")
 
 
 def _any(sources: tuple[str, ...]) -> None:

@@ -40,6 +40,11 @@ class Tally:
             self.dropped[outcome.dropped.reason] += 1
         self._bar.advance(self._task)
 
+    @property
+    def passing(self) -> int:
+        """How many were dropped for what may have passed when they are asked for again."""
+        return self.dropped[Reason.BUSY] + self.dropped[Reason.FAILED]
+
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self.lines()))
 

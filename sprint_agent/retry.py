@@ -14,14 +14,19 @@ from sprint_agent.errors import EngineError
 TRIES = 3
 """Calls in all, the first one included."""
 LONGEST_WAIT = 60.0
-"""Seconds: a server that asks for more patience than this gets none."""
+"""Seconds: a server that asks a run for more patience than this gets none."""
 _FIRST_WAIT = 0.25
 
 
 def pause(
-    error: EngineError, tries: int, left: float, spread: float, most: int = TRIES
+    error: EngineError,
+    tries: int,
+    left: float,
+    spread: float,
+    most: int = TRIES,
+    longest: float = LONGEST_WAIT,
 ) -> float | None:
-    """Seconds to wait before the next try, or None where `error` is final.
+    """Seconds to wait before the next try, at most `longest`, or None where `error` is final.
 
     `tries` were made of `most`, and `left` seconds remain of the deadline. A server that says when to
     come back (`retry_after`) is taken at its word, and never asked earlier; where that is too late,
@@ -33,7 +38,7 @@ def pause(
         wanted = error.retry_after
     else:
         wanted = _FIRST_WAIT * 2 ** (tries - 1) * (1 + spread)
-    return wanted if wanted <= min(LONGEST_WAIT, left) else None
+    return wanted if wanted <= min(longest, left) else None
 
 
 def is_transient(status: int) -> bool:

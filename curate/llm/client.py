@@ -131,7 +131,8 @@ class Client:
             try:
                 return await self._try(key, model, query)
             except Failed as failed:
-                pause = retry.pause(failed, tries, math.inf, random.random(), most=TRIES)
+                spread, longest = random.random(), failures.LONGEST_WAIT
+                pause = retry.pause(failed, tries, math.inf, spread, most=TRIES, longest=longest)
                 if pause is None:
                     raise await self._heard.outcome(model, failed) from failed
             self._ledger.retried()

@@ -18,6 +18,9 @@ _DOWN = (401, 402, 404, 405)
 _UNPAID = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 """OpenAI's codes where nobody's queries are answered until somebody pays; their status is any."""
 
+LONGEST_WAIT = 15 * 60.0
+"""Seconds that a server may ask for: curation has the time, and ends where it is asked for more."""
+
 _FILTERED = ("content_filter", "content_policy_violation")
 """Codes of a filter that has read the prompt: OpenAI's, and Azure's."""
 
@@ -57,6 +60,9 @@ def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -
     words, code = str(error), wire.field(said, "code")
     if status in _DOWN or status < 400 or code in _UNPAID:
         return Failed(EndpointDown(words))
+    if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
+        wait = f"it wants to be left alone for {error.retry_after:g} s"
+        return Failed(EndpointDown(f"{words}; {wait}: run the same command again then"))
     if error.transient:
         reason = Reason.BUSY if status == 429 else Reason.FAILED
         return Failed(Dropped(reason, words), transient=True, retry_after=error.retry_after)

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from sprint_agent import retry
-
 
 class Pace:
     """One limiter on requests, for all models: `most` places, and fewer while the endpoint is busy.
@@ -47,7 +45,7 @@ class Pace:
     def busy(self, model: str, since: float, retry_after: float | None) -> None:
         """A request to `model` that had its place `since` then was answered with a 429."""
         now = anyio.current_time()
-        if retry_after is not None and retry_after <= retry.LONGEST_WAIT:
+        if retry_after is not None:
             self._rests[model] = max(self._rests.get(model, 0.0), now + retry_after)
         # One burst of refusals counts once: only what was sent after the last halving halves again.
         if since >= self._lowered:

@@ -226,6 +226,28 @@ class TestRetryAfter:
             assert len(later) == 2
             assert all(asked.at - first.at >= 0.4 for asked in later)
 
+    @pytest.mark.parametrize("seconds", [61, 900])
+    async def test_a_long_wait_drops_nothing(self, seconds: int) -> None:
+        async with FaultServer(says) as server, asking(server) as asker:
+            server.fail(Status(429, retry_after=seconds))
+            async with anyio.create_task_group() as group:
+                group.start_soon(asker.ask, "first")
+                await server.until(lambda: server.requests and not server.in_flight)
+                await asker.ask("other", kind="leaks")
+                group.start_soon(asker.ask, "second")
+                # One round trip more, on which a query that is not held back would be sent.
+                await asker.ask("another", kind="leaks")
+                assert [asked.body["model"] for asked in server.requests].count("large") == 1
+                assert asker.figures.retries == 1
+                group.cancel_scope.cancel()
+
+    @pytest.mark.parametrize("code", [429, 503])
+    async def test_who_asks_for_too_long_a_wait_ends_the_run(self, code: int) -> None:
+        async with FaultServer(says) as server, asking(server) as asker:
+            server.fail(Status(code, retry_after=901))
+            with pytest.raises(EndpointDown, match="left alone for 901 s"):
+                await asker.ask()
+
     async def test_a_burst_costs_nobody_all_tries(self) -> None:
         """Many at once, at a server that takes 4 at a time and says when to come back."""
         served = refused = under_way = 0

@@ -29,6 +29,8 @@ class TestRules:
     def test_whoever_has_more_patience_says_so(self) -> None:
         pauses = [retry.pause(full(), tries, math.inf, 0, most=6) for tries in (3, 5, 6)]
         assert pauses == [1.0, 4.0, None]
+        assert retry.pause(full(120), 1, math.inf, 0, longest=900) == 120
+        assert retry.pause(full(901), 1, math.inf, 0, longest=900) is None
 
     def test_pauses_are_spread(self) -> None:
         assert retry.pause(full(), 1, math.inf, 1.0) == 0.5
