@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from sprint_agent.context import encodable
+
 
 class Reason(StrEnum):
     """The reasons, as they stand in `dropped.jsonl` and in the report."""
@@ -41,6 +43,8 @@ class Dropped(Exception):
     """A trajectory is left out, for `reason`; `detail` says what exactly was wrong with it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
+        # It may be in the words of a model or a server, and has to be kept in any case.
+        detail = encodable(detail)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

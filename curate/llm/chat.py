@@ -14,6 +14,7 @@ from sprint_agent.engines.openai_wire import Terms, read_usage
 from sprint_agent.engines.servers import as_object, read_object
 
 _TEMPERATURE = 0.0
+_MOST_TOKENS = 2**31
 _FINISHED = ("stop", "length", "content_filter")
 
 
@@ -84,8 +85,17 @@ def read_completion(text: str) -> Completion:
         _text(answer, "content"),
         str(finish),
         _text(answer, "refusal"),
-        read_usage(said.get("usage")),
+        _usage(said),
     )
+
+
+def _usage(said: dict[str, object]) -> TokenUsage | None:
+    """The usage that a body says, where it can be one: the cache holds no number of any size."""
+    usage = read_usage(said.get("usage"))
+    if usage is None:
+        return None
+    tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return usage if all(0 <= number < _MOST_TOKENS for number in tokens) else None
 
 
 def _text(holder: dict[str, object], name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from curate.llm.endpoint import Kind, Message, Query
 from curate.split import numbered
 from curate.trajectory import Component, Trajectory
+from sprint_agent.context import encodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def again(query: Query, answer: str, violation: str) -> Query:
         query,
         attempt=query.attempt + 1,
         version=f"{query.version}/{prompt('again').version}",
-        messages=(*query.messages, Message("assistant", answer), Message("user", ask)),
+        messages=(*query.messages, Message("assistant", encodable(answer)), Message("user", ask)),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -19,8 +19,11 @@ from curate.leaks import Leak
 from curate.trajectory import Component
 
 _PARTS = ("plan", "execution", "comment")
-_RANGES = re.compile(r"\s*\d+\s*(?:[-–]\s*\d+\s*)?(?:,\s*\d+\s*(?:[-–]\s*\d+\s*)?)*", re.ASCII)
-_RANGE = re.compile(r"(\d+)\s*(?:[-–]\s*(\d+))?", re.ASCII)
+_NUMBER = r"\d{1,9}"
+"""A sentence's. Numbers without bound are more than Python reads."""
+_SPAN = rf"{_NUMBER}\s*(?:[-–]\s*{_NUMBER}\s*)?"
+_RANGES = re.compile(rf"\s*{_SPAN}(?:,\s*{_SPAN})*", re.ASCII)
+_RANGE = re.compile(rf"({_NUMBER})\s*(?:[-–]\s*({_NUMBER}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +189,15 @@ def _read(answer: str, kind: type[_Answer]) -> _Answer:
     cause: Exception | None = None
     for value in _objects(answer):
         try:
-            return msgspec.convert(value, kind, strict=False)
-        except msgspec.ValidationError as error:
+            found = msgspec.convert(value, kind, strict=False)
+            # What has no UTF-8 cannot be kept. (msgspec's own encoder takes no number of any size.)
+            json.dumps(asdict(found), ensure_ascii=False).encode()
+            return found
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             cause = cause or error
     said = f"{cause}" if cause else "there is no whole JSON object in it"
+    if isinstance(cause, UnicodeEncodeError):
+        said = "there is half a character in it"
     raise Dropped(Reason.MALFORMED, said) from cause
 
 
