@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -84,14 +85,15 @@ def run(
     """
     _any(sources)
     count = counter(tokenizer)
-    with Writer(out / "dropped.jsonl") as dropped:
-        with Writer(out / "packed.jsonl") as packed:
-            _map(reading, sources, asking, grade, dividing, packed, dropped)
-        with Writer(out / "selected.jsonl") as selected:
-            steps.select(packed.path, selection, count, selected, dropped)
-    with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
-        steps.render(selected.path, train, held_out, validation)
-    page = report.write(out, count)
+    with _folder(out):
+        with Writer(out / "dropped.jsonl") as dropped:
+            with Writer(out / "packed.jsonl") as packed:
+                _map(reading, sources, asking, grade, dividing, packed, dropped)
+            with Writer(out / "selected.jsonl") as selected:
+                steps.select(packed.path, selection, count, selected, dropped)
+        with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
+            steps.render(selected.path, train, held_out, validation)
+        page = report.write(out, count)
     _say(f"{train.count:,} to train on, {held_out.count:,} for validation, and {page}")
 
 
@@ -108,7 +110,7 @@ def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
     """
     _any(sources)
     _no_traces(reading)
-    with _dropped(out) as dropped, Writer(out) as kept:
+    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
         for item in reading.items(sources):
             if isinstance(item, Trajectory):
                 kept.write(Split(item, sentences(item.text)))
@@ -138,7 +140,7 @@ def annotate(
     """
     _any(sources)
     _no_traces(reading)
-    with _dropped(out) as dropped:
+    with _file(out), _dropped(out) as dropped:
         with Writer(out.with_suffix(".candidates")) as kept:
             _map(reading, sources, asking, grade, None, kept, dropped)
         found = (c.packed for c in records.read(kept.path, Candidate))
@@ -159,7 +161,7 @@ def pack(annotated: Path, /, *, out: Path, dividing: _Dividing = Dividing()) -> 
         The file of packed trajectories.
     """
     how = session.packing(dividing, None)
-    with _dropped(out) as dropped, Writer(out) as kept:
+    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
         for given in records.read(annotated, AnnotatedTrajectory):
             try:
                 kept.write(Candidate(anyio.run(pipeline.packed, given, how)))
@@ -188,7 +190,7 @@ def select(
     tokenizer
         As that of `run`.
     """
-    with _dropped(out) as dropped, Writer(out) as kept:
+    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
         steps.select(packed, selection, counter(tokenizer), kept, dropped)
     _say(f"{kept.count:,} kept: {out}; {dropped.count:,} dropped: {dropped.path}")
 
@@ -215,7 +217,11 @@ def render(
     sequential
         The trajectories as they were written, for the sequential baseline.
     """
-    with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
+    with (
+        _folder(out),
+        Writer(out / "train.jsonl") as train,
+        Writer(out / "validation.jsonl") as held_out,
+    ):
         steps.render(selected, train, held_out, validation, sequential=sequential)
     _say(f"{train.count:,} to train on, {held_out.count:,} for validation: {out}")
 
@@ -250,7 +256,8 @@ def countdown(count: int, /, *, out: Path, seed: int = 0) -> None:
     # An execution that asks a smaller puzzle is no text to be learned: a run inside ends it.
     puzzles = searcher.puzzles(CountdownData(seed=seed, spaces=searcher.FLAT), "train")
     written = (searcher.trajectory(puzzle) for puzzle in puzzles)
-    kept = records.write(islice((one for one in written if one is not None), count), out)
+    with _file(out):
+        kept = records.write(islice((one for one in written if one is not None), count), out)
     _say(f"{kept:,} trajectories: {out}")
 
 
@@ -300,6 +307,15 @@ def _any(sources: tuple[str, ...]) -> None:
 def _no_traces(reading: Reading) -> None:
     if reading.layout == TRACE:
         raise ValueError("a trace is divided already: give it to `run`")
+
+
+def _folder(out: Path) -> AbstractContextManager[None]:
+    return records.alone(out, out / ".lock")
+
+
+def _file(out: Path) -> AbstractContextManager[None]:
+    # Parts of one input may be written into one folder at the same time.
+    return records.alone(out, out.with_name(f".{out.name}.lock"))
 
 
 def _dropped(out: Path) -> Writer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +12,14 @@ import msgspec
 
 from curate.closing import HoldsFile
 
+if sys.platform != "win32":
+    import fcntl
+
 _Record = TypeVar("_Record")
+
+
+class InUse(OSError):
+    """Another process writes there. The message is one line saying where, and what to do."""
 
 
 class Writer(HoldsFile):
@@ -37,6 +46,26 @@ class Writer(HoldsFile):
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(out: Path, lock: Path) -> Iterator[None]:
+    """Makes sure that no other process writes `out` meanwhile, by a file that is locked.
+
+    The file stays behind, and its lock goes with the process, however that ends. Raises InUse.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("ab") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as cause:
+                raise InUse(
+                    f"another process writes to {out}: wait for it, or choose another --out"
+                ) from cause
+            except OSError:
+                pass  # The file system knows no locks, as some that machines share.
+        yield
 
 
 def write(records: Iterable[object], path: Path) -> int:

@@ -35,9 +35,10 @@ def curate(*arguments: object, status: int = 0, **environment: str) -> str:
     return done.stderr
 
 
-def example(out: Path, *more: object) -> str:
+def example(out: Path, *more: object, status: int = 0) -> str:
     recorded = ("--annotator", "recorded", "--annotations", EXAMPLE / "annotations.jsonl")
-    return curate("run", EXAMPLE / "trajectories.jsonl", "--out", out, *recorded, *more)
+    source = EXAMPLE / "trajectories.jsonl"
+    return curate("run", source, "--out", out, *recorded, *more, status=status)
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -135,6 +136,10 @@ def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
         )
         while not log.exists() or log.read_text().count("-") < 20:
             assert process.poll() is None
+        # Two of them would write into the same files.
+        assert f"another process writes to {tmp_path / 'out'}" in example(
+            tmp_path / "out", status=2
+        )
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -329,6 +329,17 @@ class TestRecords:
             writer.write(object())
         assert list(path.parent.iterdir()) == []
 
+    def test_a_second_process_is_told_where_the_first_one_writes(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        with (
+            records.alone(out, out / ".lock"),
+            pytest.raises(records.InUse, match=f"writes to {out}"),
+            records.alone(out, out / ".lock"),
+        ):
+            pass
+        with records.alone(out, out / ".lock"):
+            pass
+
     def test_a_corrupt_line_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "records.jsonl"
         path.write_bytes(b'{"question": "q", "text": "t", "answer": "7"}\n{"question":\n')
