@@ -22,8 +22,10 @@ from rich.live import Live
 from curate import countdown as searcher
 from curate import grading, pipeline, records, report, session, steps
 from curate.candidate import Candidate
+from curate.checkers import CheckerError
 from curate.countdown import CountdownData
 from curate.dropped import Dropped
+from curate.llm.cache import CacheError
 from curate.llm.endpoint import CostCeiling, EndpointDown
 from curate.options import TRACE, Asking, Dividing, Reading, counter
 from curate.pipeline import DroppedRecord, Outcome
@@ -289,10 +291,12 @@ def _map(
             items = reading.items(sources)
             await session.curate(items, asking, grade, dividing, kept, dropped, watch)
 
-    anyio.run(work)
-    if not console.is_terminal:
-        # What a live display leaves in a file has no end of line.
-        console.print()
+    try:
+        anyio.run(work)
+    finally:
+        if not console.is_terminal:
+            # What a live display leaves in a file has no end of line.
+            console.print()
     if passing := sum(tally.passing for tally in tallies):
         why = "the endpoint was busy or failed"
         _say(f"dropped because {why}: {passing:,}; the same command asks for them again")
@@ -339,7 +343,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-_EXPECTED = (SourceError, EndpointDown, CostCeiling, ValueError, OSError, ImportError)
+_EXPECTED = (
+    SourceError,
+    CheckerError,
+    CacheError,
+    EndpointDown,
+    CostCeiling,
+    ValueError,
+    OSError,
+    ImportError,
+)
 
 
 def main() -> None:

@@ -109,7 +109,10 @@ class _Checker:
                 await checker._reply()
         except _GONE as error:
             await checker.end()
-            raise CheckerError("the process that compares answers does not start") from error
+            raise CheckerError(
+                "the process that compares answers does not start: see what "
+                "`python -c 'import math_verify'` says"
+            ) from error
         except BaseException:
             await checker.end()
             raise

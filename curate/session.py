@@ -67,7 +67,9 @@ async def session(asking: Asking, out: Path) -> AsyncGenerator[Session]:
             if not key:
                 raise ValueError("set OPENAI_API_KEY; any word will do for a server without keys")
             with Cache(asking.cache or out / "cache.sqlite") as cache:
-                ledger = Ledger(asking.price_list, asking.max_cost, cache.paid())
+                prices = asking.price_list
+                before = cache.paid(prices) + cache.lost(prices)
+                ledger = Ledger(prices, asking.max_cost, before)
                 async with Client(
                     asking.base_url,
                     key,
@@ -82,7 +84,7 @@ async def session(asking: Asking, out: Path) -> AsyncGenerator[Session]:
                         LlmAnnotator(client),
                         asking.concurrency * _AT_ONCE,
                         lambda: ledger.figures,
-                        lambda: Cost(cache.answers(), cache.paid() if asking.prices else None),
+                        lambda: Cost(cache.answers(), cache.paid(prices) if prices else None),
                     )
 
 

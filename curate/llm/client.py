@@ -173,8 +173,8 @@ class Client:
 
     async def _paid(self, key: str, body: dict[str, object], most: int) -> Completion:
         """Sends one request, on the ledger, and keeps its answer."""
-        model = str(body["model"])
-        reserved = await self._ledger.reserve(model, chat.prompt_bound(body), most)
+        model, bound = str(body["model"]), chat.prompt_bound(body)
+        reserved = await self._ledger.reserve(model, bound, most)
         try:
             answer = await self._post(body)
         except openai.APIStatusError:
@@ -182,8 +182,11 @@ class Client:
             raise
         except BaseException as error:
             # One that reached no server costs nothing; any other may have been answered in vain.
-            unsent = isinstance(error, Failed) and isinstance(error.outcome, EndpointDown)
-            (self._ledger.refused if unsent else self._ledger.lost)(reserved)
+            if isinstance(error, Failed) and error.unsent:
+                self._ledger.refused(reserved)
+            else:
+                self._ledger.lost(reserved)
+                self._cache.lose(model, bound, most)
             raise
         cost = self._ledger.answered(reserved, model, answer.usage)
         self._cache.put(key, model, answer, cost)
@@ -204,7 +207,7 @@ class Client:
                 raise failures.by_error(self._url, raised_below(error), self._timeout) from error
             except UnicodeEncodeError as error:
                 dropped = Dropped(Reason.REJECTED, "the prompt holds half a character")
-                raise Failed(dropped) from error
+                raise Failed(dropped, unsent=True) from error
             except ValueError as error:
                 raise failures.malformed(self._url, error) from error
         raise failures.too_slow(self._url, self._timeout)

@@ -19,7 +19,7 @@ class Figures:
     `requests` are all that were sent, `retries` of them again; `cached` are answers that were kept,
     which cost nothing again. `cached_tokens` are among the `prompt_tokens`. `cost` is that of the
     answers, `lost` at most that of requests whose answer never came, which may be charged all the
-    same, and `paid` what earlier sessions paid.
+    same, and `paid` what earlier sessions paid, or lost.
     """
 
     requests: int = 0

@@ -36,7 +36,8 @@ class Failed(EngineError):
     """A try that failed. `outcome` is what the query ends with if it is not made again.
 
     `too_long` says that prompt and answer do not fit into the model's context; `anybodys` that every
-    other query may end so too, for it need not be this prompt that the server takes exception to.
+    other query may end so too, for it need not be this prompt that the server takes exception to;
+    `unsent` that no server has it, which costs nothing.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Failed(EngineError):
         retry_after: float | None = None,
         too_long: bool = False,
         anybodys: bool = False,
+        unsent: bool = False,
     ) -> None:
         super().__init__(str(outcome), transient=transient, retry_after=retry_after)
         self.too_long = too_long
         self.anybodys = anybodys
+        self.unsent = unsent
         self.outcome = outcome
 
 
@@ -79,7 +82,7 @@ def by_error(url: str, error: BaseException, seconds: float) -> Failed:
     """What an exception of the HTTP client means, which waits `seconds` for a server that is silent."""
     words, passing = str(unreached(url, error, seconds)), isinstance(error, _PASSING)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not passing:
-        return Failed(EndpointDown(words), transient=passing)
+        return Failed(EndpointDown(words), transient=passing, unsent=True)
     return Failed(Dropped(Reason.FAILED, words), transient=True)
 
 

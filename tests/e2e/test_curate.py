@@ -195,6 +195,31 @@ def test_what_would_come_to_nothing_leaves_the_files_that_are_there(
     assert (tmp_path / "train.jsonl").read_text() == "good\n"
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_cache_that_is_none_is_one_line(is_folder: bool, tmp_path: Path) -> None:
+    source, cache = tmp_path / "trajectories.jsonl", tmp_path / "folder" / "cache.sqlite"
+    records.write(cases.trajectories(3), source)
+    if is_folder:
+        cache.parent.mkdir()
+        cache.write_text("no database")
+    else:
+        cache.parent.write_text("no folder")
+    options = ("--grade", "exact", "--out", tmp_path / "out", "--cache", cache)
+    last = (
+        curate("run", source, *options, status=2, OPENAI_API_KEY="none").rstrip().splitlines()[-1]
+    )
+    assert last.startswith("curate: ")
+    assert str(cache.parent) in last
+
+
+def test_a_library_that_does_not_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "math_verify.py").write_text("raise RuntimeError")
+    options = ("--annotator", "recorded", "--annotations", EXAMPLE / "annotations.jsonl")
+    given = (EXAMPLE / "trajectories.jsonl", "--out", tmp_path / "out", *options)
+    last = curate("run", *given, status=2, PYTHONPATH=str(tmp_path)).rstrip().splitlines()[-1]
+    assert last.startswith("curate: the process that compares answers does not start")
+
+
 def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
     records.write(cases.trajectories(3), source)
@@ -267,3 +292,17 @@ def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> No
     cost = json.loads((tmp_path / "out" / "cost.json").read_text())
     assert cost["models"]["m"]["count"] == 80
     assert 0.02 < cost["dollars"] < 0.2
+
+
+def test_answers_that_were_asked_for_without_prices_count(tmp_path: Path) -> None:
+    source = tmp_path / "trajectories.jsonl"
+    records.write(cases.trajectories(3), source)
+    options = ("--grade", "exact", "--out", tmp_path / "out")
+    models = ("--steps-model", "m", "--dependencies-model", "m")
+    with curation.stub(0.0, tmp_path / "log") as url:
+        given = (source, *options, *models, "--base-url", url)
+        curate("run", *given, OPENAI_API_KEY="none")
+        curate("run", *given, "--prices", "m=1,1", OPENAI_API_KEY="none")
+    cost = json.loads((tmp_path / "out" / "cost.json").read_text())
+    tokens = cost["models"]["m"]["input"] + cost["models"]["m"]["output"]
+    assert cost["dollars"] == pytest.approx(tokens / 1e6)

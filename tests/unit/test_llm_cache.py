@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from curate.dropped import Dropped, Reason
-from curate.llm.cache import Cache
+from curate.llm import cache as cache_file
+from curate.llm.cache import Cache, CacheError
 from curate.llm.chat import Completion
 from curate.llm.recorded import Recorded, Recorder
 from sprint_agent.engines.base import TokenUsage
+from sprint_agent.limits import Prices
 from tests.unit.llm_kit import query
 
 ANSWERS = [
@@ -35,7 +38,7 @@ def test_an_answer_comes_back_as_it_was(answer: Completion, tmp_path: Path) -> N
     with Cache(tmp_path / "answers.db") as cache:
         assert cache.get("k") == answer
         assert cache.get("other") is None
-        assert cache.paid() == 0.75
+        assert cache.paid({}) == 0.75
 
 
 WRITER = """
@@ -60,7 +63,7 @@ def test_processes_share_it_and_a_kill_takes_nothing(tmp_path: Path) -> None:
     writers = [_writing(path, name, 300) for name in "abcd"]
     assert [writer.wait(120) for writer in writers] == [-signal.SIGKILL] * 4
     with Cache(path) as cache:
-        assert cache.paid() == 1200
+        assert cache.paid({}) == 1200
         assert all(cache.get(f"{name}-{number}") for name in "abcd" for number in range(300))
 
 
@@ -75,8 +78,50 @@ def test_a_file_of_another_version(tmp_path: Path) -> None:
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     path.write_bytes(b"no database " * 100)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(CacheError, match=r"answers\.db .* \(file is not a database\)"):
         Cache(path)
+    with pytest.raises(CacheError, match="unable to open"):
+        Cache(tmp_path)
+
+
+def test_a_file_that_another_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_file, "_BUSY_SECONDS", 0.1)
+    path = tmp_path / "answers.db"
+    with Cache(path) as cache, contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheError, match=r"answers\.db .* \(database is locked\)"):
+            cache.put("k", "m", ANSWERS[0], 0)
+
+
+def test_its_folder_is_made(tmp_path: Path) -> None:
+    with Cache(tmp_path / "a" / "b" / "answers.db") as cache:
+        assert cache.get("k") is None
+
+
+PRICES = {"m": Prices(2e6, 3e6, cached=1e6)}
+
+
+def test_what_was_paid_is_reckoned_at_the_prices_of_today(tmp_path: Path) -> None:
+    """Also of answers that were asked for when nobody named any."""
+    path = tmp_path / "answers.db"
+    with Cache(path) as cache:
+        cache.put("a", "m", Completion("", "stop", "", TokenUsage(10, 5, 4)), 0)
+        cache.put("b", "m", Completion("", "stop"), 7)
+        cache.put("c", "other", Completion("", "stop", "", TokenUsage(10, 5)), 0.5)
+    with Cache(path) as cache:
+        assert cache.paid(PRICES) == 6 * 2 + 4 + 5 * 3 + 7 + 0.5
+        assert cache.paid({}) == 7.5
+
+
+def test_what_was_lost_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    for _ in range(2):
+        with Cache(path) as cache:
+            cache.lose("m", 10, 5)
+            cache.lose("other", 10, 5)
+    with Cache(path) as cache:
+        assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
+        assert cache.paid(PRICES) == 0
 
 
 def line(answer: object, subject: str = "s", kind: str = "steps", attempt: int = 1) -> str:

@@ -169,7 +169,7 @@ class TestCost:
             assert figures.cached_tokens == 5
             expected = figures.prompt_tokens - 2.5 + figures.completion_tokens
             assert (figures.cost, figures.paid, figures.lost) == (expected, 7.0, 0.0)
-            assert cache.paid() == expected
+            assert cache.paid({}) == cache.paid(PRICES) == expected
 
     async def test_the_ceiling_holds_with_many_under_way(self) -> None:
         ledger = Ledger(PRICES, ceiling=1000)

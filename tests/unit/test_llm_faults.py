@@ -208,6 +208,7 @@ async def test_half_a_character() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         assert await asker.reason("\ud800") is Reason.REJECTED
         assert not server.requests
+        assert asker.cache.lost({"large": Prices(1, 1)}) == 0
 
 
 class TestRetryAfter:
@@ -284,7 +285,8 @@ FREE = [Status(503), Status(429)]
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("fault", [*LOST, *FREE])
 async def test_an_answer_that_never_came_may_be_charged(fault: Fault) -> None:
-    ledger = Ledger({"large": Prices(1e6, 1e6), "small": Prices(0, 0)}, ceiling=1e9)
+    prices = {"large": Prices(1e6, 1e6), "small": Prices(0, 0)}
+    ledger = Ledger(prices, ceiling=1e9)
     options = {"ledger": ledger, "timeout": 0.3, "max_tokens": 99}
     async with FaultServer(says) as server, asking(server, **options) as asker:
         server.fail(fault)
@@ -295,6 +297,8 @@ async def test_an_answer_that_never_came_may_be_charged(fault: Fault) -> None:
         assert figures.lost == 0
     else:
         assert figures.lost >= figures.prompt_tokens + 99
+    # A later session counts it as well.
+    assert asker.cache.lost(prices) == figures.lost
 
 
 BAD_TERMS: list[tuple[str, bytes]] = [
