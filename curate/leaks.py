@@ -6,7 +6,8 @@ things up, so the missing edge is added, which moves the component to a later st
 
 What a component may use: what the question says, what earlier stages hold, what the plan of its own
 stage says before it, and what it comes to by itself. A sibling's finding is what its execution comes to
-first. Numbers, names and formulas are compared; a model can be asked for what they do not show.
+first, or the comment on it. A comment opens the plan of the next stage: it may use what was found by
+then. Numbers, names and formulas are compared; a model can be asked for what they do not show.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ..
     What stands before in the text can have been packed into a later stage: that is a leak as well.
     """
     known = _keys(question)
-    found: list[Leak] = []
+    found: dict[tuple[int, int], Leak] = {}
     for at, stage in enumerate(stages):
         later = [component for behind in stages[at + 1 :] for component in behind]
-        found += _in_stage(stage, later, set(known))
+        leaks = _in_stage(stage, later, set(known))
         for component in stage:
-            known |= _keys(component.plan, component.prompt, component.execution, component.comment)
-    return tuple(found)
+            known |= _keys(component.plan, component.prompt, component.execution)
+        for leak in [*leaks, *_in_comments(stage, later, known)]:
+            found.setdefault((leak.component, leak.of), leak)
+        known |= _keys(*(component.comment for component in stage))
+    return tuple(found.values())
 
 
 def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[Component, ...]:
@@ -60,18 +64,41 @@ def _in_stage(
     finder: dict[str, int] = {}
     here = {component.number for component in stage}
     for component in sorted([*stage, *later], key=lambda one: one.number):
-        shown = component.execution
+        shown = component.execution + component.comment
         if component.number in here:
-            leaks = {of: value for value, of in reversed(_used(component, known, finder))}
-            found += [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
+            found += _leaks(component, known, finder)
             # The planner wrote it before any of them ran, and who comes later sees it.
             known |= _keys(component.plan, component.prompt) - finder.keys()
         else:
             shown = component.plan + shown
-        for value in values(shown):
-            if value.produced and value.key not in known:
-                finder.setdefault(value.key, component.number)
+        _add_found(finder, component.number, shown, known)
     return found
+
+
+def _in_comments(
+    stage: Sequence[Component], later: Sequence[Component], known: set[str]
+) -> list[Leak]:
+    found: list[Leak] = []
+    for component in stage:
+        finder: dict[str, int] = {}
+        for other in later:
+            if other.number < component.number:
+                shown = other.plan + other.execution + other.comment
+                _add_found(finder, other.number, shown, known)
+        # It is thought, which the planner writes down when the stage has ended.
+        found += _leaks(Component(component.number, plan=component.comment), known, finder)
+    return found
+
+
+def _add_found(finder: dict[str, int], number: int, shown: str, known: set[str]) -> None:
+    for value in values(shown):
+        if value.produced and value.key not in known:
+            finder.setdefault(value.key, number)
+
+
+def _leaks(component: Component, known: set[str], finder: dict[str, int]) -> list[Leak]:
+    leaks = {of: value for value, of in reversed(_used(component, known, finder))}
+    return [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
 
 
 def _used(component: Component, known: set[str], finder: dict[str, int]) -> list[tuple[str, int]]:

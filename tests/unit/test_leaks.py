@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,26 @@ class TestFind:
     def test_a_formula_that_a_sibling_came_to(self) -> None:
         first = work(1, r"Then $x = \sqrt{13} + y^2$.")
         assert found((first, work(2, r"Insert $\sqrt{13} + y^2$ here."))) == [(2, 1)]
+
+    def test_a_comment_that_uses_what_a_later_stage_finds(self) -> None:
+        # The comment opens the plan of the stage in which its value is only found.
+        first = work(1, "37 * 58 = 2146.")
+        second = replace(work(2, "2146 - 233 = 1913."), parents=frozenset({1}))
+        third = replace(work(3, "37 * 5 = 185."), comment="That is less than 1913, so we go on.")
+        assert found((first, third), (second,)) == [(3, 2)]
+        assert found((first,), (second,), (third,)) == []
+        assert found((work(1, "So it is odd."), second, third)) == []
+
+    def test_what_a_comment_comes_to_itself_is_free(self) -> None:
+        third = replace(work(3, "It is odd."), comment="So 2146 - 233 = 1913 is odd.")
+        assert found((third,), (work(2, "2146 - 233 = 1913."),)) == []
+        before = replace(work(1, "It is odd."), comment="With 1913 we go on.")
+        assert found((before,), (work(2, "2146 - 233 = 1913."),)) == []
+
+    def test_what_the_comment_on_a_sibling_came_to(self) -> None:
+        first = replace(work(1, "It is odd."), comment="So 37 * 58 = 2146.")
+        assert found((first, work(2, "Halve 2146."))) == [(2, 1)]
+        assert found((first,), (work(2, "Halve 2146."),)) == []
 
     def test_fractions_and_decimals(self) -> None:
         first = work(1, r"This gives \frac{6}{14}. And 0.5 * 7.3 = 3.65.")

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.anyio
 
 
 @st.composite
-def annotated(draw: st.DrawFn) -> Annotated:
+def annotated(draw: st.DrawFn, *, used_by_executions: bool = True) -> Annotated:
     """A random graph of components; some execute, at any length, and some use what others found."""
     made: list[Component] = []
     for number in range(1, draw(st.integers(1, 9)) + 1):
@@ -52,14 +52,17 @@ def annotated(draw: st.DrawFn) -> Annotated:
         lines = draw(st.integers(0, 5))
         uses = draw(st.integers(1, number))
         work = "".join(f"Line {number}x{k} of work.\n" for k in range(lines))
-        found = f"Then 1 + {number} = {number + 500}. With {uses + 500} we are done.\n"
+        found = f"Then 1 + {number} = {number + 500}.\n"
+        if used_by_executions:
+            found += f"With {uses + 500} we are done.\n"
+        remark = f"Remark {number}c, less than {uses + 500}.\n"
         made.append(
             Component(
                 number,
                 plan=f"Thought {number}p.\n",
                 prompt=f"task {number}" if lines else "",
                 execution=work + found if lines else "",
-                comment=f"Remark {number}c.\n" if draw(st.booleans()) else "",
+                comment=remark if draw(st.booleans()) else "",
                 parents=parents or frozenset(),
             )
         )
@@ -102,6 +105,17 @@ class TestPacking:
             finder = next((c for c in executing if c.number == int(used) - 500), component)
             if finder is not component:
                 assert at[finder.number] < at[component.number]
+
+    @settings(max_examples=150, deadline=None)
+    @given(annotated(used_by_executions=False))
+    def test_what_a_comment_uses_was_found_when_its_plan_is_written(self, given: Annotated) -> None:
+        found = anyio.run(packed, given, Packing())
+        at = stage_of(found.stages)
+        for component in (c for stage in found.stages for c in stage if c.comment):
+            (used,) = re.findall(r"less than (\d+)", component.comment)
+            finder = next(c for c in found.annotated.components if c.number == int(used) - 500)
+            # A comment opens the plan of the next stage.
+            assert not finder.execution or at[finder.number] <= at[component.number]
 
     async def test_a_leak_drops_the_trajectory_where_that_is_wanted(self) -> None:
         one = Component(1, prompt="a", execution="One. Two. So 1 + 1 = 517.")
