@@ -11,6 +11,8 @@ from curate.dropped import Dropped, Reason
 from sprint_agent import grammar
 from sprint_agent.transcript import Transcript
 
+Ratio = Literal["executions", "steps"]
+
 Count = Callable[[str], int]
 """How many tokens a text has."""
 
@@ -39,6 +41,10 @@ class Figures:
         """Steps by stages: the parallelization ratio of the paper."""
         return self.steps / self.stages if self.stages else 0.0
 
+    def ratio(self, name: Ratio) -> float:
+        """The parallelization ratio of that name."""
+        return self.executions_ratio if name == "executions" else self.steps_ratio
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -59,7 +65,7 @@ class Selection:
         split.
     """
 
-    ratio: Literal["executions", "steps"] = "executions"
+    ratio: Ratio = "executions"
     least_ratio: float = 1.5
     most_stages: int = 11
     longest: int | None = None
@@ -83,22 +89,27 @@ def figures(run: Transcript, count: Count) -> Figures:
 
 
 def check(found: Figures, wanted: Selection) -> None:
-    """Raises Dropped where a trajectory is too long, or not parallel enough."""
-    if found.stages > wanted.most_stages:
-        raise Dropped(Reason.STAGES, f"{found.stages}, and {wanted.most_stages} are allowed")
-    if wanted.longest is not None and found.tokens > wanted.longest:
-        raise Dropped(Reason.LENGTH, f"{found.tokens} tokens, and {wanted.longest} are allowed")
-    ratio = getattr(found, f"{wanted.ratio}_ratio")
+    """Raises Dropped where a trajectory is not parallel enough, or too long."""
+    ratio = found.ratio(wanted.ratio)
     if ratio < wanted.least_ratio:
         raise Dropped(
             Reason.RATIO,
             f"{ratio:.2f} {wanted.ratio} a stage, and {wanted.least_ratio:g} are wanted",
         )
+    check_length(found, wanted)
 
 
-def rank(found: Figures, divided: bool, key: str) -> Rank:
+def check_length(found: Figures, wanted: Selection) -> None:
+    """Raises Dropped where a trajectory has too many stages, or too many tokens."""
+    if found.stages > wanted.most_stages:
+        raise Dropped(Reason.STAGES, f"{found.stages}, and {wanted.most_stages} are allowed")
+    if wanted.longest is not None and found.tokens > wanted.longest:
+        raise Dropped(Reason.LENGTH, f"{found.tokens} tokens, and {wanted.longest} are allowed")
+
+
+def rank(found: Figures, wanted: Selection, divided: bool, key: str) -> Rank:
     """How good a trajectory is among those on its question; the least is the best."""
-    return (0 if divided else 1, -found.executions_ratio, found.sequential_tokens, key)
+    return (0 if divided else 1, -found.ratio(wanted.ratio), found.sequential_tokens, key)
 
 
 def in_share(key: str, share: float, purpose: str) -> bool:

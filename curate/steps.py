@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from curate import records
@@ -9,7 +10,18 @@ from curate.candidate import Candidate
 from curate.dropped import Dropped, Reason
 from curate.pipeline import DroppedRecord
 from curate.records import Writer
-from curate.select import Count, Rank, Selection, best, check, figures, in_share, rank
+from curate.select import (
+    Count,
+    Figures,
+    Rank,
+    Selection,
+    best,
+    check,
+    check_length,
+    figures,
+    in_share,
+    rank,
+)
 
 
 def select(
@@ -58,5 +70,17 @@ def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str
         whole = candidate.packed is not None and why.reason is Reason.RATIO
         if not whole or not in_share(given.question_key, wanted.keep_sequential, "whole"):
             return why
-        return given.question_key, rank(found, False, given.key)
-    return given.question_key, rank(found, True, given.key)
+        return _whole_verdict(candidate, found, wanted, count)
+    return given.question_key, rank(found, wanted, True, given.key)
+
+
+def _whole_verdict(
+    candidate: Candidate, found: Figures, wanted: Selection, count: Count
+) -> tuple[str, Rank] | Dropped:
+    """The same of one that is kept undivided: how long that is counts, not what it was divided into."""
+    given = candidate.trajectory
+    try:
+        check_length(figures(replace(candidate, undivided=True).transcript, count), wanted)
+    except Dropped as why:
+        return why
+    return given.question_key, rank(found, wanted, False, given.key)

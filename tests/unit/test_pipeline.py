@@ -19,6 +19,7 @@ from curate.countdown import puzzles as countdown_puzzles
 from curate.dropped import Dropped, Reason
 from curate.grading import Ungraded
 from curate.leaks import Leak
+from curate.pack import Packed
 from curate.pipeline import (
     DroppedRecord,
     Outcome,
@@ -316,6 +317,47 @@ class TestSelection:
         assert stage.executions == ()
         assert kept[0].trajectory.text.strip() in stage.turn
 
+    async def test_a_chain_is_kept_undivided_however_many_stages_it_has(
+        self, tmp_path: Path
+    ) -> None:
+        steps = [
+            Component(n, prompt="p", execution="x" * 50, parents=frozenset({n - 1} - {0}))
+            for n in range(1, 13)
+        ]
+        given = Annotated(Trajectory("What?", "It is 7.", "7"), tuple(steps))
+        chain = Candidate(await packed(given, Packing(shortest_execution=1)))
+        assert chain.packed is not None
+        assert len(chain.packed.stages) == 12
+        _, (dropped,) = chosen([chain], Selection(), tmp_path)
+        assert dropped.reason is Reason.RATIO
+        # Long is what it is divided into, and not what is kept.
+        wanted = Selection(
+            keep_sequential=1, longest=len(replace(chain, undivided=True).transcript.text)
+        )
+        (kept,), _ = chosen([chain], wanted, tmp_path)
+        assert kept.undivided
+        assert wanted.longest is not None
+        shorter = replace(wanted, longest=wanted.longest - 1)
+        _, (dropped,) = chosen([chain], shorter, tmp_path)
+        assert dropped.reason is Reason.LENGTH
+
+    def test_the_best_is_the_best_by_the_ratio_that_is_wanted(self, tmp_path: Path) -> None:
+        one = Component(1, prompt="p", execution="Work.")
+        thought = tuple(Component(n, plan=f"Thought {n}.") for n in range(2, 6))
+        given = [
+            Candidate(Packed(Annotated(Trajectory("What?", text, "7"), stage), (stage,)))
+            for text, stage in (
+                ("executes", (one, replace(one, number=2))),
+                ("thinks", (one, *thought)),
+            )
+        ]
+        for wanted, best in (
+            (Selection(least_ratio=1), "executes"),
+            (Selection(least_ratio=1, ratio="steps"), "thinks"),
+        ):
+            (kept,), _ = chosen(given, wanted, tmp_path)
+            assert kept.trajectory.text == best
+
     def test_shares_are_the_same_everywhere(self) -> None:
         inside = [in_share(f"key {n}", 0.1, "validation") for n in range(2000)]
         assert 150 < sum(inside) < 250
@@ -334,30 +376,3 @@ class TestSelection:
                 assert parse(sample.transcript.text) == sample.transcript
                 assert sample.planner
                 assert "1.1" in sample.executions
-
-
-class TestRecords:
-    def test_a_file_appears_when_it_is_whole(self, tmp_path: Path) -> None:
-        path = tmp_path / "a" / "records.jsonl"
-        with pytest.raises(TypeError), Writer(path) as writer:
-            writer.write(object())
-        assert list(path.parent.iterdir()) == []
-
-    def test_a_second_process_is_told_where_the_first_one_writes(self, tmp_path: Path) -> None:
-        out = tmp_path / "out"
-        with (
-            records.alone(out, out / ".lock"),
-            pytest.raises(records.InUse, match=f"writes to {out}"),
-            records.alone(out, out / ".lock"),
-        ):
-            pass
-        with records.alone(out, out / ".lock"):
-            pass
-
-    def test_a_corrupt_line_is_named(self, tmp_path: Path) -> None:
-        path = tmp_path / "records.jsonl"
-        path.write_bytes(b'{"question": "q", "text": "t", "answer": "7"}\n{"question":\n')
-        read = records.read(path, Trajectory)
-        assert next(read).answer == "7"
-        with pytest.raises(ValueError, match="line 2: not a trajectory"):
-            next(read)
