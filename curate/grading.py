@@ -21,7 +21,11 @@ Name = Literal["mathematics", "countdown", "exact", "given", "none"]
 _LONGEST = 2000
 """Characters of an answer that is still compared as mathematics."""
 
-_SPACING = re.compile(r"\s+|\\[,;:!]|\\ |\\left(?![a-z])|\\right(?![a-z])|\\q?quad(?![a-z])")
+_BLANK = r"(?:\s|\\[,;:!]|\\ |\\left(?![a-z])|\\right(?![a-z])|\\q?quad(?![a-z]))"
+_SPACING = re.compile(rf"{_BLANK}+")
+_THOUSANDS = re.compile(rf"(?<![\w.,^])\d{{1,3}}(?:{_BLANK}+\d{{3}})+(?!\d|{_BLANK}*[/⁄])")
+_RAISED = ("<super>", "<sub>", "<fraction>")
+"""What characters stand for that are no other way to write the same: 10² is not 102."""
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
 _AROUND = re.compile(r"\A(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])\Z")
 
@@ -118,13 +122,29 @@ async def grader(name: Name, processes: int = 2) -> AsyncGenerator[Grader]:
 
 
 def normal(answer: str) -> str:
-    """An answer without what does not tell it from others: blanks, dollars, `\\text`, a full stop."""
-    text = _AROUND.sub("", unicodedata.normalize("NFKC", answer.strip().rstrip(".")))
-    return (
-        _SPACING.sub("", _WORDS.sub(r"\1", text))
-        .replace("\\dfrac", "\\frac")
-        .replace("\\tfrac", "\\frac")
-    )
+    """An answer without what does not tell it from others: blanks, dollars, `\\text`, a full stop.
+
+    A blank between digits tells, as in 3 1/2, unless it sets thousands apart.
+    """
+    text = _AROUND.sub("", _plain_signs(answer.strip().rstrip(".")))
+    text = _THOUSANDS.sub(lambda found: _SPACING.sub("", found[0]), _WORDS.sub(r"\1", text))
+    return _SPACING.sub(_between, text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
+
+
+def _plain_signs(text: str) -> str:
+    """The text by NFKC, but for what is raised, lowered, or a fraction in one sign."""
+    signs = {
+        ord(sign): unicodedata.normalize("NFKC", sign)
+        for sign in set(text)
+        if not unicodedata.decomposition(sign).startswith(_RAISED)
+    }
+    return unicodedata.normalize("NFC", text.translate(signs))
+
+
+def _between(blanks: re.Match[str]) -> str:
+    """What is left of blanks: one, between digits."""
+    text, start, end = blanks.string, blanks.start(), blanks.end()
+    return " " if text[start - 1 : start].isdecimal() and text[end : end + 1].isdecimal() else ""
 
 
 def _claimed(given: Trajectory) -> str:

@@ -58,6 +58,19 @@ class TestWithoutProcesses:
             ("\\left( 1,\\, 2 \\right)", "(1,2)", True),
             ("\\text{Tuesday}", "Tuesday", True),
             ("\\(４\\)", "4", True),
+            ("1 464", "1464", True),
+            ("1\\,000\\;000", "1000000", True),
+            ("2 x", "2x", True),
+            ("3 \\frac{1}{2}", "3\\frac{1}{2}", True),
+            ("10²", "10²", True),
+            ("\\log_2 8", "\\log_28", False),
+            ("3 1/2", "31/2", False),
+            ("3\\ 1/2", "31/2", False),
+            ("3 125/250", "3125/250", False),
+            ("12 34", "1234", False),
+            ("10²", "102", False),
+            ("x₁", "x1", False),
+            ("3½", "31⁄2", False),
             ("5", "4", False),
             ("x", "X", False),
             ("\\leftarrow", "arrow", False),
@@ -127,6 +140,7 @@ async def test_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
         ("5", "x = 5"): True,
         ("6", "5"): False,
         ("(1,2)", "[1,2]"): False,
+        ("31/2", "3 1/2"): False,
     }
     async with Checkers(1, seconds=3) as pool:
         one = Mathematics(pool)
