@@ -274,8 +274,11 @@ def _map(
 ) -> None:
     """Grades, annotates and packs all that is read, on the screen."""
     console = Console(stderr=True)
+    who_annotates = None if reading.layout == TRACE else asking
+    streamed = any(source.startswith("datasets:") for source in sources)
     total = None
-    if not any(source.startswith("datasets:") for source in sources):
+    if who_annotates is not None and who_annotates.annotator == "llm" and not streamed:
+        # To read it all once more is little beside asking a model, and tells how long that takes.
         total = sum(1 for _ in reading.items(sources))
 
     tallies: list[Tally] = []
@@ -289,7 +292,7 @@ def _map(
                 return tallies[0].add
 
             items = reading.items(sources)
-            await session.curate(items, asking, grade, dividing, kept, dropped, watch)
+            await session.curate(items, who_annotates, grade, dividing, kept, dropped, watch)
 
     try:
         anyio.run(work)

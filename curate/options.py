@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,8 +60,9 @@ class Reading:
     def items(self, sources: tuple[str, ...]) -> Iterator[Trajectory | Run | Unread]:
         """All that is in the sources. Raises SourceError, and ValueError for options that do not fit."""
         shard = Shard.parse(self.shard)
+        references = self._references()
         for source in sources:
-            for number, item in enumerate(self._source(source)):
+            for number, item in enumerate(self._source(source, references)):
                 if isinstance(item, Unread):
                     # Its question is not known: it is reported by one shard, by where it stands.
                     key = f"{source}/{number}"
@@ -71,9 +72,11 @@ class Reading:
                 if in_shard(key, shard):
                     yield item
 
-    def _source(self, source: str) -> Iterator[Trajectory | Run | Unread]:
+    def _source(
+        self, source: str, references: Mapping[str, str]
+    ) -> Iterator[Trajectory | Run | Unread]:
         if self.layout == TRACE:
-            yield self._run(Path(source))
+            yield _run(Path(source), references)
         elif source.startswith("datasets:"):
             name = source.removeprefix("datasets:")
             yield from readers.read(Dataset(name, self.split), self._layout())
@@ -94,16 +97,8 @@ class Reading:
             raise ValueError(f"there is no layout {self.layout!r}: there are {known}")
         return layouts.LAYOUTS[self.layout]
 
-    def _run(self, path: Path) -> Run | Unread:
-        if not path.is_file():
-            raise SourceError(f"there is no file {path}")
-        try:
-            return runs.read(path, self._references())
-        except Dropped as why:
-            return Unread(path.name, why.reason, why.detail)
-
     def _references(self) -> dict[str, str]:
-        if self.references is None:
+        if self.references is None or self.layout != TRACE:
             return {}
         right: dict[str, str] = {}
         fields = layouts.of_fields(question="question", trajectory="answer", answer="answer")
@@ -111,6 +106,15 @@ class Reading:
             if isinstance(item, Trajectory):
                 right[item.question_key] = item.answer
         return right
+
+
+def _run(path: Path, references: Mapping[str, str]) -> Run | Unread:
+    if not path.is_file():
+        raise SourceError(f"there is no file {path}")
+    try:
+        return runs.read(path, references)
+    except Dropped as why:
+        return Unread(path.name, why.reason, why.detail)
 
 
 @dataclass(frozen=True, kw_only=True)

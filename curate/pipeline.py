@@ -110,9 +110,12 @@ async def packed(annotated: Annotated, how: Packing) -> Packed:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to each trajectory. Without `packing` it has no stages yet."""
+    """What is done to each trajectory. Without `packing` it has no stages yet.
 
-    annotator: Annotator
+    Runs of the runtime need no annotator.
+    """
+
+    annotator: Annotator | None
     grader: Grader
     packing: Packing | None
 
@@ -128,6 +131,7 @@ class Work:
                 raise Dropped(Reason.WRONG, f"not {given.answer[:200]}")
             if isinstance(item, Run):
                 return Outcome(position, Candidate(run=item), None)
+            assert self.annotator is not None
             step = "annotate"
             annotated = await self.annotator.annotate(given)
             step = "pack"

@@ -39,22 +39,26 @@ class Symbolic:
 class Session:
     """Who annotates, and how many trajectories at a time.
 
-    `spent` is what the session has asked so far, `cost` that of all answers that are kept; None where
-    no model is asked.
+    `annotator` is None where nobody need be asked: the runtime's own runs are divided already. `spent`
+    is what the session has asked so far, `cost` that of all answers that are kept; None where no model
+    is asked.
     """
 
-    annotator: Annotator
+    annotator: Annotator | None
     at_once: int
     spent: Callable[[], Figures] | None = None
     cost: Callable[[], Cost] | None = None
 
 
 @asynccontextmanager
-async def session(asking: Asking, out: Path) -> AsyncGenerator[Session]:
-    """Whoever annotates, ready to.
+async def session(asking: Asking | None, out: Path) -> AsyncGenerator[Session]:
+    """Whoever annotates, ready to; without `asking`, nobody.
 
     Raises EndpointDown, ValueError for options that do not fit, OSError for a file that is missing.
     """
+    if asking is None:
+        yield Session(None, _AT_ONCE)
+        return
     match asking.annotator:
         case "symbolic":
             yield Session(Symbolic(), 1)
@@ -90,7 +94,7 @@ async def session(asking: Asking, out: Path) -> AsyncGenerator[Session]:
 
 async def curate(
     items: Iterable[Trajectory | Run | Unread],
-    asking: Asking,
+    asking: Asking | None,
     grade: grading.Name,
     dividing: Dividing | None,
     kept: Writer,
@@ -99,8 +103,9 @@ async def curate(
 ) -> None:
     """Writes what becomes of the items, in their order: candidates to `kept`, the others to `dropped`.
 
-    Without `dividing` they are annotated only. `watch` is told who annotates, and then each outcome as
-    it is ready. What models have cost goes to `cost.json`, beside the candidates.
+    Without `asking`, all of them must be runs. Without `dividing` they are annotated only. `watch` is
+    told who annotates, and then each outcome as it is ready. What models have cost goes to `cost.json`,
+    beside the candidates.
     """
     folder = kept.path.parent
     async with session(asking, folder) as who, grading.grader(grade) as grader:
@@ -118,15 +123,19 @@ async def curate(
                     kept.write(outcome.candidate)
                 else:
                     dropped.write(outcome.dropped)
-        if who.cost is not None:
-            records.write([who.cost()], folder / "cost.json")
+        bill = folder / "cost.json"
+        if who.cost is None:
+            # What is there is the bill of other candidates.
+            bill.unlink(missing_ok=True)
+        else:
+            records.write([who.cost()], bill)
 
 
 def packing(dividing: Dividing, annotator: Annotator | None) -> Packing:
     """How trajectories are divided. Raises ValueError where there is no model to ask for leaks."""
     asks = annotator if isinstance(annotator, LlmAnnotator) else None
     if dividing.ask_leaks and asks is None:
-        raise ValueError("--ask-leaks needs a model: --annotator llm")
+        raise ValueError("--ask-leaks needs a model, which only `run --annotator llm` asks")
     return Packing(
         dividing.shortest_execution, dividing.on_leak, asks if dividing.ask_leaks else None
     )

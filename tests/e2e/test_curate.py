@@ -10,17 +10,23 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import anyio
 import pytest
 
 from benchmarks import cases, curation
 from benchmarks.stub_endpoint import completion
 from curate import records
 from curate.samples import Sample
+from sprint_agent import Sprint
+from sprint_agent.countdown import Puzzle
+from sprint_agent.testing import ScriptedEngine
 from sprint_agent.transcript import parse
+from tests import script
 
 pytestmark = pytest.mark.slow
 EXAMPLE = Path("examples/curation")
@@ -149,6 +155,26 @@ def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
     )
 
 
+def test_a_models_own_runs_are_curated_without_a_key(tmp_path: Path) -> None:
+    command = "run traces/*.jsonl --layout trace --grade countdown --out runs/own"
+    assert f"python -m curate {command}" in Path("docs/curation.md").read_text()
+    question = Puzzle((3, 5, 7, 11), 24).question
+    for number, claimed in enumerate(("(7 - 3) * (11 - 5)", "3 + 5", "(11 - 5) * (7 - 3)")):
+        turns = [script.plan("differences", "sums"), script.answer(claimed)]
+        agent = Sprint(ScriptedEngine(script.Continuing(turns)))
+        path = tmp_path / f"{number}.jsonl"
+        anyio.run(partial(agent.solve, question, trace=path))
+    # The bill of what stood there before.
+    (tmp_path / "cost.json").write_text('{"models": {}, "dollars": 5.0}\n')
+    traces = sorted(tmp_path.glob("[0-9].jsonl"))
+    given = [part for part in command.split() if part not in ("traces/*.jsonl", "runs/own")]
+    curate(*given, tmp_path, *traces)
+    assert len(lines(tmp_path / "selected.jsonl")) == 1
+    reasons = [record["reason"] for record in lines(tmp_path / "dropped.jsonl")]
+    assert reasons == ["wrong answer", "another trajectory on its question is better"]
+    assert not (tmp_path / "cost.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -161,6 +187,10 @@ def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
         (
             ("run", EXAMPLE / "trajectories.jsonl", "--out", "{out}", "--shard", "3/2"),
             "no shard 3/2",
+        ),
+        (
+            ("pack", EXAMPLE / "annotations.jsonl", "--out", "{out}", "--ask-leaks"),
+            "only `run --annotator llm` asks",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curate import records, runs
+from curate import readers, records, runs
 from curate.candidate import Candidate
 from curate.dropped import Dropped, Reason
 from curate.options import Reading
@@ -93,6 +93,21 @@ async def test_references_say_what_is_right(tmp_path: Path) -> None:
     (run,) = reading.items((str(tmp_path / "run.jsonl"),))
     assert isinstance(run, Run)
     assert run.trajectory.answer == "7"
+
+
+async def test_references_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1", "2", "3"):
+        await traced(tmp_path / f"{name}.jsonl", PARALLEL)
+    right = tmp_path / "right.jsonl"
+    right.write_text('{"question": "What?", "answer": 7}\n')
+    seen: list[object] = []
+    read = readers.read
+    monkeypatch.setattr(
+        readers, "read", lambda path, layout: seen.append(path) or read(path, layout)
+    )
+    reading = Reading(layout="trace", references=right)
+    assert len(list(reading.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
+    assert seen == [right]
 
 
 async def test_the_most_parallel_run_on_a_question_is_kept(tmp_path: Path) -> None:
