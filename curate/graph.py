@@ -7,7 +7,7 @@ only a plan can stand in the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 
 import networkx as nx
 
@@ -24,10 +24,8 @@ def build(components: Sequence[Component]) -> Graph:
     graph: Graph = nx.DiGraph()
     for component in components:
         graph.add_node(component.number, component=component)
-        for parent in component.parents:
-            if parent not in graph or parent >= component.number:
-                raise ValueError(f"component {component.number} needs {parent}, not before it")
-            graph.add_edge(parent, component.number)
+        _check(component, graph)
+        graph.add_edges_from((parent, component.number) for parent in component.parents)
     reduced: Graph = nx.transitive_reduction(graph)
     reduced.add_nodes_from(graph.nodes(data=True))
     return reduced
@@ -35,19 +33,16 @@ def build(components: Sequence[Component]) -> Graph:
 
 def stages(components: Sequence[Component]) -> dict[int, int]:
     """The stage of each component, by number, from 1. Raises ValueError as `build` does."""
-    build(components)
     executes = {c.number: bool(c.execution) for c in components}
     stage: dict[int, int] = {}
     for component in components:
+        _check(component, stage)
         waits = [stage[parent] + executes[parent] for parent in component.parents]
         stage[component.number] = max(waits, default=1)
     return stage
 
 
-def critical_path(graph: Graph, cost: Callable[[Component], int]) -> int:
-    """The largest sum of `cost` along any path: the least that any schedule must wait for."""
-    best: dict[int, int] = {}
-    for number in nx.topological_sort(graph):
-        before = max((best[parent] for parent in graph.predecessors(number)), default=0)
-        best[number] = before + cost(graph.nodes[number]["component"])
-    return max(best.values(), default=0)
+def _check(component: Component, known: Container[int]) -> None:
+    for parent in component.parents:
+        if parent not in known or parent >= component.number:
+            raise ValueError(f"component {component.number} needs {parent}, not before it")
