@@ -19,6 +19,8 @@ from curate.layouts import Layout, detect, extract
 from curate.trajectory import Trajectory
 
 _LONGEST_LINE = 256 * 1024 * 1024
+_GZIP = b"\x1f\x8b"
+"""What a gzip file begins with."""
 _ROWS = 64
 """Rows of a Parquet file that are in memory at a time."""
 
@@ -29,11 +31,10 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset by its name, for the `datasets` library to stream; `part` is its configuration."""
+    """A dataset by its name, for the `datasets` library to stream."""
 
     name: str
     split: str = "train"
-    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,13 @@ def _lines(path: Path, layout: Layout | None) -> Iterator[_Record]:
 
 def _opened(path: Path) -> IO[bytes]:
     try:
-        return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        if path.suffix != ".gz":
+            return path.open("rb")
+        with path.open("rb") as file:
+            begins = file.read(len(_GZIP))
+        if begins not in (_GZIP, b""):
+            raise SourceError(f"{path} is not compressed by gzip, as its name says: rename it")
+        return gzip.open(path)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
@@ -163,7 +170,7 @@ def _streamed(source: Dataset, layout: Layout | None) -> Iterator[_Record]:
     except ImportError as error:
         raise _missing("datasets by name", error, "datasets") from error
     try:
-        rows = datasets.load_dataset(source.name, source.part, split=source.split, streaming=True)
+        rows = datasets.load_dataset(source.name, split=source.split, streaming=True)
         for row in rows:
             yield row, layout
     except Exception as error:

@@ -333,8 +333,14 @@ class TestBrokenFiles:
         assert isinstance(last, Unread)
         assert last.reason is Reason.UNREADABLE
         assert last.source == f"part.jsonl.gz:{len(read_before) + 1}"
-        path.write_bytes(b"not gzip")
-        assert why(read(path)) == ("part.jsonl.gz:1", Reason.UNREADABLE)
+
+    def test_a_file_that_is_gzip_by_its_name_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "part.jsonl.gz"
+        path.write_bytes(b'{"question": "Q?"}')
+        with pytest.raises(SourceError, match=r"part\.jsonl\.gz is not compressed by gzip"):
+            list(read(path))
+        path.write_bytes(b"")
+        assert list(read(path)) == []
 
     def test_a_source_that_is_none(self, tmp_path: Path) -> None:
         for path in (tmp_path / "none.jsonl", tmp_path, written(tmp_path, "x", name="x.parquet")):
@@ -404,9 +410,9 @@ class TestDatasets:
         library = ModuleType("datasets")
         monkeypatch.setattr(library, "load_dataset", load_dataset, raising=False)
         monkeypatch.setitem(sys.modules, "datasets", library)
-        rows = read(Dataset("org/name", "test", "part"))
+        rows = read(Dataset("org/name", "test"))
         first, second = next(rows), next(rows)
-        assert asked == ["org/name", "part", {"split": "test", "streaming": True}]
+        assert asked == ["org/name", {"split": "test", "streaming": True}]
         assert isinstance(first, Trajectory)
         assert first.source == "name:1"
         assert isinstance(second, Unread)
