@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -49,7 +49,7 @@ class Writer(HoldsFile):
 
 
 @contextmanager
-def alone(out: Path, lock: Path) -> Iterator[None]:
+def alone(out: Path, lock: Path) -> Generator[None]:
     """Makes sure that no other process writes `out` meanwhile, by a file that is locked.
 
     The file stays behind, and its lock goes with the process, however that ends. Raises InUse.
