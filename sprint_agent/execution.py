@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -128,7 +127,7 @@ def _outer(error: BaseException) -> BaseException | None:
     """
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return group.split(lambda each: _outer_alone(each))[0]
+        return group.split(_outer_alone)[0]
     return error if _outer_alone(error) else None
 
 
@@ -140,8 +139,6 @@ def _outer_alone(error: BaseException) -> bool:
 
 def _cancelled() -> bool:
     """Whether this task was cancelled, and not merely something that it awaited."""
-    if anyio.current_effective_deadline() == -math.inf:
-        return True
     try:
         task = asyncio.current_task()
     except RuntimeError:  # on trio, a cancellation is always the task's own
