@@ -177,7 +177,7 @@ def prefix(
     """
     from benchmarks import prefix as caching
     from benchmarks.sglang_server import sglang_server
-    from sprint_agent.engines.sglang import SGLangEngine
+    from sprint_agent.engines.sglang.engine import SGLangEngine
 
     if (url is None) == (python is None):
         raise ValueError("give either the --url of a server or the --python to start one with")

@@ -29,7 +29,7 @@ import anyio
 from benchmarks.puzzle_runs import Measured, Method, Runs
 from sprint_agent import PlanError, Sprint
 from sprint_agent.countdown import Puzzle, PuzzleSpace, generate, solved, solver
-from sprint_agent.engines.base import Sampling
+from sprint_agent.engine import Sampling
 from sprint_agent.errors import ContextTooLong, SprintError
 from sprint_agent.join import Join
 

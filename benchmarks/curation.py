@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cases
-from curate import records
+from curate.files import jsonl
 from curate.llm.cache import Cache
 from sprint_agent.errors import SprintError
 
@@ -71,7 +71,7 @@ class Killed:
 def measure(setting: Setting, folder: Path) -> tuple[Whole, Killed]:
     """Runs all three in `folder`, which should be empty. Raises SprintError where one fails."""
     source = folder / "trajectories.jsonl"
-    records.write(cases.trajectories(setting.trajectories, setting.seed), source)
+    jsonl.write(cases.trajectories(setting.trajectories, setting.seed), source)
     with stub(setting.latency, folder / "whole.log") as url:
         whole = _watched(_start(setting, url, source, folder / "whole"))
     queries = setting.trajectories * _QUERIES

@@ -11,9 +11,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from benchmarks.simulated import QUESTION, TimedEngine
-from sprint_agent import Sprint, grammar
-from sprint_agent.engines.base import Delta, Request
-from sprint_agent.turn import Dispatch
+from sprint_agent import Sprint
+from sprint_agent.engine import Delta, Request
+from sprint_agent.protocol import tags
+from sprint_agent.runtime.planner import Dispatch
 
 Run = Callable[[], Awaitable[object]]
 """Makes one run, from the question to the answer. Any number may go on at once."""
@@ -25,12 +26,12 @@ def plain(engine: TimedEngine) -> Run:
     """The floor: task groups and nothing else. No context, no parsing, no events, no limits."""
 
     async def run() -> str:
-        tail = grammar.opening(QUESTION)
+        tail = tags.opening(QUESTION)
         for stage in range(1, engine.graph.stages + 1):
             await _read(engine, tail)
             async with asyncio.TaskGroup() as group:
                 for number in range(1, engine.graph.executors + 1):
-                    opening = grammar.execution_opening(stage, number)
+                    opening = tags.execution_opening(stage, number)
                     group.create_task(_read(engine, opening))
             tail = f"</Execution_{stage}>\n\n"
         return await _read(engine, tail)
@@ -55,11 +56,11 @@ def lang_graph(engine: TimedEngine) -> Run:
 
     async def plan(state: _State) -> dict[str, Any]:
         stage = state["stage"] + 1
-        tail = f"</Execution_{stage - 1}>\n\n" if stage > 1 else grammar.opening(QUESTION)
+        tail = f"</Execution_{stage - 1}>\n\n" if stage > 1 else tags.opening(QUESTION)
         return {"stage": stage, "answer": await _read(engine, tail)}
 
     async def execute(part: _Part) -> dict[str, Any]:
-        opening = grammar.execution_opening(part["stage"], part["number"])
+        opening = tags.execution_opening(part["stage"], part["number"])
         return {"executions": [await _read(engine, opening)]}
 
     def hand_on(state: _State) -> list[Send] | str:

@@ -22,17 +22,10 @@ from typing import Any, Literal
 
 import httpx2
 
-from sprint_agent import EngineError, PlanError, Sampling, Sprint, grammar
+from sprint_agent import EngineError, PlanError, Sampling, Sprint
 from sprint_agent.countdown import Puzzle, verify
-from sprint_agent.engines.base import (
-    AlwaysOpen,
-    Delta,
-    Engine,
-    Finish,
-    Request,
-    Tokenizer,
-    TokenUsage,
-)
+from sprint_agent.engine import AlwaysOpen, Delta, Engine, Finish, Request, Tokenizer, TokenUsage
+from sprint_agent.protocol import tags
 from sprint_agent.result import add
 
 Mode = Literal["tag", "stage", "split"]
@@ -109,7 +102,7 @@ class Counting(_Before):
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
-        planner = grammar.PLANNER_STOPS[0] in request.stop
+        planner = tags.PLANNER_STOPS[0] in request.stop
         async with self._engine.generate(request) as stream:
             yield self._counted(stream, planner)
 
@@ -130,7 +123,7 @@ class Split(_Before):
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
-        if grammar.PLANNER_STOPS[0] in request.stop:
+        if tags.PLANNER_STOPS[0] in request.stop:
             async with aclosing(self._split(request)) as stream:
                 yield stream
         else:

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from sprint_agent import grammar
-from sprint_agent.engines.base import AlwaysOpen, Delta, Finish, Request, TokenUsage
-from sprint_agent.turn import Dispatch
+from sprint_agent.engine import AlwaysOpen, Delta, Finish, Request, TokenUsage
+from sprint_agent.protocol import tags
+from sprint_agent.runtime.planner import Dispatch
 
 QUESTION = "Which of these roads is the shortest? " * 20
 """About 200 tokens."""
@@ -74,10 +74,10 @@ class Graph:
     def turn(self, stage: int) -> tuple[str, str]:
         """What the planner writes in a stage (behind the last, its answer), and the stop behind it."""
         if stage > self.stages:
-            return grammar.answer(ANSWER), "</Final_answer>"
+            return tags.answer(ANSWER), "</Final_answer>"
         tasks = range(1, self.executors + 1)
-        prompts = [grammar.prompt(stage, n, f"road {n}") for n in tasks]
-        return "mmh " * self.thought + grammar.plan(stage, prompts), "</Plan_"
+        prompts = [tags.prompt(stage, n, f"road {n}") for n in tasks]
+        return "mmh " * self.thought + tags.plan(stage, prompts), "</Plan_"
 
     def execution(self) -> tuple[str, str]:
         """What an executor writes, and the stop behind it."""

@@ -29,15 +29,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from train import engine as engines
-from train import hardware
-from train.forests import forest
-from train.loss import chunks
-from train.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
-from train.settings import Budget, Rates, Weights
-from train.sft import Plan, Step, Update, Watcher, train
-from train.trees import Branch, Tree
-from train.updates import KINDS, Rows, kind_weights, updates
+from train.config import Budget, Rates, Weights
+from train.data.packing import forest
+from train.data.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
+from train.data.trees import Branch, Tree
+from train.loop import distributed as engines
+from train.loop.loop import Plan, Step, Update, Watcher, train
+from train.loop.schedule import KINDS, Rows, kind_weights, updates
+from train.model import flops
+from train.model.loss import chunks
 
 OURS = ("linear", "branched", "expanded")
 PEERS = ("trl", "trl_packed")
@@ -224,7 +224,7 @@ def _model(sizes: Sizes) -> PreTrainedModel:
 class _Clock(Watcher):
     """When updates ended, how many ids they had, and what they took in operations."""
 
-    def __init__(self, costs: hardware.Costs) -> None:
+    def __init__(self, costs: flops.Costs) -> None:
         self._costs = costs
         self.ends: list[float] = []
         self.tokens: list[int] = []
@@ -241,7 +241,7 @@ def _ours(
 ) -> tuple[float, float | None]:
     trees = [made for tree in given for made in laid_out(tree, method)]
     model = _model(sizes)
-    clock = _Clock(hardware.Costs.of(model))
+    clock = _Clock(flops.Costs.of(model))
     gpu = torch.cuda.is_available()
     rows = Rows(trees, sizes.row_tokens, 0, 1, padded=gpu)
     budget = Budget(updates=sizes.updates, rows_per_update=sizes.rows)
@@ -254,7 +254,7 @@ def _ours(
     train(model, stream, [], plan, clock)
     seconds = clock.ends[-1] - clock.ends[0]
     once = sum(map(len, given)) / sum(map(len, trees)) if method == "expanded" else 1.0
-    peak = hardware.peak(torch.device("cuda")) if gpu else None
+    peak = flops.peak(torch.device("cuda")) if gpu else None
     used = sum(clock.operations[1:]) / seconds / peak if peak else None
     return sum(clock.tokens[1:]) * once / seconds, used
 

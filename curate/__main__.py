@@ -20,21 +20,24 @@ from rich.console import Console
 from rich.live import Live
 
 from curate import countdown as searcher
-from curate import grading, pipeline, records, report, session, steps
+from curate import pipeline, report, steps
+from curate import run as whole
 from curate.candidate import Candidate
-from curate.checkers import CheckerError
 from curate.countdown import CountdownData
-from curate.dropped import Dropped
+from curate.drops import Dropped
+from curate.files import jsonl
+from curate.files.jsonl import Writer
+from curate.grade import graders
+from curate.grade.math_pool import CheckerError
 from curate.llm.cache import CacheError
 from curate.llm.endpoint import CostCeiling, EndpointDown
 from curate.options import TRACE, Asking, Dividing, Reading, counter
 from curate.pipeline import DroppedRecord, Outcome
 from curate.progress import Tally
-from curate.readers import SourceError, Unread
-from curate.records import Writer
+from curate.read.sources import SourceError, Unread
+from curate.run import Session
 from curate.select import Selection
-from curate.session import Session
-from curate.split import sentences
+from curate.split.sentences import sentences
 from curate.trajectory import Annotated as AnnotatedTrajectory
 from curate.trajectory import Trajectory
 
@@ -58,7 +61,7 @@ class Split:
 def run(
     *sources: str,
     out: Path,
-    grade: grading.Name = "mathematics",
+    grade: graders.Name = "mathematics",
     tokenizer: Path | None = None,
     validation: float = 0.05,
     reading: _Reading = Reading(),
@@ -125,7 +128,7 @@ def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
 def annotate(
     *sources: str,
     out: Path,
-    grade: grading.Name = "mathematics",
+    grade: graders.Name = "mathematics",
     reading: _Reading = Reading(),
     asking: _Asking = Asking(),
 ) -> None:
@@ -145,8 +148,8 @@ def annotate(
     with _file(out), _dropped(out) as dropped:
         with Writer(out.with_suffix(".candidates")) as kept:
             _map(reading, sources, asking, grade, None, kept, dropped)
-        found = (c.packed for c in records.read(kept.path, Candidate))
-        count = records.write((one.annotated for one in found if one is not None), out)
+        found = (c.packed for c in jsonl.read(kept.path, Candidate))
+        count = jsonl.write((one.annotated for one in found if one is not None), out)
         kept.path.unlink()
     _say(f"{count:,} annotated: {out}; {dropped.count:,} dropped: {dropped.path}")
 
@@ -162,9 +165,9 @@ def pack(annotated: Path, /, *, out: Path, dividing: _Dividing = Dividing()) -> 
     out
         The file of packed trajectories.
     """
-    how = session.packing(dividing, None)
+    how = whole.packing(dividing, None)
     with _file(out), _dropped(out) as dropped, Writer(out) as kept:
-        for given in records.read(annotated, AnnotatedTrajectory):
+        for given in jsonl.read(annotated, AnnotatedTrajectory):
             try:
                 kept.write(Candidate(anyio.run(pipeline.packed, given, how)))
             except Dropped as why:
@@ -259,7 +262,7 @@ def countdown(count: int, /, *, out: Path, seed: int = 0) -> None:
     puzzles = searcher.puzzles(CountdownData(seed=seed, spaces=searcher.FLAT), "train")
     written = (searcher.trajectory(puzzle) for puzzle in puzzles)
     with _file(out):
-        kept = records.write(islice((one for one in written if one is not None), count), out)
+        kept = jsonl.write(islice((one for one in written if one is not None), count), out)
     _say(f"{kept:,} trajectories: {out}")
 
 
@@ -267,7 +270,7 @@ def _map(
     reading: Reading,
     sources: tuple[str, ...],
     asking: Asking,
-    grade: grading.Name,
+    grade: graders.Name,
     dividing: Dividing | None,
     kept: Writer,
     dropped: Writer,
@@ -292,7 +295,7 @@ def _map(
                 return tallies[0].add
 
             items = reading.items(sources)
-            await session.curate(items, who_annotates, grade, dividing, kept, dropped, watch)
+            await whole.curate(items, who_annotates, grade, dividing, kept, dropped, watch)
 
     try:
         anyio.run(work)
@@ -317,12 +320,12 @@ def _no_traces(reading: Reading) -> None:
 
 
 def _folder(out: Path) -> AbstractContextManager[None]:
-    return records.alone(out, out / ".lock")
+    return jsonl.alone(out, out / ".lock")
 
 
 def _file(out: Path) -> AbstractContextManager[None]:
     # Parts of one input may be written into one folder at the same time.
-    return records.alone(out, out.with_name(f".{out.name}.lock"))
+    return jsonl.alone(out, out.with_name(f".{out.name}.lock"))
 
 
 def _dropped(out: Path) -> Writer:

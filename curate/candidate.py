@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curate import render
-from curate.pack import Packed
-from curate.runs import Run
+from curate.pack.stages import Packed
+from curate.read.traces import Run
 from curate.samples import Sample
 from curate.trajectory import Trajectory
-from sprint_agent.transcript import Transcript
+from sprint_agent.protocol.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from curate import layouts, readers, runs
-from curate.dropped import Dropped
-from curate.layouts import Layout
+from curate.drops import Dropped
 from curate.llm.endpoint import Kind
-from curate.readers import Dataset, SourceError, Unread
-from curate.runs import Run
+from curate.read import layouts, sources, traces
+from curate.read.layouts import Layout
+from curate.read.shards import Shard, in_shard
+from curate.read.sources import Dataset, SourceError, Unread
+from curate.read.traces import Run
 from curate.select import Count
-from curate.shards import Shard, in_shard
 from curate.trajectory import Trajectory
 from sprint_agent.limits import Prices
 from sprint_agent.tokenizer import FileTokenizer
@@ -79,9 +79,9 @@ class Reading:
             yield _run(Path(source), references)
         elif source.startswith("datasets:"):
             name = source.removeprefix("datasets:")
-            yield from readers.read(Dataset(name, self.split), self._layout())
+            yield from sources.read(Dataset(name, self.split), self._layout())
         else:
-            yield from readers.read(Path(source), self._layout())
+            yield from sources.read(Path(source), self._layout())
 
     def _layout(self) -> Layout | None:
         if self.question and self.trajectory:
@@ -102,7 +102,7 @@ class Reading:
             return {}
         right: dict[str, str] = {}
         fields = layouts.of_fields(question="question", trajectory="answer", answer="answer")
-        for item in readers.read(self.references, fields):
+        for item in sources.read(self.references, fields):
             if isinstance(item, Trajectory):
                 right[item.question_key] = item.answer
         return right
@@ -112,7 +112,7 @@ def _run(path: Path, references: Mapping[str, str]) -> Run | Unread:
     if not path.is_file():
         raise SourceError(f"there is no file {path}")
     try:
-        return runs.read(path, references)
+        return traces.read(path, references)
     except Dropped as why:
         return Unread(path.name, why.reason, why.detail)
 

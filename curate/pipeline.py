@@ -17,14 +17,14 @@ from typing import Literal, Protocol
 
 import anyio
 
-from curate import leaks
 from curate.candidate import Candidate
-from curate.dropped import Dropped, Reason
-from curate.grading import Grader
-from curate.leaks import Leak
-from curate.pack import Packed, packed_stages
-from curate.readers import Unread
-from curate.runs import Run
+from curate.drops import Dropped, Reason
+from curate.grade.graders import Grader
+from curate.pack import leaks
+from curate.pack.leaks import Leak
+from curate.pack.stages import Packed, packed_stages
+from curate.read.sources import Unread
+from curate.read.traces import Run
 from curate.trajectory import Annotated, Component, Trajectory
 
 Step = Literal["read", "grade", "annotate", "pack", "select"]

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from curate.dropped import Reason
+from curate.drops import Reason
 from curate.llm.cost import Figures
 from curate.pipeline import Outcome
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from curate.pack import Packed
+from curate.pack.stages import Packed
 from curate.trajectory import Component, Trajectory
-from sprint_agent import grammar
-from sprint_agent.transcript import StageText, Transcript
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import StageText, Transcript
 
 Claim = Callable[[str], str | None]
 """Reads the answer that an execution claims to have found; None where it claims none."""
@@ -28,14 +28,14 @@ Openings = Mapping[int, str]
 
 def sequential(given: Trajectory) -> Transcript:
     """The trajectory as it was written: one turn, no stages. This is what the RFT model learns."""
-    text = grammar.escape(given.text)
+    text = tags.escape(given.text)
     return Transcript(given.question, (), text + _answer(text, given.answer))
 
 
 def undivided(given: Trajectory) -> Transcript:
     """A run that hands nothing on: one plan without prompts. It teaches when not to split."""
-    plan = grammar.plan(1, [grammar.escape(given.text.strip())])
-    return Transcript(given.question, (StageText(plan, ()),), grammar.answer(given.answer))
+    plan = tags.plan(1, [tags.escape(given.text.strip())])
+    return Transcript(given.question, (StageText(plan, ()),), tags.answer(given.answer))
 
 
 def whole(packed: Packed) -> Transcript:
@@ -43,7 +43,7 @@ def whole(packed: Packed) -> Transcript:
     given = packed.annotated.trajectory
     openings, rest = _notes(packed)
     stages = [_whole(number, stage, openings) for number, stage in enumerate(packed.stages, 1)]
-    return Transcript(given.question, tuple(stages), rest + grammar.answer(given.answer))
+    return Transcript(given.question, tuple(stages), rest + tags.answer(given.answer))
 
 
 def waiting(packed: Packed, claim: Claim) -> Transcript:
@@ -76,7 +76,7 @@ def first_success(
         moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
         executions = tuple(
-            task.execution if end <= moment else grammar.STOPPED
+            task.execution if end <= moment else tags.STOPPED
             for task, end in zip(tasks[:written], ends[:written], strict=True)
         )
         plan = turn(number, stage)
@@ -96,14 +96,14 @@ def turn(
     trains: list[str] = []
     written = 0
     for component in stage:
-        lines = [(openings or {}).get(component.number, ""), grammar.escape(component.plan.strip())]
+        lines = [(openings or {}).get(component.number, ""), tags.escape(component.plan.strip())]
         if component.prompt:
             written += 1
-            lines.append(grammar.prompt(number, written, component.prompt))
+            lines.append(tags.prompt(number, written, component.prompt))
         trains.append("\n".join(line for line in lines if line))
         if prompts is not None and written == prompts:
-            return grammar.plan(number, trains).rstrip("\n")
-    return grammar.plan(number, trains)
+            return tags.plan(number, trains).rstrip("\n")
+    return tags.plan(number, trains)
 
 
 def _whole(number: int, stage: Sequence[Component], openings: Openings | None = None) -> StageText:
@@ -127,7 +127,7 @@ def _notes(packed: Packed) -> tuple[Openings, str]:
             openings[component.number] = "\n".join(lines)
             remarks = []
         remarks = [
-            f"Observation about {names[c.number]}: {grammar.escape(c.comment.strip())}"
+            f"Observation about {names[c.number]}: {tags.escape(c.comment.strip())}"
             for c in stage
             if c.comment.strip()
         ]
@@ -135,14 +135,14 @@ def _notes(packed: Packed) -> tuple[Openings, str]:
 
 
 def _answer(text: str, answer: str) -> str:
-    return (grammar.line_end(text) if text else "") + grammar.answer(answer)
+    return (tags.line_end(text) if text else "") + tags.answer(answer)
 
 
 def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Transcript:
     given = packed.annotated.trajectory
     found = claimed(stages[-1], claim) if stages else None
     answer = found and claim(found)
-    return Transcript(given.question, tuple(stages), grammar.answer(answer or given.answer))
+    return Transcript(given.question, tuple(stages), tags.answer(answer or given.answer))
 
 
 def claimed(stage: StageText, claim: Claim) -> str | None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate import records
-from sprint_agent.transcript import Transcript
+from curate.files import jsonl
+from sprint_agent.protocol.transcript import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class Sample:
 
 def write(samples: Iterable[Sample], path: Path) -> int:
     """Writes samples to `path`; returns how many. The file appears when it is whole."""
-    return records.write(samples, path)
+    return jsonl.write(samples, path)
 
 
 def read(path: Path) -> Iterator[Sample]:
     """Reads samples back. Raises ValueError, with the line's number, for a corrupt one."""
-    return records.read(path, Sample)
+    return jsonl.read(path, Sample)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from curate.dropped import Dropped, Reason
-from sprint_agent import grammar
-from sprint_agent.transcript import Transcript
+from curate.drops import Dropped, Reason
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import Transcript
 
 Ratio = Literal["executions", "steps"]
 
@@ -82,7 +82,7 @@ def figures(run: Transcript, count: Count) -> Figures:
     prompts: list[int] = []
     steps = 0
     for number, stage in enumerate(run.stages, 1):
-        steps += stage.turn.count(grammar.SEPARATOR) + 1
+        steps += stage.turn.count(tags.SEPARATOR) + 1
         prompts.append(len(stage.executions))
         sequential += _longest(number, stage.turn, stage.executions, count)
     return Figures(len(run.stages), steps, tuple(prompts), count(run.text), sequential)
@@ -128,7 +128,7 @@ def best(ranked: Iterable[tuple[int, str, Rank]]) -> dict[str, int]:
 
 
 def _longest(number: int, turn: str, executions: tuple[str, ...], count: Count) -> int:
-    parser = grammar.TurnParser()
-    ends = [e.end for e in parser.feed(turn) if isinstance(e, grammar.PromptClosed)]
+    parser = tags.TurnParser()
+    ends = [e.end for e in parser.feed(turn) if isinstance(e, tags.PromptClosed)]
     ways = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
     return max(ways, default=0) + count(turn[ends[-1] if ends else 0 :])

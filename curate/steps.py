@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from curate import records
 from curate.candidate import Candidate
-from curate.dropped import Dropped, Reason
+from curate.drops import Dropped, Reason
+from curate.files import jsonl
+from curate.files.jsonl import Writer
 from curate.pipeline import DroppedRecord
-from curate.records import Writer
 from curate.select import (
     Count,
     Figures,
@@ -31,10 +31,10 @@ def select(
 
     The file is read twice, so that memory holds a line of figures for each and no more.
     """
-    verdicts = [_verdict(c, wanted, count) for c in records.read(candidates, Candidate)]
+    verdicts = [_verdict(c, wanted, count) for c in jsonl.read(candidates, Candidate)]
     ranked = ((at, v[0], v[1]) for at, v in enumerate(verdicts) if not isinstance(v, Dropped))
     chosen = best(ranked)
-    for at, candidate in enumerate(records.read(candidates, Candidate)):
+    for at, candidate in enumerate(jsonl.read(candidates, Candidate)):
         verdict = verdicts[at]
         if isinstance(verdict, Dropped):
             dropped.write(DroppedRecord.of(candidate.trajectory, "select", verdict))
@@ -53,7 +53,7 @@ def render(
 
     With `sequential`, those of the baseline: the same trajectories, left as they were written.
     """
-    for candidate in records.read(selected, Candidate):
+    for candidate in jsonl.read(selected, Candidate):
         held_out = in_share(candidate.trajectory.question_key, share, "validation")
         sample = candidate.sequential_sample if sequential else candidate.sample
         (validation if held_out else train).write(sample)

@@ -2,7 +2,7 @@
 
 from sprint_agent.agent import Run, Sprint
 from sprint_agent.countdown.solver import solve
-from sprint_agent.engines.base import Sampling
+from sprint_agent.engine import Sampling
 from sprint_agent.errors import (
     ContextTooLong,
     EngineError,
@@ -51,7 +51,7 @@ from sprint_agent.join import first_success
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.paper import PaperMetrics, paper_metrics
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
-from sprint_agent.trace import Trace
+from sprint_agent.traces.trace import Trace
 
 __all__ = [
     "AnswerText",

@@ -18,16 +18,17 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
+from sprint_agent.engine import Sampling
 from sprint_agent.engines import Place, open_engine
-from sprint_agent.engines.base import Sampling
 from sprint_agent.errors import TraceError
-from sprint_agent.executors import Executor, Routing
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
-from sprint_agent.loop import Loop
 from sprint_agent.result import Result
-from sprint_agent.trace import Recorder, Resumed, Trace
-from sprint_agent.turn import Dispatch
+from sprint_agent.runtime.loop import Loop
+from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.router import Routing
+from sprint_agent.task import Executor
+from sprint_agent.traces.trace import Recorder, Resumed, Trace
 
 _Emit = Callable[[events.Event], None]
 _Recorder = AbstractContextManager[_Emit]

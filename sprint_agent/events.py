@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from sprint_agent.engines.base import Finish, Sampling
+from sprint_agent.engine import Finish, Sampling
 from sprint_agent.result import Execution, Result, Stage
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sprint_agent.grammar import PromptClosed, TurnParser
+from sprint_agent.protocol.tags import PromptClosed, TurnParser
 from sprint_agent.result import Result, Stage
 
 _TAG = re.compile(r"</?(?:Plan|prompt|Execution|execution|Final_answer|think)[^<>]*>|^-----$", re.M)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sprint_agent.engines.base import TokenUsage
+from sprint_agent.engine import TokenUsage
 from sprint_agent.errors import LimitReached
 from sprint_agent.limits import LimitName, Prices
 

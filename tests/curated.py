@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from curate import records
 from curate.candidate import Candidate
-from curate.dropped import Reason
-from curate.leaks import Leak, with_edges
-from curate.pack import Packed, packed_stages
+from curate.drops import Reason
+from curate.files import jsonl
+from curate.pack.leaks import Leak, with_edges
+from curate.pack.stages import Packed, packed_stages
 from curate.pipeline import DroppedRecord, Step
-from curate.runs import Run
+from curate.read.traces import Run
 from curate.trajectory import Annotated, Component, Trajectory
-from sprint_agent import grammar
 from sprint_agent.countdown import PuzzleSpace
-from sprint_agent.transcript import StageText, Transcript
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import StageText, Transcript
 
 SMALL = ((PuzzleSpace(count=3), 1), (PuzzleSpace(count=4), 9))
 """Countdown puzzles whose executions ask no smaller ones: short trajectories."""
@@ -55,10 +55,10 @@ def run(
     """A run of the runtime: for each stage its thought, and its prompts with their executions."""
     told: list[StageText] = []
     for n, (thought, tasks) in enumerate(stages, 1):
-        prompts = [grammar.prompt(n, k, prompt) for k, (prompt, _) in enumerate(tasks, 1)]
-        turn = grammar.plan(n, [f"{thought}\n{prompts[0]}", *prompts[1:]] if prompts else [thought])
+        prompts = [tags.prompt(n, k, prompt) for k, (prompt, _) in enumerate(tasks, 1)]
+        turn = tags.plan(n, [f"{thought}\n{prompts[0]}", *prompts[1:]] if prompts else [thought])
         told.append(StageText(turn, tuple(text for _, text in tasks)))
-    transcript = Transcript(question, tuple(told), grammar.answer(answer))
+    transcript = Transcript(question, tuple(told), tags.answer(answer))
     given = Trajectory(question, transcript.text, answer, "run-3.jsonl")
     learned = {f"1.{k}": text for k, text in enumerate(told[0].executions[:2], 1)} if told else {}
     return Candidate(run=Run(given, transcript, learned))
@@ -75,8 +75,8 @@ def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:
 
 def write(folder: Path, kept: Iterable[Candidate], lost: Iterable[DroppedRecord] = ()) -> Path:
     """A folder as selection leaves it."""
-    records.write(kept, folder / "selected.jsonl")
-    records.write(lost, folder / "dropped.jsonl")
+    jsonl.write(kept, folder / "selected.jsonl")
+    jsonl.write(lost, folder / "dropped.jsonl")
     return folder
 
 

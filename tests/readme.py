@@ -24,7 +24,7 @@ def command(page: str, holds: str) -> list[str]:
     (line,) = set(lines)
     words = shlex.split(line)
     if Path(words[0]).name == "sprint":
-        words[:1] = [sys.executable, "-m", "sprint_agent.cli"]
+        words[:1] = [sys.executable, "-m", "sprint_agent.cli.main"]
     return words
 
 

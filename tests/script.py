@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sprint_agent import Execution, Executor, Limits, Sprint, Task, grammar
-from sprint_agent.context import Snapshot
+from sprint_agent import Execution, Executor, Limits, Sprint, Task
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.context import Snapshot
 from sprint_agent.testing import Say, ScriptedEngine
 
 _EXECUTION = re.compile(r"<execution_(\d+)\.(\d+)>\n\Z")
@@ -68,8 +69,8 @@ async def executed(
     *executors: Executor, tasks: list[tuple[str | None, str]], limits: Limits = Limits()
 ) -> list[Execution]:
     """What becomes of `tasks`, (executor, prompt) each, in one stage of a run."""
-    prompts = [grammar.prompt(1, n, text, name) for n, (name, text) in enumerate(tasks, 1)]
-    turns: list[str | Say] = [f"{grammar.plan(1, prompts)}</Plan_1>", answer("done")]
+    prompts = [tags.prompt(1, n, text, name) for n, (name, text) in enumerate(tasks, 1)]
+    turns: list[str | Say] = [f"{tags.plan(1, prompts)}</Plan_1>", answer("done")]
     agent = Sprint(ScriptedEngine(Scripted(turns)), executors=executors, limits=limits)
     result = await agent.solve("What?")
     assert result.answer == "done"

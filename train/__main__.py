@@ -18,12 +18,12 @@ if not torch.cuda.is_available():
 import cyclopts
 
 from sprint_agent.countdown import PuzzleSpace
-from train import countdown as recipes
-from train import engine, settings
+from train.countdown import recipe as recipes
+from train.countdown.model import SHAPES, Size
+from train.data.trees import Layout
 from train.errors import TrainingError
 from train.finetune import finetune, like
-from train.model import SHAPES, Size
-from train.trees import Layout
+from train.loop import distributed
 
 app = cyclopts.App(name="python -m train", help=__doc__)
 
@@ -73,8 +73,8 @@ def sft(
     changes: dict[str, Any] = {k: v for k, v in {**lists, **single}.items() if v}
     if budget_of is not None:
         changes |= like(budget_of, equal)
-    finetune(settings.read(config, changes))
-    engine.stop()
+    finetune(config.read(config, changes))
+    distributed.stop()
 
 
 @app.command

@@ -16,18 +16,21 @@ from transformers.integrations import HfDeepSpeedConfig
 from transformers.utils import logging
 
 from sprint_agent.tokenizer import FileTokenizer
-from train import engine as engines
-from train import examples, fits, request, settings, updates
-from train.engine import Place
+from train import config, request
+from train.config import Settings
+from train.data import load
+from train.data.load import Read
+from train.data.packing import Forest
 from train.errors import TrainingError
-from train.examples import Read
-from train.forests import Forest
-from train.hardware import Costs, peak
-from train.loss import chunks
-from train.progress import Screen, Speed
-from train.settings import Settings
-from train.sft import Plan, Watcher, train
-from train.updates import KINDS, Rows
+from train.loop import distributed as engines
+from train.loop import schedule
+from train.loop.distributed import Place
+from train.loop.loop import Plan, Watcher, train
+from train.loop.progress import Screen, Speed
+from train.loop.schedule import KINDS, Rows
+from train.model import compatibility
+from train.model.flops import Costs, peak
+from train.model.loss import chunks
 
 RECORD = "training.json"
 """What a finished training says of itself, beside the model."""
@@ -43,19 +46,19 @@ def finetune(wanted: Settings) -> None:
             "this configuration is for a GPU, and torch finds none here; install a CUDA build of torch, "
             'or set device = "any", with a model that a CPU can train'
         )
-    asked, begun = settings.deciding(wanted), wanted.out / "checkpoints" / "latest"
+    asked, begun = config.deciding(wanted), wanted.out / "checkpoints" / "latest"
     if begun.exists():
         request.check(wanted.out, asked)
     logging.disable_progress_bar()
     engines.start()
-    told = settings.deepspeed_config(wanted, engines.world())
+    told = config.deepspeed_config(wanted, engines.world())
     start = _load(wanted, told)
     found, held_out = _read(wanted, start)
     trees = found.trees + (held_out.trees if held_out else [])
-    fits.reach(start.model, max(tree.longest for tree in trees))
-    total = updates.length(wanted.budget, sum(map(len, found.trees)))
-    weights = updates.kind_weights(wanted.weights)
-    stream = updates.updates(
+    compatibility.reach(start.model, max(tree.longest for tree in trees))
+    total = schedule.length(wanted.budget, sum(map(len, found.trees)))
+    weights = schedule.kind_weights(wanted.weights)
+    stream = schedule.updates(
         _rows(wanted, found), wanted.budget, wanted.rates, weights, wanted.seed
     )
     measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
@@ -106,8 +109,8 @@ def _load(wanted: Settings, told: dict[str, Any]) -> _Start:
         raise TrainingError(f"no model could be loaded from {wanted.model}: {line}") from cause
     finally:
         del partitioned
-    fits.parts(model)
-    examples.check(tokenizer, wanted.data.train)
+    compatibility.parts(model)
+    load.check(tokenizer, wanted.data.train)
     # Nothing is generated; `export` turns it on again for those who do.
     model.config.use_cache = False
     if wanted.fused_kernels:
@@ -132,10 +135,10 @@ def _fuse(model: PreTrainedModel) -> None:
 
 def _read(wanted: Settings, start: _Start) -> tuple[Read, Read | None]:
     data, context = wanted.data, int(start.model.config.max_position_embeddings)
-    found = examples.read(data.train, data, start.tokenizer, context)
+    found = load.read(data.train, data, start.tokenizer, context)
     held_out = None
     if data.validation:
-        held_out = examples.read(data.validation, data, start.tokenizer, context)
+        held_out = load.read(data.validation, data, start.tokenizer, context)
     if engines.rank() == 0:
         lines = [f"train: {found}", *([f"validation: {held_out}"] if held_out else [])]
         print("\n".join(lines), flush=True)
@@ -176,6 +179,6 @@ def _record(wanted: Settings, folder: Path, place: Place) -> None:
         "tokens": place.tokens,
         "updates": place.updates,
         "best": place.best or None,
-        "settings": settings.as_json(wanted),
+        "settings": config.as_json(wanted),
     }
     (wanted.out / RECORD).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

@@ -16,15 +16,15 @@ from itertools import islice
 from curate.countdown import symbolic
 from curate.countdown.drills import drills
 from curate.countdown.searcher import openings, search
-from curate.dropped import Dropped
-from curate.pack import Packed, pack
+from curate.drops import Dropped
+from curate.pack.stages import Packed, pack
 from curate.render import Claim, claimed, first_success, sequential, waiting
 from curate.samples import Sample
 from curate.select import Selection, check, figures
 from curate.trajectory import Component
-from sprint_agent import grammar
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Smaller, Split, claim, generate, right_claim
-from sprint_agent.transcript import Transcript
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import Transcript
 
 FLAT = (
     (PuzzleSpace(count=3), 1),
@@ -191,7 +191,7 @@ def _derived(run: Transcript) -> Transcript:
     found = claimed(run.stages[-1], claim)
     assert found is not None
     line = found.splitlines()[-1]
-    return replace(run, answer=f"{grammar.force_answer()}{line}\n")
+    return replace(run, answer=f"{tags.force_answer()}{line}\n")
 
 
 def _right(packed: Packed) -> Claim:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from curate.countdown.searcher import naming, openings, search
-from curate.pack import Packed, pack
+from curate.pack.stages import Packed, pack
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
 

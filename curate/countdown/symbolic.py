@@ -9,7 +9,7 @@ group that it did not reach are annotated too, as not visited.
 from __future__ import annotations
 
 from curate.countdown.searcher import announcements, openings, search, write
-from curate.dropped import Dropped, Reason
+from curate.drops import Dropped, Reason
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle
 from sprint_agent.errors import QuestionError

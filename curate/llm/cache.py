@@ -11,8 +11,8 @@ from typing import Any
 
 from curate.closing import HoldsFile
 from curate.llm.bill import Answers
-from curate.llm.chat import Completion
-from sprint_agent.engines.base import TokenUsage
+from curate.llm.wire import Completion
+from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
 
 _FORMAT = 1

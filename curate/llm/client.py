@@ -14,18 +14,18 @@ import anyio
 import httpx2
 import openai
 
-from curate.dropped import Dropped, Reason
-from curate.llm import chat, failures
+from curate.drops import Dropped, Reason
+from curate.llm import errors, wire
 from curate.llm.cache import Cache
-from curate.llm.chat import Completion
 from curate.llm.cost import Ledger
 from curate.llm.endpoint import EndpointDown, Kind, Query
-from curate.llm.failures import Failed
-from curate.llm.heard import Heard
-from curate.llm.pace import Pace
+from curate.llm.errors import Failed
+from curate.llm.health import Heard
+from curate.llm.throttle import Pace
+from curate.llm.wire import Completion
 from sprint_agent import retry
-from sprint_agent.engines import openai_wire as wire
-from sprint_agent.engines.openai_server import open_openai, raised_below
+from sprint_agent.engines.openai import wire as openai_wire
+from sprint_agent.engines.openai.server import open_openai, raised_below
 from sprint_agent.errors import EngineUnavailable
 
 TRIES = 6
@@ -70,7 +70,7 @@ class Client:
         self._timeout = timeout
         self._max_tokens = max_tokens
         self._flights: dict[str, _Flight] = {}
-        self._terms: dict[str, wire.Terms] = {}
+        self._terms: dict[str, openai_wire.Terms] = {}
         self._heard = Heard()
         self._api: openai.AsyncOpenAI | None = None
 
@@ -97,7 +97,7 @@ class Client:
     async def ask(self, query: Query) -> str:
         """The whole text of the model's answer; see `Endpoint.ask`."""
         model = self._models[query.kind]
-        key = chat.key(query, model, self._max_tokens)
+        key = wire.key(query, model, self._max_tokens)
         while (kept := self._cache.get(key)) is None:
             flight = self._flights.get(key)
             if flight is None:
@@ -131,7 +131,7 @@ class Client:
             try:
                 return await self._try(key, model, query)
             except Failed as failed:
-                spread, longest = random.random(), failures.LONGEST_WAIT
+                spread, longest = random.random(), errors.LONGEST_WAIT
                 pause = retry.pause(failed, tries, math.inf, spread, most=TRIES, longest=longest)
                 if pause is None:
                     raise await self._heard.outcome(model, failed) from failed
@@ -143,12 +143,12 @@ class Client:
         most = self._max_tokens
         async with self._pace.place(model) as since:
             while True:
-                terms = self._terms.get(model, wire.Terms())
+                terms = self._terms.get(model, openai_wire.Terms())
                 try:
-                    answer = await self._paid(key, chat.body(query, model, most, terms), most)
+                    answer = await self._paid(key, wire.body(query, model, most, terms), most)
                 except openai.APIStatusError as error:
                     status, said = error.status_code, error.body
-                    failed = failures.by_status(self._url, status, said, error.response.headers)
+                    failed = errors.by_status(self._url, status, said, error.response.headers)
                     if status == 429:
                         self._pace.busy(model, since, failed.retry_after)
                     learned = terms.learn(status, said)
@@ -163,8 +163,8 @@ class Client:
                     self._heard.answered(model)
                     return answer
 
-    def _learn(self, model: str, learned: wire.Terms, error: openai.APIStatusError) -> None:
-        known = self._terms.get(model, wire.Terms()).refuses
+    def _learn(self, model: str, learned: openai_wire.Terms, error: openai.APIStatusError) -> None:
+        known = self._terms.get(model, openai_wire.Terms()).refuses
         if learned.refuses - known:
             names = ", ".join(learned.refuses - known)
             _log.warning("%s is asked without %s from now on: %s", model, names, error)
@@ -173,7 +173,7 @@ class Client:
 
     async def _paid(self, key: str, body: dict[str, object], most: int) -> Completion:
         """Sends one request, on the ledger, and keeps its answer."""
-        model, bound = str(body["model"]), chat.prompt_bound(body)
+        model, bound = str(body["model"]), wire.prompt_bound(body)
         reserved = await self._ledger.reserve(model, bound, most)
         try:
             answer = await self._post(body)
@@ -200,17 +200,17 @@ class Client:
                 response = await self._api.post(
                     "/chat/completions", cast_to=httpx2.Response, body=body
                 )
-                return chat.read_completion(response.text)
+                return wire.read_completion(response.text)
             except openai.APIStatusError:
                 raise
             except (openai.OpenAIError, httpx2.HTTPError) as error:
-                raise failures.by_error(self._url, raised_below(error), self._timeout) from error
+                raise errors.by_error(self._url, raised_below(error), self._timeout) from error
             except UnicodeEncodeError as error:
                 dropped = Dropped(Reason.REJECTED, "the prompt holds half a character")
                 raise Failed(dropped, unsent=True) from error
             except ValueError as error:
-                raise failures.malformed(self._url, error) from error
-        raise failures.too_slow(self._url, self._timeout)
+                raise errors.malformed(self._url, error) from error
+        raise errors.too_slow(self._url, self._timeout)
 
 
 class _Flight:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import anyio
 
 from curate.llm.endpoint import CostCeiling
-from sprint_agent.engines.base import TokenUsage
+from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from curate.closing import HoldsFile
-from curate.dropped import Dropped, Reason
+from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Endpoint, Query
 
 _Key = tuple[object, object, object]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curate import records, select
+from curate import select
 from curate.candidate import Candidate
+from curate.files import jsonl
 from curate.llm import bill
 from curate.pipeline import DroppedRecord
 from curate.report import figures
@@ -24,11 +25,11 @@ def write(folder: Path, count: select.Count) -> Path:
     Raises OSError where a file is missing, ValueError where one is corrupt.
     """
     kept, picks = figures.Kept(), Picks()
-    for candidate in records.read(folder / "selected.jsonl", Candidate):
+    for candidate in jsonl.read(folder / "selected.jsonl", Candidate):
         found = select.figures(candidate.transcript, count)
         kept.add(candidate, found)
         picks.add(candidate, found)
-    dropped = figures.count_dropped(records.read(folder / "dropped.jsonl", DroppedRecord))
+    dropped = figures.count_dropped(jsonl.read(folder / "dropped.jsonl", DroppedRecord))
     page = render(
         kept,
         figures.losses(dropped, kept.count),

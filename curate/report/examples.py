@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from curate import graph, select
+from curate import select
 from curate.candidate import Candidate
-from curate.pack import Packed
+from curate.pack import graph
+from curate.pack.stages import Packed
 from curate.report.drawing import Drawing, Item, Link, draw
 from curate.trajectory import Component
-from sprint_agent import grammar
-from sprint_agent.transcript import StageText, Transcript
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import StageText, Transcript
 
 EXAMPLES = 10
 
@@ -142,15 +143,15 @@ def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator
 
 def _prompts(stage: StageText) -> list[tuple[str, str]]:
     """The prompts of a stage, with their executions."""
-    events = grammar.TurnParser().feed(stage.turn)
-    prompts = [event.text for event in events if isinstance(event, grammar.PromptClosed)]
+    events = tags.TurnParser().feed(stage.turn)
+    prompts = [event.text for event in events if isinstance(event, tags.PromptClosed)]
     return list(zip(prompts, stage.executions, strict=False))
 
 
 def _spans(turn: str) -> Iterator[Span]:
     """A plan, tags and prompts told apart."""
     at, kind = 0, "thought"
-    for tag in grammar.Scanner().feed(turn):
+    for tag in tags.Scanner().feed(turn):
         if turn[at : tag.start]:
             yield Span("prompt" if kind == "prompt" else "thought", turn[at : tag.start])
         yield Span("tag", turn[tag.start : tag.end])

@@ -18,9 +18,9 @@ from sprint_agent.countdown.claim import solved
 from sprint_agent.countdown.puzzle import MAX_NUMBERS, Puzzle
 from sprint_agent.countdown.verify import verify
 from sprint_agent.errors import QuestionError
-from sprint_agent.executors.base import Generated, Task
-from sprint_agent.executors.routing import MODEL
 from sprint_agent.limits import Limits
+from sprint_agent.runtime.router import MODEL
+from sprint_agent.task import Generated, Task
 
 NONE = "None.\n"
 """The last line of an execution that found no answer."""

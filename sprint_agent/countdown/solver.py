@@ -9,10 +9,10 @@ from sprint_agent.agent import Sprint
 from sprint_agent.countdown.claim import solved
 from sprint_agent.countdown.puzzle import Puzzle
 from sprint_agent.countdown.smaller import SmallerPuzzle
-from sprint_agent.engines.base import Engine, Sampling
+from sprint_agent.engine import Engine, Sampling
 from sprint_agent.limits import Limits
 from sprint_agent.result import Result
-from sprint_agent.turn import Dispatch
+from sprint_agent.runtime.planner import Dispatch
 
 MODEL = Path(__file__).parent / "model"
 LIMITS = Limits(concurrency=24, stages=3)

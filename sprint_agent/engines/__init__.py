@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from sprint_agent.engines.base import Engine
+from sprint_agent.engine import Engine
 from sprint_agent.errors import EngineUnavailable
 
 Place = Engine | str | os.PathLike[str]
@@ -30,11 +30,11 @@ def open_engine(engine: Place | Sequence[Place]) -> Engine:
         return _open_openai(place)
     if place.startswith(("http://", "https://")):
         try:
-            from sprint_agent.engines.sglang import SGLangEngine
+            from sprint_agent.engines.sglang.engine import SGLangEngine
         except ImportError as error:
             raise _missing(place, "sglang", error) from error
         return SGLangEngine(place)
-    from sprint_agent.engines.local import LocalEngine
+    from sprint_agent.engines.local.engine import LocalEngine
 
     return LocalEngine(place)
 
@@ -44,7 +44,7 @@ def _open_openai(place: str) -> Engine:
     if not model:
         raise EngineUnavailable(f"{place} names no model: write {place.partition('#')[0]}#MODEL")
     try:
-        from sprint_agent.engines.openai import OpenAIEngine
+        from sprint_agent.engines.openai.engine import OpenAIEngine
     except ImportError as error:
         raise _missing(place, "openai", error) from error
     return OpenAIEngine(url, model=model)

@@ -10,7 +10,7 @@ from typing import Self
 
 import anyio
 
-from sprint_agent.engines.base import Delta, Engine, Finish, Request, Tokenizer
+from sprint_agent.engine import Delta, Engine, Finish, Request, Tokenizer
 from sprint_agent.errors import EngineUnavailable
 
 _HOMES = 16_384

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sprint_agent.engines.base import Delta, Tokenizer
+from sprint_agent.engine import Delta, Tokenizer
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 

@@ -11,21 +11,12 @@ The planner writes `<prompt_1.2 executor="search"> … </prompt_1.2>` for it; a 
 goes to the model. `sprint_agent.executors.http` has one more, which needs the extra `http`.
 """
 
-from sprint_agent.executors.base import (
-    Executor,
-    Generated,
-    JsonSchema,
-    Left,
-    Nested,
-    Task,
-    TaskLogger,
-    Work,
-)
 from sprint_agent.executors.functions import FunctionExecutor, executor, tool
 from sprint_agent.executors.nested import NestedExecutor
 from sprint_agent.executors.policy import Policy, with_policy
-from sprint_agent.executors.python import PythonExecutor
-from sprint_agent.executors.routing import MODEL, ModelExecutor, Routing
+from sprint_agent.executors.python.executor import PythonExecutor
+from sprint_agent.runtime.router import MODEL, ModelExecutor, Routing
+from sprint_agent.task import Executor, Generated, JsonSchema, Left, Nested, Task, TaskLogger, Work
 
 __all__ = [
     "MODEL",

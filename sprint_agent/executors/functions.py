@@ -9,10 +9,10 @@ from functools import partial
 from inspect import Parameter
 from typing import Any, overload
 
-from sprint_agent.executors.base import Executor, JsonSchema, Task
+from sprint_agent.executors.json_prompts import JsonArguments, JsonPrompt
 from sprint_agent.executors.policy import Policy, with_policy
-from sprint_agent.executors.prompts import JsonArguments, JsonPrompt
 from sprint_agent.executors.threads import in_thread
+from sprint_agent.task import Executor, JsonSchema, Task
 
 Function = Callable[..., Any]
 

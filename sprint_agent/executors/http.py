@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 import anyio
 
 from sprint_agent.errors import ExecutorError, PromptError
-from sprint_agent.executors.base import JsonSchema, Task
-from sprint_agent.executors.prompts import unfenced
+from sprint_agent.executors.json_prompts import unfenced
+from sprint_agent.task import JsonSchema, Task
 
 try:
     import httpx2

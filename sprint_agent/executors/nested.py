@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprint_agent.errors import LimitReached
-from sprint_agent.executors.base import Executor, Task
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits
+from sprint_agent.task import Executor, Task
 
 
 @dataclass(frozen=True, slots=True)

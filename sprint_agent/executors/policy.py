@@ -17,8 +17,8 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from sprint_agent.errors import LimitReached, PromptError
-from sprint_agent.executors.base import Executor, Generated, JsonSchema, Task, text_of
 from sprint_agent.limits import Exhausted
+from sprint_agent.task import Executor, Generated, JsonSchema, Task, text_of
 
 CACHED_CHARACTERS = 8_000_000
 """What a pure executor's cache holds at most; what was used longest ago makes room."""

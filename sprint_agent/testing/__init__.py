@@ -5,8 +5,7 @@ Needs nothing beyond the core: no test framework, no HTTP library.
 
 from sprint_agent.testing.cancel import CancelReport, Leak, cancel_everywhere
 from sprint_agent.testing.conformance import ConformanceReport, check_engine
-from sprint_agent.testing.fault_server import Asked, FaultServer, Gone
-from sprint_agent.testing.faults import (
+from sprint_agent.testing.fault_server.faults import (
     ALL,
     BAD_JSON,
     BAD_SSE,
@@ -25,6 +24,7 @@ from sprint_agent.testing.faults import (
     Truncated,
     Unfinished,
 )
+from sprint_agent.testing.fault_server.server import Asked, FaultServer, Gone
 from sprint_agent.testing.scripted import CharTokenizer, Say, ScriptedEngine
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Does an engine keep the promises of `sprint_agent.engines.base`? For authors of a further engine.
+"""Does an engine keep the promises of `sprint_agent.engine`? For authors of a further engine.
 
     async with MyEngine() as engine:
         report = await check_engine(engine, prompts)
@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 import anyio
 
-from sprint_agent.engines.base import Delta, Engine, Finish, Request, Sampling
+from sprint_agent.engine import Delta, Engine, Finish, Request, Sampling
 from sprint_agent.errors import ContextTooLong, RequestRefused
 
 _GREEDY = Sampling(max_tokens=24, temperature=0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from sprint_agent.engines.base import (
+from sprint_agent.engine import (
     AlwaysOpen,
     Delta,
     Finish,
@@ -17,8 +17,8 @@ from sprint_agent.engines.base import (
     Tokenizer,
     TokenUsage,
 )
-from sprint_agent.engines.requests import checked_prompt
 from sprint_agent.engines.stops import StopStrings
+from sprint_agent.engines.validate import checked_prompt
 
 
 class CharTokenizer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from sprint_agent.engines.base import Finish, Request
+from sprint_agent.engine import Finish, Request
 from sprint_agent.testing import FaultServer, Slow, cancel_everywhere
-from tests.unit.sglang_kit import GREEDY, PROMPT, aborted, engine_of, serving
+from tests.unit.engines.sglang_kit import GREEDY, PROMPT, aborted, engine_of, serving
 
 pytestmark = pytest.mark.anyio
 

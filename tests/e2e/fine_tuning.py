@@ -8,9 +8,10 @@ from typing import Any
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, run_sample, runs, trajectories
 from tests.curated import SMALL
-from train import settings, tokenizer
-from train.model import ModelShape, build
-from train.tokenizer import END
+from train import config
+from train.countdown import tokenizer
+from train.countdown.model import ModelShape, build
+from train.countdown.tokenizer import END
 
 SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=48)
 CONFIG = """
@@ -45,9 +46,9 @@ def prepare(made: Path) -> Path:
     return made
 
 
-def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> settings.Settings:
+def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> config.Settings:
     """The settings of a training on `folder` that writes to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.toml"
     path.write_text(CONFIG.format(folder=folder, out=out) + extra)
-    return settings.read(path, {name.replace("__", "."): v for name, v in changes.items()})
+    return config.read(path, {name.replace("__", "."): v for name, v in changes.items()})

@@ -17,7 +17,7 @@ PUZZLE = Puzzle((3, 5, 7, 11), 24)
 
 
 def sprint(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sprint_agent.cli", "solve", *arguments]
+    command = [sys.executable, "-m", "sprint_agent.cli.main", "solve", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

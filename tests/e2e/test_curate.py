@@ -20,12 +20,12 @@ import pytest
 
 from benchmarks import cases, curation
 from benchmarks.stub_endpoint import completion
-from curate import records
+from curate.files import jsonl
 from curate.samples import Sample
 from sprint_agent import Sprint
 from sprint_agent.countdown import Puzzle
+from sprint_agent.protocol.transcript import parse
 from sprint_agent.testing import ScriptedEngine
-from sprint_agent.transcript import parse
 from tests import script
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def test_the_example_is_curated_without_a_key(tmp_path: Path) -> None:
     samples = [
         sample
         for name in ("train", "validation")
-        for sample in records.read(tmp_path / f"{name}.jsonl", Sample)
+        for sample in jsonl.read(tmp_path / f"{name}.jsonl", Sample)
     ]
     assert len(samples) == 11
     assert all(parse(s.transcript.text).text == s.transcript.text for s in samples)
@@ -87,7 +87,7 @@ def test_steps_alone_come_to_what_run_does(tmp_path: Path) -> None:
     for name in ("packed", "selected", "train", "validation"):
         file = f"{name}.jsonl"
         assert (alone / file).read_bytes() == (tmp_path / "run" / file).read_bytes(), name
-    assert all(not s.transcript.stages for s in records.read(alone / "rft" / "train.jsonl", Sample))
+    assert all(not s.transcript.stages for s in jsonl.read(alone / "rft" / "train.jsonl", Sample))
 
 
 def test_the_searchers_trajectories_are_curated_symbolically(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_again_that_was_answered(tmp_path:
 
 def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
-    records.write(cases.trajectories(2000), source)
+    jsonl.write(cases.trajectories(2000), source)
     log = tmp_path / "log"
     with curation.stub(0.05, log) as url:
         command = [
@@ -228,7 +228,7 @@ def test_what_would_come_to_nothing_leaves_the_files_that_are_there(
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_a_cache_that_is_none_is_one_line(is_folder: bool, tmp_path: Path) -> None:
     source, cache = tmp_path / "trajectories.jsonl", tmp_path / "folder" / "cache.sqlite"
-    records.write(cases.trajectories(3), source)
+    jsonl.write(cases.trajectories(3), source)
     if is_folder:
         cache.parent.mkdir()
         cache.write_text("no database")
@@ -252,7 +252,7 @@ def test_a_library_that_does_not_start_is_one_line(tmp_path: Path) -> None:
 
 def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
-    records.write(cases.trajectories(3), source)
+    jsonl.write(cases.trajectories(3), source)
     with curation.stub(0.0, tmp_path / "log") as url:
         pass
     options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
@@ -291,7 +291,7 @@ def failing(path: Path) -> Iterator[str]:
 
 def test_what_a_failing_endpoint_lost_is_asked_again(tmp_path: Path) -> None:
     source, down = tmp_path / "trajectories.jsonl", tmp_path / "down"
-    records.write(cases.trajectories(3), source)
+    jsonl.write(cases.trajectories(3), source)
     down.touch()
     with failing(down) as url:
         options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
@@ -307,7 +307,7 @@ def test_what_a_failing_endpoint_lost_is_asked_again(tmp_path: Path) -> None:
 
 def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
-    records.write(cases.trajectories(40), source)
+    jsonl.write(cases.trajectories(40), source)
     prices = ("--prices", "m=1,1", "--steps-model", "m", "--dependencies-model", "m")
     with curation.stub(0.0, tmp_path / "log") as url:
         options = (*prices, "--base-url", url, "--grade", "exact", "--max-tokens", 1000)
@@ -326,7 +326,7 @@ def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> No
 
 def test_answers_that_were_asked_for_without_prices_count(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
-    records.write(cases.trajectories(3), source)
+    jsonl.write(cases.trajectories(3), source)
     options = ("--grade", "exact", "--out", tmp_path / "out")
     models = ("--steps-model", "m", "--dependencies-model", "m")
     with curation.stub(0.0, tmp_path / "log") as url:

@@ -16,9 +16,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.sglang_server import sglang_server
-from sprint_agent.engines import local_torch
-from sprint_agent.engines.base import Delta, Request, Sampling
-from sprint_agent.engines.local import LocalEngine
+from sprint_agent.engine import Delta, Request, Sampling
+from sprint_agent.engines.local import batcher
+from sprint_agent.engines.local.engine import LocalEngine
 from sprint_agent.tokenizer import FileTokenizer
 from tests.e2e.fine_tuning import prepare, wanted
 from train import finetune
@@ -55,7 +55,7 @@ async def test_in_this_process(
     export: Path, prompt: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[torch.Tensor] = []
-    choose = local_torch._Sampler.__call__
+    choose = batcher._Sampler.__call__
 
     def seen(
         self: Any, ids: torch.Tensor, scores: torch.Tensor, more: torch.Tensor
@@ -63,7 +63,7 @@ async def test_in_this_process(
         steps.append(scores.clone())
         return choose(self, ids, scores, more)
 
-    monkeypatch.setattr(local_torch._Sampler, "__call__", seen)
+    monkeypatch.setattr(batcher._Sampler, "__call__", seen)
     said: list[int] = []
     async with LocalEngine(export) as engine:
         steps.clear()  # Those of its warming up.

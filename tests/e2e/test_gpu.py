@@ -12,11 +12,11 @@ pytest.importorskip("deepspeed")
 import torch
 
 from benchmarks import training
-from tests.unit.test_trees import WEIGHTS, loss_of, tiny
-from train.forests import Forest, forest
-from train.loss import WeightedLM
-from train.rows import EXECUTION, PLAN, READ, Row
-from train.trees import Branch, Tree
+from tests.unit.train.test_trees import WEIGHTS, loss_of, tiny
+from train.data.packing import Forest, forest
+from train.data.rows import EXECUTION, PLAN, READ, Row
+from train.data.trees import Branch, Tree
+from train.model.loss import WeightedLM
 
 pytestmark = [
     pytest.mark.gpu,

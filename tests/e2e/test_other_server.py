@@ -12,9 +12,9 @@ pytest.importorskip("xllamacpp")
 
 from sprint_agent import ContextTooLong, Sprint, StageEnded, executor
 from sprint_agent.countdown import solver
-from sprint_agent.engines.base import Request, Sampling
-from sprint_agent.engines.openai import OpenAIEngine
-from sprint_agent.engines.openai_server import Mode
+from sprint_agent.engine import Request, Sampling
+from sprint_agent.engines.openai.engine import OpenAIEngine
+from sprint_agent.engines.openai.server import Mode
 from sprint_agent.testing import check_engine
 from tests.e2e.llama_cpp import CONTEXT, MODEL, llama_server
 

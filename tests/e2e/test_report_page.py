@@ -10,7 +10,7 @@ import pytest
 from curate import report
 from curate.candidate import Candidate
 from curate.countdown import CountdownData, trajectories
-from curate.dropped import Reason
+from curate.drops import Reason
 from tests import curated
 from tests.e2e.browser import CHROMIUM, Browser, browser
 

@@ -21,13 +21,14 @@ from safetensors.torch import load_file
 from transformers import modeling_utils
 
 from benchmarks.sglang_server import free_port
-from sprint_agent.engines.base import Finish, Request, Sampling
-from sprint_agent.engines.local import LocalEngine
+from sprint_agent.engine import Finish, Request, Sampling
+from sprint_agent.engines.local.engine import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
-from tests.unit.test_fits import tiny
-from train import engine, finetune, request, sft
+from tests.unit.train.test_compatibility import tiny
+from train import finetune, request
 from train.errors import CheckpointFailed, ExportFailed, TrainingError
-from train.sft import Update
+from train.loop import distributed, loop
+from train.loop.loop import Update
 
 pytestmark = pytest.mark.slow
 
@@ -71,15 +72,15 @@ class Stopped(Exception):
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, updates: int) -> Callable[[], None]:
-    original = sft._step
+    original = loop._step
 
     def step(engine: Any, update: Update) -> torch.Tensor:
         if engine.global_steps == updates:
             raise Stopped
         return original(engine, update)
 
-    monkeypatch.setattr(sft, "_step", step)
-    return lambda: monkeypatch.setattr(sft, "_step", original)
+    monkeypatch.setattr(loop, "_step", step)
+    return lambda: monkeypatch.setattr(loop, "_step", original)
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
@@ -114,7 +115,7 @@ def command(*words: object, processes: int = 1) -> list[str]:
 
 def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     # One thread each: two processes that use all cores wait for each other.
-    env = {**engine.environment(), "OMP_NUM_THREADS": "1", **environment}
+    env = {**distributed.environment(), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, check=False)
 
 
@@ -209,7 +210,7 @@ def test_the_best_checkpoint_is_what_comes_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
     """From the second measurement on, everything measures worse: the first is exported."""
-    original = sft.evaluate
+    original = loop.evaluate
     kept: list[dict[str, torch.Tensor]] = []
 
     def evaluate(engine: Any, held_out: Any, kinds: int) -> Any:
@@ -219,7 +220,7 @@ def test_the_best_checkpoint_is_what_comes_out(
             kept.append({name: value.detach().clone() for name, value in named.items()})
         return found if len(kept) == 1 else type(found)(9.9, 0.0, 0.0, {})
 
-    monkeypatch.setattr(sft, "evaluate", evaluate)
+    monkeypatch.setattr(loop, "evaluate", evaluate)
     extra = f"[deepspeed]\nzero_optimization = {{stage = {stage}}}\n"
     finetune.finetune(wanted(folder, tmp_path, extra))
     assert len(kept) > 2
@@ -296,7 +297,7 @@ def test_an_export_that_failed_with_two_processes_ends_in_a_line(
     assert done.returncode != 0
     # The launcher ends the other one as soon as the first has ended.
     assert "error: the model could not be written to" in done.stderr
-    assert "train/engine.py" not in done.stderr
+    assert "train/loop/distributed.py" not in done.stderr
 
 
 @pytest.mark.parametrize(

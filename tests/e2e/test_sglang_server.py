@@ -17,10 +17,10 @@ pytest.importorskip("httpx2")
 from benchmarks.sglang_server import sglang_router, sglang_server
 from sprint_agent import Sprint
 from sprint_agent.countdown import Puzzle, solver, verify
-from sprint_agent.engines.base import Engine, Request, RunTag, Sampling
-from sprint_agent.engines.openai import OpenAIEngine
-from sprint_agent.engines.openai_server import Mode
-from sprint_agent.engines.sglang import SGLangEngine
+from sprint_agent.engine import Engine, Request, RunTag, Sampling
+from sprint_agent.engines.openai.engine import OpenAIEngine
+from sprint_agent.engines.openai.server import Mode
+from sprint_agent.engines.sglang.engine import SGLangEngine
 from sprint_agent.testing import check_engine
 from sprint_agent.testing.conformance import CHECKS
 from tests.readme import command, run

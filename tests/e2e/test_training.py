@@ -20,22 +20,25 @@ import torch
 
 from curate.countdown import CountdownData, drills
 from sprint_agent.countdown import Puzzle, split
-from sprint_agent.engines.base import Finish, Request, Sampling
-from sprint_agent.engines.local import LocalEngine
+from sprint_agent.engine import Finish, Request, Sampling
+from sprint_agent.engines.local.engine import LocalEngine
 from tests.curated import SMALL
 from train import __main__ as commands
-from train import countdown, curriculum, engine, request, updates
-from train.curriculum import Course, Schedule
+from train import request
+from train.config import Budget, Rates
+from train.countdown import curriculum, recipe
+from train.countdown.curriculum import Course, Schedule
+from train.countdown.model import SHAPES, ModelShape
+from train.data.rows import PLAN, READ, Row
+from train.data.trees import Tree
 from train.errors import TrainingError
-from train.loss import WeightedLM
-from train.model import SHAPES, ModelShape
-from train.rows import PLAN, READ, Row
-from train.settings import Budget, Rates
-from train.trees import Tree
-from train.updates import Rows, rate
+from train.loop import distributed
+from train.loop import schedule as training_schedule
+from train.loop.schedule import Rows, rate
+from train.model.loss import WeightedLM
 
 pytestmark = pytest.mark.slow
-RECIPE = countdown.Recipe(
+RECIPE = recipe.Recipe(
     data=CountdownData(spaces=SMALL, trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
     schedule=Schedule(tokens=60_000, decision_weights=((0.0, (2.0, 4.0)),), learning_rate=3e-3),
@@ -45,13 +48,13 @@ RECIPE = countdown.Recipe(
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("countdown")
-    countdown.prepare(RECIPE, folder)
+    recipe.prepare(RECIPE, folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(countdown, "EVERY", 4)
+    monkeypatch.setattr(recipe, "EVERY", 4)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -62,7 +65,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    countdown.train(RECIPE, prepared, "sprint", said.append)
+    recipe.train(RECIPE, prepared, "sprint", said.append)
     whole = weights(prepared / "sprint")
     assert len(said) > 4
 
@@ -81,9 +84,9 @@ def test_an_interrupted_training_ends_in_the_same_weights(prepared: Path, tmp_pa
     (again / "tokenizer").symlink_to(prepared / "tokenizer")
     said.clear()
     with pytest.raises(Interrupted):
-        countdown.train(RECIPE, again, "sprint", stop_early)
+        recipe.train(RECIPE, again, "sprint", stop_early)
     assert not (again / "sprint").exists()
-    countdown.train(RECIPE, again, "sprint", said.append)
+    recipe.train(RECIPE, again, "sprint", said.append)
     resumed = weights(again / "sprint")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
@@ -95,11 +98,11 @@ def test_the_shared_part_is_what_either_method_begins_with(prepared: Path, tmp_p
         folder.mkdir()
         for path in (*prepared.glob("*.jsonl"), prepared / "tokenizer"):
             (folder / path.name).symlink_to(path)
-    countdown.train(RECIPE, parts, "shared", lambda line: None)
+    recipe.train(RECIPE, parts, "shared", lambda line: None)
     assert not (parts / "shared").exists()
-    for method in countdown.METHODS:
-        countdown.train(RECIPE, parts, method, lambda line: None)
-        countdown.train(RECIPE, alone, method, lambda line: None)
+    for method in recipe.METHODS:
+        recipe.train(RECIPE, parts, method, lambda line: None)
+        recipe.train(RECIPE, alone, method, lambda line: None)
         one, other = weights(parts / method), weights(alone / method)
         assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -119,13 +122,13 @@ def test_a_copy_of_the_shared_part_that_was_broken_off_is_made_again(
 
     monkeypatch.setattr(shutil, "copytree", killed)
     with pytest.raises(KeyboardInterrupt):
-        countdown.begin(tmp_path, "rft")
+        recipe.begin(tmp_path, "rft")
     monkeypatch.undo()
-    made = countdown.begin(tmp_path, "rft")
+    made = recipe.begin(tmp_path, "rft")
     assert made == tmp_path / "rft.checkpoints"
     assert (made / "update-4" / "states.pt").read_text() == "update-4/states.pt"
     assert {path.name for path in tmp_path.iterdir()} == {"shared.checkpoints", "rft.checkpoints"}
-    assert countdown.begin(tmp_path, "shared") == shared
+    assert recipe.begin(tmp_path, "shared") == shared
 
 
 @pytest.mark.parametrize("failing", ["shared", "rft"])
@@ -145,7 +148,7 @@ echo $$ > written && mv written pid && exec sleep 60
     monkeypatch.setattr(sys, "executable", str(python))
     began = time.monotonic()
     with pytest.raises(TrainingError, match=f"training of {failing} ended with exit status 3"):
-        countdown.both(tmp_path, 2, [])
+        recipe.both(tmp_path, 2, [])
     assert time.monotonic() - began < 30
     pid = tmp_path / "pid"
     assert pid.exists() == (failing == "rft")
@@ -156,8 +159,8 @@ echo $$ > written && mv written pid && exec sleep 60
 
 @pytest.mark.anyio
 async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
-    recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=10_000))
-    countdown.train(recipe, prepared, "rft", lambda line: None)
+    shorter = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=10_000))
+    recipe.train(shorter, prepared, "rft", lambda line: None)
     async with LocalEngine(prepared / "rft") as engine:
         prompt = tuple(engine.tokenizer.encode("Use 3, 5, 7 and 11 to make 24."))
         request = Request(prompt, Sampling(max_tokens=5, temperature=0.0))
@@ -169,8 +172,8 @@ async def test_the_exported_folder_runs_in_the_engine(prepared: Path) -> None:
 def test_one_command_makes_both_models_of_the_asked_puzzles(tmp_path: Path) -> None:
     asked = ("--size=small", "--numbers=3", "--trajectories=40", "--tokens=20000", "--threads=2")
     command = [sys.executable, "-m", "train", "countdown", "--out", str(tmp_path), *asked]
-    subprocess.run(command, check=True, env=engine.environment())
-    for method in countdown.METHODS:
+    subprocess.run(command, check=True, env=distributed.environment())
+    for method in recipe.METHODS:
         made = json.loads((tmp_path / method / "recipe.json").read_text())
         assert [space["count"] for space, _ in made["data"]["spaces"]] == [3]
         assert made["data"]["trajectories"] == 40
@@ -181,24 +184,24 @@ def test_one_command_makes_both_models_of_the_asked_puzzles(tmp_path: Path) -> N
 
 def test_another_recipe_is_refused_where_one_was_begun(prepared: Path, tmp_path: Path) -> None:
     made = {path: path.read_bytes() for path in prepared.glob("*.json*")}
-    countdown.prepare(RECIPE, prepared)
+    recipe.prepare(RECIPE, prepared)
     fewer = replace(RECIPE, schedule=replace(RECIPE.schedule, tokens=50_000))
     with pytest.raises(
         TrainingError, match=r"another schedule\.tokens: give another --out, or rem"
     ):
-        countdown.prepare(fewer, prepared)
+        recipe.prepare(fewer, prepared)
     with pytest.raises(TrainingError, match=r"another data\.drills, data\.runs.*shape\.hidden"):
         commands.countdown(out=prepared, size="small", trajectories=9, tokens=9, part="sprint")
     assert {path: path.read_bytes() for path in prepared.glob("*.json*")} == made
     # A folder from before requests were kept is taken as it is.
     for path in prepared.glob("*.jsonl"):
         (tmp_path / path.name).symlink_to(path)
-    countdown.prepare(fewer, tmp_path)
+    recipe.prepare(fewer, tmp_path)
     assert not (tmp_path / request.NAME).exists()
 
 
 def test_every_size_fits_into_16_megabytes() -> None:
-    made = {size: countdown.models.build(shape, 1100, 0, seed=0) for size, shape in SHAPES.items()}
+    made = {size: recipe.models.build(shape, 1100, 0, seed=0) for size, shape in SHAPES.items()}
     held = [4 * sum(p.numel() for p in model.parameters()) for model in made.values()]
     assert list(made) == ["small", "medium", "large"]
     assert held == sorted(held)
@@ -206,8 +209,8 @@ def test_every_size_fits_into_16_megabytes() -> None:
 
 
 def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
-    for method in countdown.METHODS:
-        for sample in countdown.samples.read(prepared / f"{method}.jsonl"):
+    for method in recipe.METHODS:
+        for sample in recipe.samples.read(prepared / f"{method}.jsonl"):
             question = sample.transcript.question.replace(drills.ASKED, "")
             assert split(Puzzle.parse(question)) == "train"
 
@@ -229,7 +232,9 @@ def test_no_update_is_without_a_rate(number: int, counted: str) -> None:
     trees = [Tree(Row((7,) * 10, (READ, *[PLAN] * 9)))] * 3
     budget = Budget(**{counted: number if counted == "updates" else 10 * number}, rows_per_update=1)
     weights = torch.tensor([0.0, 1.0])
-    made = [*updates.updates(Rows(trees, 10, 0, 1, False), budget, Rates(), weights, seed=0)]
+    made = [
+        *training_schedule.updates(Rows(trees, 10, 0, 1, False), budget, Rates(), weights, seed=0)
+    ]
     assert len(made) == number
     assert all(update.rate > 0 for update in made)
     schedule = Schedule(tokens=64 * number, batch_tokens=64)
@@ -241,8 +246,8 @@ def test_no_update_is_without_a_rate(number: int, counted: str) -> None:
 
 def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
     schedule = Schedule(tokens=100, matrix_rate=0.5, learning_rate=0.25)
-    engine.start()
-    model = WeightedLM(countdown.models.build(RECIPE.shape, 300, 0, seed=0))
+    distributed.start()
+    model = WeightedLM(recipe.models.build(RECIPE.shape, 300, 0, seed=0))
     made, *_ = deepspeed.initialize(
         model=model,
         model_parameters=model.parameters(),

@@ -16,8 +16,8 @@ import anyio
 import pytest
 
 from sprint_agent import EngineUnavailable, Limits, Result, Sprint, Task, Trace, events, executor
-from sprint_agent.engines.base import Request
-from sprint_agent.engines.sglang import SGLangEngine
+from sprint_agent.engine import Request
+from sprint_agent.engines.sglang.engine import SGLangEngine
 from sprint_agent.testing import (
     CharTokenizer,
     FaultServer,

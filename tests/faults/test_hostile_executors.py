@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sprint_agent import Sprint, executor, grammar
+from sprint_agent import Sprint, executor
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import parse
 from sprint_agent.testing import ScriptedEngine
-from sprint_agent.transcript import parse
 from tests.faults.hostile import HOSTILE
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,7 @@ async def test_the_run_goes_as_planned(hostile: str, around: str) -> None:
     transcript = parse(result.text + "</Final_answer>\n</think>\n")
     assert [len(stage.executions) for stage in transcript.stages] == [1]
     assert transcript.stages[0].turn == PLAN.removesuffix("</Plan_1>")
-    assert grammar.boxed(transcript.answer) == "honest"
+    assert tags.boxed(transcript.answer) == "honest"
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from sprint_agent import EngineUnavailable, Sprint, Trace, TraceError
-from sprint_agent.executors.routing import ModelExecutor
+from sprint_agent.runtime.router import ModelExecutor
 from sprint_agent.testing import ScriptedEngine
 from tests.script import answer
 

@@ -1,0 +1,71 @@
+"""The model's own runs as data: a trace of the runtime, read as a trajectory that is divided already.
+
+With a check of the answers and the choice of the best run on each question this is rejection sampling:
+a model learns from those of its runs that were right, and the most parallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from curate.drops import Dropped, Reason
+from curate.trajectory import Trajectory
+from sprint_agent.errors import TraceError
+from sprint_agent.protocol.transcript import StageText, Transcript
+from sprint_agent.result import Result
+from sprint_agent.runtime.router import MODEL
+from sprint_agent.traces.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of the runtime, and the executions in it that the model finished itself, by number."""
+
+    trajectory: Trajectory
+    transcript: Transcript
+    executions: dict[str, str]
+
+
+def read(path: Path, references: Mapping[str, str]) -> Run:
+    """The run in a trace. `references` are the right answers, by the key of the question.
+
+    Raises Dropped where the file is no trace, or its run came to no answer.
+    """
+    try:
+        result = Trace.read(path).result
+    except TraceError as error:
+        raise Dropped(Reason.UNREADABLE, str(error)) from error
+    if result is None or result.answer is None:
+        raise Dropped(Reason.EMPTY, "the run came to no answer")
+    given = Trajectory(result.question, result.text, "", path.name, claimed=result.answer)
+    right = references.get(given.question_key, "")
+    return Run(replace(given, answer=right), transcript(result), own_executions(result))
+
+
+def transcript(result: Result) -> Transcript:
+    """The text of a run, in its parts."""
+    stages = tuple(
+        StageText(s.plan, tuple(e.text for e in s.executions), s.accepted, s.remark)
+        for s in result.stages
+    )
+    return Transcript(result.question, stages, _last_turn(result))
+
+
+def own_executions(result: Result) -> dict[str, str]:
+    """The executions of a run that a model can learn from: what it finished itself."""
+    return {
+        f"{e.stage}.{e.number}": e.text
+        for stage in result.stages
+        for e in stage.executions
+        if e.status == "done" and e.executor == MODEL
+    }
+
+
+def _last_turn(result: Result) -> str:
+    """What the planner wrote behind the last stage, up to its answer's closing tag."""
+    if result.stages:
+        opened = f"</Execution_{result.stages[-1].number}>\n\n"
+        return result.text.rpartition(opened)[2]
+    return result.text.partition("<think>\n")[2]

@@ -1,0 +1,71 @@
+"""Which executor takes a prompt: the model itself, unless the planner names another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sprint_agent.engine import ExecutorCard
+from sprint_agent.task import Executor, Generated, Task
+
+MODEL = "model"
+_PARTS = ("name", "description", "schema", "execute")
+_NAME = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelExecutor:
+    """The model as executor: it goes on writing behind the opening tag of the execution."""
+
+    name: str = MODEL
+    description: str = "the model itself, thinking"
+
+    @property
+    def schema(self) -> None:
+        """None: its prompts are plain text."""
+
+    async def execute(self, task: Task) -> Generated:
+        return await task.generate()
+
+
+class Routing:
+    """Which executor takes a prompt, by the name that the planner wrote.
+
+    Raises TypeError for what is no executor, ValueError for a name that is given twice, or that no
+    tag can hold.
+    """
+
+    def __init__(self, executors: Sequence[Executor]) -> None:
+        by_name: dict[str, Executor] = {}
+        for given in executors:
+            lacking = [part for part in _PARTS if not hasattr(given, part)]
+            if lacking:
+                raise TypeError(f"{given!r} is no executor: it has no {' and no '.join(lacking)}")
+            if _NAME.fullmatch(given.name) is None:
+                raise ValueError(
+                    f"no tag can hold the executor name {given.name!r}: take at most 64 letters "
+                    "(ASCII), digits and any of _ . -"
+                )
+            if given.name in by_name:
+                raise ValueError(f"two executors are named {given.name!r}: give each its own name")
+            by_name[given.name] = given
+        self.executors: Mapping[str, Executor] = {MODEL: ModelExecutor(), **by_name}
+
+    @property
+    def cards(self) -> tuple[ExecutorCard, ...]:
+        """What a planner that was not trained is told of the executors beside the model."""
+        others = (e for name, e in self.executors.items() if name != MODEL)
+        return tuple(ExecutorCard(e.name, e.description, e.schema) for e in others)
+
+    def name(self, written: str | None) -> str:
+        """The name under which a prompt is reported; `written` is what stands in its tag."""
+        return written or MODEL
+
+    def find(self, name: str | None) -> Executor:
+        """The executor of that name, the model's without one. Raises LookupError where none is."""
+        found = self.executors.get(name or MODEL)
+        if found is None:
+            known = ", ".join(sorted(self.executors))
+            raise LookupError(f"there is no executor named {name!r}; there are: {known}")
+        return found

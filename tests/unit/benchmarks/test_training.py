@@ -1,0 +1,56 @@
+"""The benchmark of training: made-up runs of the paper's shapes, and each way to train on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import mean
+
+import pytest
+
+pytest.importorskip("deepspeed")
+pytest.importorskip("trl")
+
+from benchmarks import training
+from train.data.rows import EXECUTION, READ
+
+TINY = replace(
+    training.CPU,
+    hidden=32,
+    layers=1,
+    feed_forward=48,
+    vocabulary=64,
+    thought=6,
+    prompt=4,
+    execution=8,
+    row_tokens=400,
+    updates=2,
+    rounds=1,
+    runs=60,
+)
+
+
+def test_runs_have_the_papers_shapes() -> None:
+    runs = training.runs(replace(TINY, runs=2000))
+    prompts = [len(run.branches) for run in runs]
+    # 4.5 stages of 1.7 prompts.
+    assert mean(prompts) == pytest.approx(4.5 * 1.7, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["linear", "branched", "expanded"])
+def test_the_same_is_learned_in_every_layout(method: str) -> None:
+    (run,) = training.runs(replace(TINY, runs=1))
+    rows = [row for tree in training.laid_out(run, method) for row in tree.own]
+    learned = sum(kind != READ for row in rows for kind in row.kinds)
+    executions = sum(kind == EXECUTION for row in rows for kind in row.kinds)
+    own = sum(len(branch.row.ids) - 1 for branch in run.branches)
+    # The text of executions stands on the trunk, made up anew: as long in the mean, not in each.
+    assert executions == own if method != "linear" else executions > 0
+    assert learned > executions
+
+
+@pytest.mark.slow
+def test_every_method_trains() -> None:
+    found = training.to_json(TINY, list(training.measure(TINY)))
+    assert found["tokens_per_second"].keys() == {"linear", "trl", "branched", "expanded"}
+    assert all(speed > 0 for speed in found["tokens_per_second"].values())
+    assert found["ids_of_expanded_over_branched"] > 2

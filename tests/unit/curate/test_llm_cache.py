@@ -1,0 +1,174 @@
+"""What is kept of answers, and answers from a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.drops import Dropped, Reason
+from curate.llm import cache as cache_file
+from curate.llm.cache import Cache, CacheError
+from curate.llm.recorded import Recorded, Recorder
+from curate.llm.wire import Completion
+from sprint_agent.engine import TokenUsage
+from sprint_agent.limits import Prices
+from tests.unit.curate.llm_kit import query
+
+ANSWERS = [
+    Completion("text", "stop", "", TokenUsage(3, 2, 1)),
+    Completion("", "content_filter", "I will not", None),
+    Completion("half \ud800, \0 and ☃", "length", "", TokenUsage()),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_comes_back_as_it_was(answer: Completion, tmp_path: Path) -> None:
+    with Cache(tmp_path / "answers.db") as cache:
+        assert cache.get("k") is None
+        cache.put("k", "m", answer, 0.25)
+        cache.put("l", "m", answer, 0.5)
+    with Cache(tmp_path / "answers.db") as cache:
+        assert cache.get("k") == answer
+        assert cache.get("other") is None
+        assert cache.paid({}) == 0.75
+
+
+WRITER = """
+import os, signal, sys
+from curate.llm.cache import Cache
+from curate.llm.wire import Completion
+cache = Cache(sys.argv[1])
+for number in range(int(sys.argv[3])):
+    cache.put(f"{sys.argv[2]}-{number}", "m", Completion("x" * 5000, "stop"), 1.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _writing(path: Path, name: str, count: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), name, str(count)])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_processes_share_it_and_a_kill_takes_nothing(tmp_path: Path) -> None:
+    """Each writes, at the same time from the first moment on, and dies without a word."""
+    path = tmp_path / "answers.db"
+    writers = [_writing(path, name, 300) for name in "abcd"]
+    assert [writer.wait(120) for writer in writers] == [-signal.SIGKILL] * 4
+    with Cache(path) as cache:
+        assert cache.paid({}) == 1200
+        assert all(cache.get(f"{name}-{number}") for name in "abcd" for number in range(300))
+
+
+def test_a_file_of_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    with sqlite3.connect(path) as file:
+        file.execute("PRAGMA user_version = 99")
+    with pytest.raises(ValueError, match="another version"):
+        Cache(path)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    path.write_bytes(b"no database " * 100)
+    with pytest.raises(CacheError, match=r"answers\.db .* \(file is not a database\)"):
+        Cache(path)
+    with pytest.raises(CacheError, match="unable to open"):
+        Cache(tmp_path)
+
+
+def test_a_file_that_another_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_file, "_BUSY_SECONDS", 0.1)
+    path = tmp_path / "answers.db"
+    with Cache(path) as cache, contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CacheError, match=r"answers\.db .* \(database is locked\)"):
+            cache.put("k", "m", ANSWERS[0], 0)
+
+
+def test_its_folder_is_made(tmp_path: Path) -> None:
+    with Cache(tmp_path / "a" / "b" / "answers.db") as cache:
+        assert cache.get("k") is None
+
+
+PRICES = {"m": Prices(2e6, 3e6, cached=1e6)}
+
+
+def test_what_was_paid_is_reckoned_at_the_prices_of_today(tmp_path: Path) -> None:
+    """Also of answers that were asked for when nobody named any."""
+    path = tmp_path / "answers.db"
+    with Cache(path) as cache:
+        cache.put("a", "m", Completion("", "stop", "", TokenUsage(10, 5, 4)), 0)
+        cache.put("b", "m", Completion("", "stop"), 7)
+        cache.put("c", "other", Completion("", "stop", "", TokenUsage(10, 5)), 0.5)
+    with Cache(path) as cache:
+        assert cache.paid(PRICES) == 6 * 2 + 4 + 5 * 3 + 7 + 0.5
+        assert cache.paid({}) == 7.5
+
+
+def test_what_was_lost_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    for _ in range(2):
+        with Cache(path) as cache:
+            cache.lose("m", 10, 5)
+            cache.lose("other", 10, 5)
+    with Cache(path) as cache:
+        assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
+        assert cache.paid(PRICES) == 0
+
+
+def line(answer: object, subject: str = "s", kind: str = "steps", attempt: int = 1) -> str:
+    facts = {"subject": subject, "kind": kind, "attempt": attempt, "answer": answer}
+    return json.dumps(facts) + "\n"
+
+
+@pytest.mark.anyio
+class TestRecorded:
+    async def test_texts_and_objects(self, tmp_path: Path) -> None:
+        path = tmp_path / "answers.jsonl"
+        path.write_text(line("so") + "\n" + line({"a": [1]}, kind="leaks") + line("2", attempt=2))
+        recorded = Recorded(path)
+        assert await recorded.ask(query()) == "so"
+        assert await recorded.ask(query(attempt=2)) == "2"
+        assert json.loads(await recorded.ask(query(kind="leaks"))) == {"a": [1]}
+
+    async def test_what_is_not_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "answers.jsonl"
+        path.write_text(line("so"))
+        for other in (query(subject="t"), query(attempt=2), query(kind="leaks")):
+            with pytest.raises(Dropped, match="no recorded answer") as caught:
+                await Recorded(path).ask(other)
+            assert caught.value.reason is Reason.REJECTED
+
+    @pytest.mark.parametrize(
+        "bad", ["{", "[1]", "7", '{"subject": "s"}', line(7), line(None), "[" * 100_000]
+    )
+    async def test_a_line_that_is_none(self, bad: str, tmp_path: Path) -> None:
+        path = tmp_path / "answers.jsonl"
+        path.write_text(line("so") + bad)
+        with pytest.raises(ValueError, match=r"answers\.jsonl:2"):
+            Recorded(path)
+
+    @pytest.mark.parametrize(
+        "answer", ["so", '{"a":  [1]}', "[1]", "7", '{"a": NaN}', "{", "\ud800☃", ""]
+    )
+    async def test_what_is_recorded_is_answered(self, answer: str, tmp_path: Path) -> None:
+        class Model:
+            async def ask(self, query: object) -> str:
+                return answer
+
+        path = tmp_path / "answers.jsonl"
+        for subject in "ab":
+            with Recorder(Model(), path) as recorder:
+                assert await recorder.ask(query(subject=subject)) == answer
+        stored = json.loads(path.read_text().splitlines()[1])["answer"]
+        assert stored == ({"a": [1]} if "[1]}" in answer else answer)
+        again = await Recorded(path).ask(query(subject="b"))
+        assert again == answer or json.loads(again) == json.loads(answer)

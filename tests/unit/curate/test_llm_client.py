@@ -1,0 +1,280 @@
+"""The LLM client where all goes well: what is asked, how often, how many at a time, at what cost."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from curate.llm.cache import Cache
+from curate.llm.cost import Ledger
+from curate.llm.endpoint import CostCeiling, Message
+from sprint_agent.limits import Prices
+from sprint_agent.testing import FaultServer, Say, Slow, Status, cancel_everywhere
+from tests.unit.curate.llm_kit import MODELS, SCHEMA, asking
+
+pytestmark = pytest.mark.anyio
+
+OK = '{"steps": [1]}'
+PRICES = {model: Prices(1e6, 1e6, cached=0.5e6) for model in MODELS.values()}
+"""A token costs 1, one that the server had 0.5."""
+
+
+def says(_: str) -> str:
+    return OK
+
+
+async def test_what_is_asked() -> None:
+    async with FaultServer(says) as server, asking(server, max_tokens=99) as asker:
+        assert await asker.ask() == OK
+        (asked,) = server.requests
+        assert asked.path == "/v1/chat/completions"
+        assert asked.body == {
+            "model": "large",
+            "messages": [
+                {"role": "system", "content": "be exact"},
+                {"role": "user", "content": "Q"},
+            ],
+            "temperature": 0.0,
+            "max_tokens": 99,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "steps", "strict": True, "schema": SCHEMA},
+            },
+        }
+        await asker.ask(kind="leaks")
+        assert server.requests[1].body["model"] == "small"
+
+
+async def test_a_client_that_was_not_entered_asks_nobody() -> None:
+    async with FaultServer(says) as server:
+        async with asking(server) as asker:
+            pass
+        with pytest.raises(AssertionError, match="enter"):
+            await asker.ask()
+
+
+class TestKept:
+    async def test_what_is_kept_is_not_asked(self) -> None:
+        cache = Cache(":memory:")
+        async with FaultServer(says) as server:
+            for _ in range(2):
+                async with asking(server, cache=cache) as asker:
+                    assert await asker.ask() == OK
+                    # Whom it is about, and how often it was asked, is not what is asked.
+                    assert await asker.ask(subject="t", attempt=2) == OK
+            assert len(server.requests) == 1
+            assert (asker.figures.requests, asker.figures.cached) == (0, 2)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"version": "2"},
+            {"kind": "leaks"},
+            {"schema": {"type": "object"}},
+            {"messages": (Message("user", "be exact"), Message("user", "Q"))},
+            {"messages": (Message("system", "be exact"), Message("user", "q"))},
+        ],
+    )
+    async def test_all_else_is(self, other: dict[str, object]) -> None:
+        async with FaultServer(says) as server, asking(server) as asker:
+            await asker.ask()
+            await asker.ask(**other)
+            assert len(server.requests) == 2
+
+    async def test_another_length_is_another_question(self) -> None:
+        cache = Cache(":memory:")
+        async with FaultServer(says) as server:
+            for most in (98, 99):
+                async with asking(server, cache=cache, max_tokens=most) as asker:
+                    await asker.ask()
+            assert len(server.requests) == 2
+
+
+class TestEqualQueries:
+    async def test_one_is_asked(self) -> None:
+        async with FaultServer(says) as server, asking(server) as asker:
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(asker.ask)
+            assert len(server.requests) == 1
+            assert asker.figures.cached == 4
+
+    async def test_who_waits_outlives_who_asks(self) -> None:
+        answers: list[str] = []
+
+        async def wait() -> None:
+            answers.append(await asker.ask())
+
+        async with FaultServer(says) as server, asking(server) as asker:
+            gate = anyio.Semaphore(0)
+            server.fail(Slow(gate=gate))
+            async with anyio.create_task_group() as group, anyio.create_task_group() as first:
+                first.start_soon(asker.ask)
+                await server.until(lambda: server.in_flight == 1)
+                group.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                first.cancel_scope.cancel()
+            assert answers == [OK]
+            assert len(server.requests) == 2
+            await server.until(lambda: server.disconnects)
+
+    async def test_they_fail_together(self) -> None:
+        async with FaultServer(says) as server, asking(server) as asker:
+            await asker.ask("another")
+            server.fail(Status(400))
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(asker.reason)
+            assert len(server.requests) == 2
+            assert await asker.ask() == OK
+
+
+class TestPlaces:
+    async def test_so_many_at_a_time(self) -> None:
+        async with FaultServer(says) as server, asking(server, concurrency=3) as asker:
+            gate = anyio.Semaphore(0)
+            server.fail(Slow(gate=gate, times=None))
+            async with anyio.create_task_group() as group:
+                for number in range(9):
+                    group.start_soon(asker.ask, str(number))
+                await server.until(lambda: server.in_flight == 3)
+                await anyio.wait_all_tasks_blocked()
+                assert len(server.requests) == 3
+                for _ in range(9 * len(OK) * 2):
+                    gate.release()
+                await server.until(lambda: len(server.requests) == 9)
+
+    async def test_who_waits_to_ask_again_holds_none(self) -> None:
+        async with FaultServer(says) as server, asking(server, concurrency=1) as asker:
+            server.fail(Status(503, retry_after=60))
+            async with anyio.create_task_group() as group:
+                group.start_soon(asker.ask, "first")
+                await server.until(lambda: server.requests)
+                with anyio.fail_after(30):
+                    assert await asker.ask("second") == OK
+                group.cancel_scope.cancel()
+
+
+class TestCost:
+    async def test_what_answers_cost(self) -> None:
+        ledger = Ledger(PRICES, ceiling=1e6, paid=7.0)
+        server = FaultServer(says, cached_tokens=5)
+        cache = Cache(":memory:")
+        async with server, asking(server, ledger=ledger, cache=cache) as asker:
+            await asker.ask()
+            figures = asker.figures
+            assert figures.prompt_tokens == len("system: be exact\n\nuser: Q")
+            # The end has a token of its own.
+            assert figures.completion_tokens == len(OK) + 1
+            assert figures.cached_tokens == 5
+            expected = figures.prompt_tokens - 2.5 + figures.completion_tokens
+            assert (figures.cost, figures.paid, figures.lost) == (expected, 7.0, 0.0)
+            assert cache.paid({}) == cache.paid(PRICES) == expected
+
+    async def test_the_ceiling_holds_with_many_under_way(self) -> None:
+        ledger = Ledger(PRICES, ceiling=1000)
+        ended: list[bool] = []
+
+        async def ask(text: str) -> None:
+            try:
+                await asker.ask(text)
+                ended.append(True)
+            except CostCeiling:
+                ended.append(False)
+
+        async with FaultServer(says) as server:
+            async with (
+                asking(server, ledger=ledger, max_tokens=300) as asker,
+                anyio.create_task_group() as group,
+            ):
+                for number in range(50):
+                    group.start_soon(ask, str(number))
+            answered = ended.count(True)
+            assert answered == len(server.requests)
+        # An answer costs about 40, and might have cost some 650: one at a time is sent.
+        assert answered > 3
+        assert ended == [True] * answered + [False] * (50 - answered)
+        assert 1000 - 700 < ledger.figures.cost <= 1000
+
+    async def test_a_ceiling_needs_prices(self) -> None:
+        with pytest.raises(ValueError, match="prices of small"):
+            async with asking("http://x", ledger=Ledger({"large": Prices(1, 1)}, ceiling=1)):
+                pass
+
+
+async def test_cancellation_anywhere() -> None:
+    """Wherever it strikes: no place and nothing of the budget stays taken."""
+    ledger = Ledger(PRICES, ceiling=1e6)
+
+    async def run() -> None:
+        async with asking(server, ledger=ledger, concurrency=1) as asker:
+            server.fail(Status(503, retry_after=0))
+            await asker.ask()
+            await asker.ask("another")
+
+    async def in_server() -> int:
+        with anyio.move_on_after(5):
+            await server.until(lambda: server.in_flight == 0)
+        return server.in_flight
+
+    async with FaultServer(says, chunk=99) as server:
+        leaked = {"reserved": lambda: ledger._under_way, "in the server": in_server}
+        report = await cancel_everywhere(run, leaked=leaked)
+    assert report.ok, str(report)
+    assert report.points > 10
+    # Some were cancelled when an answer was under way, and some behind it.
+    assert ledger.figures.lost > 0
+    assert ledger.figures.cost > 0
+
+
+async def test_an_answer_without_usage_costs_what_was_reserved() -> None:
+    ledger = Ledger({"m": Prices(1e6, 1e6)})
+    reserved = await ledger.reserve("m", 10, 20)
+    assert reserved == 30
+    assert ledger.answered(reserved, "m", None) == 30
+    assert ledger.figures.cost == 30
+
+
+class TestLedger:
+    async def test_who_does_not_fit_waits_for_what_is_under_way(self) -> None:
+        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
+        first = await ledger.reserve("m", 0, 60)
+        granted: list[float] = []
+
+        async def wait() -> None:
+            granted.append(await ledger.reserve("m", 0, 50))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert granted == []
+            # What is spent already leaves no room for this one, whatever comes.
+            with pytest.raises(CostCeiling):
+                await ledger.reserve("m", 0, 101)
+            ledger.refused(first)
+        assert granted == [50]
+
+    async def test_who_waits_is_told_when_there_is_no_more_hope(self) -> None:
+        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
+        first = await ledger.reserve("m", 0, 60)
+
+        async def wait() -> None:
+            with pytest.raises(CostCeiling):
+                await ledger.reserve("m", 0, 50)
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                ledger.lost(first)
+
+    async def test_what_was_paid_before_counts(self) -> None:
+        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100, paid=95)
+        with pytest.raises(CostCeiling):
+            await ledger.reserve("m", 0, 6)
+        assert await ledger.reserve("m", 0, 5) == 5
+
+
+async def test_what_a_model_says_last_is_said_in_full() -> None:
+    async with FaultServer(lambda _: Say("")) as server, asking(server) as asker:
+        assert await asker.ask() == ""

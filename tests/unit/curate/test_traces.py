@@ -1,0 +1,137 @@
+"""The runtime's own traces as trajectories: read, graded, the best on each question kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.candidate import Candidate
+from curate.drops import Dropped, Reason
+from curate.files import jsonl
+from curate.files.jsonl import Writer
+from curate.options import Reading
+from curate.pipeline import DroppedRecord
+from curate.read import sources, traces
+from curate.read.sources import SourceError, Unread
+from curate.read.traces import Run
+from curate.select import Selection
+from curate.steps import select
+from sprint_agent import Limits, Sprint, Task, executor, first_success
+from sprint_agent.protocol.transcript import parse
+from sprint_agent.result import Result
+from sprint_agent.testing import Say, ScriptedEngine
+from tests.script import Continuing, Scripted, answer, plan
+
+pytestmark = pytest.mark.anyio
+PARALLEL = [plan("one", "tool: two", "three"), plan("four", stage=2), answer("5")]
+
+
+@executor
+async def tool(task: Task) -> str:
+    """Looks up."""
+    return "looked up </Final_answer>"
+
+
+async def traced(path: Path, turns: list[str], question: str = "What?") -> Result:
+    agent = Sprint(ScriptedEngine(Continuing(turns)), executors=[tool])
+    return await agent.solve(question, trace=path)
+
+
+async def test_a_run_reads_as_what_it_was(tmp_path: Path) -> None:
+    result = await traced(tmp_path / "run.jsonl", PARALLEL)
+    run = traces.read(tmp_path / "run.jsonl", {})
+    # What the result leaves open is closed in what is learned.
+    assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
+    assert parse(run.transcript.text).text == run.transcript.text
+    # The tool's words are no model's.
+    assert run.executions == {"1.1": "did 1.1\n", "1.3": "did 1.3\n", "2.1": "did 2.1\n"}
+    assert (run.trajectory.claimed, run.trajectory.answer) == ("5", "")
+    sample = Candidate(run=run).sample
+    assert (sample.transcript, sample.executions) == (run.transcript, run.executions)
+
+
+async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
+    turns: list[str | Say] = [Say(plan("one", "two")[:-12], hang=True), answer("5")]
+    engine = ScriptedEngine(Scripted(turns, {(1, 2): Say("", hang=True)}))
+    join = first_success(lambda execution: "did 1.1" in execution.text)
+    result = await Sprint(engine).solve("What?", join=join, trace=tmp_path / "run.jsonl")
+    run = traces.read(tmp_path / "run.jsonl", {})
+    assert run.transcript.stages[0].turn == result.stages[0].plan
+    assert not run.transcript.stages[0].turn.endswith("\n")
+    assert run.transcript.stages[0].accepted == 1
+    assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
+    assert run.executions == {"1.1": "did 1.1\n"}
+
+
+async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
+    agent = Sprint(ScriptedEngine(Continuing(PARALLEL)), executors=[tool])
+    await agent.solve("What?", limits=Limits(executions=2), trace=tmp_path / "limit.jsonl")
+    whole = tmp_path / "whole.jsonl"
+    await traced(whole, PARALLEL)
+    (tmp_path / "killed.jsonl").write_text("".join(whole.read_text().splitlines(True)[:-1]))
+    (tmp_path / "other.jsonl").write_text('{"question": "What?"}\n')
+    for name, reason in [
+        ("limit", Reason.EMPTY),
+        ("killed", Reason.EMPTY),
+        ("other", Reason.UNREADABLE),
+    ]:
+        with pytest.raises(Dropped) as caught:
+            traces.read(tmp_path / f"{name}.jsonl", {})
+        assert caught.value.reason is reason
+    paths = [str(tmp_path / f"{name}.jsonl") for name in ("limit", "whole", "other")]
+    kinds = [type(item) for item in Reading(layout="trace").items(tuple(paths))]
+    assert kinds == [Unread, Run, Unread]
+    with pytest.raises(SourceError, match="no file"):
+        list(Reading(layout="trace").items((str(tmp_path / "none.jsonl"),)))
+
+
+async def test_references_say_what_is_right(tmp_path: Path) -> None:
+    await traced(tmp_path / "run.jsonl", PARALLEL)
+    right = tmp_path / "right.jsonl"
+    right.write_text('{"question": "What?", "answer": 7}\n{"question": "Else?", "answer": "1"}\n')
+    reading = Reading(layout="trace", references=right)
+    (run,) = reading.items((str(tmp_path / "run.jsonl"),))
+    assert isinstance(run, Run)
+    assert run.trajectory.answer == "7"
+
+
+async def test_references_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1", "2", "3"):
+        await traced(tmp_path / f"{name}.jsonl", PARALLEL)
+    right = tmp_path / "right.jsonl"
+    right.write_text('{"question": "What?", "answer": 7}\n')
+    seen: list[object] = []
+    read = sources.read
+    monkeypatch.setattr(
+        sources, "read", lambda path, layout: seen.append(path) or read(path, layout)
+    )
+    reading = Reading(layout="trace", references=right)
+    assert len(list(reading.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
+    assert seen == [right]
+
+
+async def test_the_most_parallel_run_on_a_question_is_kept(tmp_path: Path) -> None:
+    less = [plan("one", "two"), plan("three", stage=2), answer("5")]
+    found: list[Candidate] = []
+    for number, turns in enumerate((less, PARALLEL, less)):
+        path = tmp_path / f"{number}.jsonl"
+        await traced(path, turns)
+        found.append(Candidate(run=traces.read(path, {})))
+    jsonl.write(found, tmp_path / "packed.jsonl")
+    with Writer(tmp_path / "selected.jsonl") as kept, Writer(tmp_path / "dropped.jsonl") as dropped:
+        select(tmp_path / "packed.jsonl", Selection(), len, kept, dropped)
+    assert list(jsonl.read(kept.path, Candidate)) == [found[1]]
+    with pytest.raises(ValueError, match="no sequential text"):
+        assert found[1].sequential_sample
+    reasons = [d.reason for d in jsonl.read(dropped.path, DroppedRecord)]
+    assert reasons == [Reason.DUPLICATE] * 2
+
+
+async def test_a_run_is_never_kept_undivided(tmp_path: Path) -> None:
+    await traced(tmp_path / "run.jsonl", PARALLEL)
+    jsonl.write([Candidate(run=traces.read(tmp_path / "run.jsonl", {}))], tmp_path / "packed.jsonl")
+    wanted = Selection(least_ratio=99, keep_sequential=1.0)
+    with Writer(tmp_path / "selected.jsonl") as kept, Writer(tmp_path / "dropped.jsonl") as dropped:
+        select(tmp_path / "packed.jsonl", wanted, len, kept, dropped)
+    assert (kept.count, dropped.count) == (0, 1)

@@ -1,0 +1,269 @@
+"""The HTTP executor: what it asks, what it never asks, and when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import httpx2
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sprint_agent import ExecutorError, PromptError
+from sprint_agent.executors.http import HttpExecutor
+from tests.script import a_task, executed
+from tests.unit.executors.web import Asked, serving
+
+pytestmark = pytest.mark.anyio
+HOSTILE = "a&b=c #f/?d=%2F\r\nX: y é"
+
+
+def http(url: str, **more: Any) -> HttpExecutor:
+    return HttpExecutor("web", "Asks.", url, **more)
+
+
+async def hello(asked: Asked) -> None:
+    await asked.answer(200, b"hello")
+
+
+def says(status: int, body: bytes = b"", **headers: str) -> Callable[[Asked], Awaitable[None]]:
+    async def answer(asked: Asked) -> None:
+        await asked.answer(status, body, **headers)
+
+    return answer
+
+
+class TestRequests:
+    async def test_a_prompt_stands_in_the_query_whatever_it_holds(self) -> None:
+        async with serving(hello) as web:
+            made = http(f"{web.url}/search?q={{prompt}}&k=5")
+            assert await made.execute(a_task(HOSTILE)) == "hello"
+        (asked,) = web.asked
+        assert asked.method == "GET"
+        path, _, query = asked.target.partition("?")
+        assert path == "/search"
+        assert [unquote(part) for part in query.split("&")] == [f"q={HOSTILE}", "k=5"]
+        assert "x" not in asked.headers
+
+    async def test_in_a_path_it_is_one_step(self) -> None:
+        async with serving(hello) as web:
+            await http(f"{web.url}/items/{{prompt}}/text").execute(a_task("../../admin?x"))
+        assert web.asked[0].target == "/items/..%2F..%2Fadmin%3Fx/text"
+
+    @pytest.mark.parametrize("prompt", [".", ".."])
+    async def test_dots_alone_are_refused(self, prompt: str) -> None:
+        async with serving(hello) as web:
+            with pytest.raises(PromptError, match="more than dots"):
+                await http(f"{web.url}/items/{{prompt}}/text").execute(a_task(prompt))
+            assert not web.asked
+
+    async def test_a_prompt_that_makes_no_url_is_refused(self) -> None:
+        with pytest.raises(PromptError, match="cannot be asked for"):
+            await http("http://127.0.0.1:9/{prompt}").execute(a_task("x" * 100_000))
+
+    async def test_a_body_is_text(self) -> None:
+        async with serving(hello) as web:
+            await http(web.url, method="POST", body="text").execute(a_task(HOSTILE))
+        (asked,) = web.asked
+        assert (asked.method, asked.body.decode()) == ("POST", HOSTILE)
+        assert asked.headers["content-type"] == "text/plain; charset=utf-8"
+
+    async def test_or_json_which_is_checked_before_it_is_sent(self) -> None:
+        async with serving(hello) as web:
+            made = http(web.url, method="PUT", body="json", schema={"type": "object"})
+            await made.execute(a_task('```json\n{"a": 1}\n```'))
+            with pytest.raises(PromptError, match="must be JSON"):
+                await made.execute(a_task("{'a': 1}"))
+        (asked,) = web.asked
+        assert asked.body == b'{"a": 1}'
+        assert asked.headers["content-type"] == "application/json"
+        assert made.schema == {"type": "object"}
+
+    async def test_headers_are_the_application_s(self) -> None:
+        async with serving(hello) as web:
+            await http(f"{web.url}/{{prompt}}", headers={"x-key": "secret"}).execute(a_task("x"))
+        assert web.asked[0].headers["x-key"] == "secret"
+
+    @example("%00", "/a/{prompt}/b")
+    @given(
+        st.text(max_size=40), st.sampled_from(["/a/{prompt}/b", "/a?q={prompt}&z=1", "/{prompt}"])
+    )
+    def test_no_prompt_leads_anywhere_else(self, prompt: str, place: str) -> None:
+        made = http(f"https://api.example.org{place}")
+        try:
+            url = made._request(prompt).url
+        except PromptError:
+            assert prompt in (".", "..")
+            return
+        plain = urlsplit(f"https://api.example.org{place.replace('{prompt}', 'x')}")
+        sent = urlsplit(str(url))
+        assert (sent.scheme, sent.netloc, sent.fragment) == ("https", "api.example.org", "")
+        assert sent.path.count("/") == plain.path.count("/")
+        assert sent.query.count("&") == plain.query.count("&")
+        readable = prompt.encode("utf-8", "replace").decode()
+        assert unquote(str(url)).endswith(place.replace("{prompt}", readable))
+
+    @pytest.mark.parametrize(
+        ("url", "more"),
+        [
+            ("ftp://example.org/{prompt}", {}),
+            ("example.org/{prompt}", {}),
+            ("https://{prompt}.example.org/", {}),
+            ("https://example.org/#{prompt}", {}),
+            ("https://example.org/", {}),
+            ("https://example.org/{prompt}", {"method": "POST", "body": "text"}),
+            ("https://example.org/", {"body": "text"}),
+            ("https://example.org/{prompt}", {"seconds": 0}),
+            ("https://example.org/{prompt}", {"size": 0}),
+            ("https://example.org/{prompt}", {"redirects": -1}),
+        ],
+    )
+    def test_what_does_not_fit_together_is_refused(self, url: str, more: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"https://|prompt|seconds|GET"):
+            http(url, **more)
+
+
+class TestAnswers:
+    async def test_a_large_one_is_cut(self) -> None:
+        async with serving(says(200, b"x" * 1_000_000)) as web:
+            text = await http(f"{web.url}/{{prompt}}", size=1000).execute(a_task("x"))
+        assert text == "x" * 1000 + "\n[more left out]"
+
+    async def test_one_without_end_is_left(self) -> None:
+        left = anyio.Event()
+
+        async def endless(asked: Asked) -> None:
+            await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\n")
+            try:
+                while True:
+                    await asked.socket.send(b"x" * 1000)
+            finally:
+                left.set()
+
+        with anyio.fail_after(20):
+            async with serving(endless) as web:
+                text = await http(f"{web.url}/{{prompt}}", size=10).execute(a_task("x"))
+                await left.wait()
+        assert text == "x" * 10 + "\n[more left out]"
+
+    async def test_its_time_is_bounded(self) -> None:
+        gone = anyio.Event()
+
+        async def silent(asked: Asked) -> None:
+            await asked.gone()
+            gone.set()
+
+        with anyio.fail_after(20):
+            async with serving(silent) as web:
+                with pytest.raises(ExecutorError, match=r"took longer than 0.1 s"):
+                    await http(f"{web.url}/{{prompt}}", seconds=0.1).execute(a_task("x"))
+                await gone.wait()
+
+    @pytest.mark.parametrize(
+        ("status", "kind"), [(404, PromptError), (422, PromptError), (503, ExecutorError)]
+    )
+    async def test_no_success_is_an_error(self, status: int, kind: type[Exception]) -> None:
+        async with serving(says(status, b"sorry " * 1000)) as web:
+            with pytest.raises(ExecutorError, match=f"127.0.0.1 answers {status}: sorry") as caught:
+                await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
+        assert type(caught.value) is kind
+        assert len(str(caught.value)) < 300
+
+    async def test_a_service_that_is_not_there_is_an_error(self) -> None:
+        async with serving(hello) as web:
+            pass
+        (execution,) = await executed(http(f"{web.url}/{{prompt}}"), tasks=[("web", "x")])
+        assert (execution.error or "").startswith("ExecutorError: 127.0.0.1 cannot be asked")
+
+    async def test_one_that_breaks_off_is_an_error(self) -> None:
+        async with serving(says(200, b"hello", content_length="100")) as web:
+            with pytest.raises(ExecutorError, match="cannot be asked"):
+                await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
+
+    async def test_a_compressed_one_is_refused(self) -> None:
+        async with serving(says(200, b"\x1f\x8b", content_encoding="gzip")) as web:
+            with pytest.raises(ExecutorError, match="compressed"):
+                await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
+        assert web.asked[0].headers["accept-encoding"] == "identity"
+
+    async def test_other_characters_are_read(self) -> None:
+        latin = says(200, "café".encode("latin-1"), content_type="text/plain; charset=latin-1")
+        async with serving(latin) as web:
+            assert await http(f"{web.url}/{{prompt}}").execute(a_task("x")) == "café"
+
+
+def redirects(to: Callable[[], str], body: bytes = b"there") -> Callable[[Asked], Awaitable[None]]:
+    async def answer(asked: Asked) -> None:
+        if asked.target == "/there":
+            await asked.answer(200, body)
+        else:
+            await asked.answer(302, location=to())
+
+    return answer
+
+
+class TestRedirects:
+    async def test_they_are_off(self) -> None:
+        async with serving(redirects(lambda: "/there")) as web:
+            with pytest.raises(ExecutorError, match="answers 302"):
+                await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
+        assert len(web.asked) == 1
+
+    async def test_or_bounded(self) -> None:
+        async with serving(redirects(lambda: "/there")) as web:
+            made = http(f"{web.url}/{{prompt}}", redirects=1, headers={"x-key": "secret"})
+            assert await made.execute(a_task("x")) == "there"
+        assert web.asked[1].headers["x-key"] == "secret"
+        async with serving(redirects(lambda: "/again")) as web:
+            with pytest.raises(ExecutorError, match="more than 2 times"):
+                await http(f"{web.url}/{{prompt}}", redirects=2).execute(a_task("x"))
+        assert len(web.asked) == 3
+
+    async def test_another_host_must_be_allowed_and_learns_no_secret(self) -> None:
+        async with (
+            serving(redirects(lambda: "/", b"elsewhere")) as there,
+            serving(redirects(lambda: f"{there.url}/there")) as here,
+        ):
+            made = http(f"{here.url}/{{prompt}}", redirects=1, headers={"X-Key": "secret"})
+            with pytest.raises(ExecutorError, match=f"redirects to {there.host}, which is not"):
+                await made.execute(a_task("x"))
+            assert not there.asked
+            allowing = replace(made, hosts=frozenset({there.host}))
+            assert await allowing.execute(a_task("x")) == "elsewhere"
+        assert "x-key" in here.asked[1].headers
+        assert "x-key" not in there.asked[0].headers
+
+    def test_never_out_of_encryption(self) -> None:
+        made = http("https://a.example/{prompt}", redirects=1)
+        first, then = (httpx2.Request("GET", f"{s}://a.example/x") for s in ("https", "http"))
+        with pytest.raises(ExecutorError, match="from https to http"):
+            made._redirected(first, then)
+
+    async def test_a_body_is_sent_to_one_place(self) -> None:
+        async with serving(redirects(lambda: "/there")) as web:
+            made = http(web.url, method="POST", body="text", redirects=3)
+            with pytest.raises(ExecutorError, match="answers 302"):
+                await made.execute(a_task("x"))
+        assert len(web.asked) == 1
+
+
+async def test_cancelling_closes_the_connection() -> None:
+    begun, gone = anyio.Event(), anyio.Event()
+
+    async def slow(asked: Asked) -> None:
+        await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\nhel")
+        begun.set()
+        await asked.gone()
+        gone.set()
+
+    with anyio.fail_after(20):
+        async with serving(slow) as web:
+            async with anyio.create_task_group() as group:
+                group.start_soon(http(f"{web.url}/{{prompt}}").execute, a_task("x"))
+                await begun.wait()
+                group.cancel_scope.cancel()
+            await gone.wait()

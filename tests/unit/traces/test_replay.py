@@ -1,0 +1,128 @@
+"""`sprint replay` shows what a trace holds, whole or cut off, and says what is wrong with others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sprint_agent import NestedExecutor, Sprint
+from sprint_agent.cli.main import main
+from sprint_agent.testing import ScriptedEngine
+from tests.script import Continuing, answer, plan
+
+SCRIPTS = {
+    "What?": Continuing([plan("solve: hard", "easy"), answer("5")]),
+    "hard": Continuing([plan("solve: harder", "half of it"), answer("inner")]),
+    "harder": Continuing([plan("a rest"), answer("innermost")]),
+}
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run with a run inside, and one inside of that."""
+    monkeypatch.setenv("COLUMNS", "120")
+    path = tmp_path / "run.jsonl"
+    engine = ScriptedEngine(lambda prompt: SCRIPTS[prompt.split("\n")[1]](prompt), chunk=1000)
+    solve = NestedExecutor(executors=[NestedExecutor()])
+
+    async def record() -> None:
+        assert (await Sprint(engine, executors=[solve]).solve("What?", trace=path)).answer == "5"
+
+    anyio.run(record)
+    return path
+
+
+def replay(*arguments: str) -> int | str | None:
+    """The exit status of `sprint replay`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", *arguments])
+    return ended.value.code
+
+
+def one_line(captured: pytest.CaptureFixture[str]) -> str:
+    """What went to stderr, where that is one line; nothing may have been shown."""
+    out, err = captured.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    return line
+
+
+def test_a_run_is_shown_with_the_runs_inside_of_it(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(str(trace)) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    starts = {line.strip(): len(line) - len(line.lstrip()) for line in out.splitlines()}
+    assert [starts[question] for question in ("What?", "hard", "harder")] == [0, 4, 8]
+    assert [starts[f"Answer  {said}"] for said in ("5", "inner", "innermost")] == [0, 4, 8]
+    # Two executions of the run, two inside, one inside of that: all are done, none still runs.
+    assert out.count("✓ 1.") == 5
+    assert "▶" not in out
+    for words in ("easy", "half of it", "a rest", "total tokens", "wall time"):
+        assert words in out
+
+
+def test_an_empty_answer_is_no_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.jsonl"
+
+    async def record() -> None:
+        assert (
+            await Sprint(ScriptedEngine(lambda prompt: "")).solve("What?", trace=path)
+        ).answer == ""
+
+    anyio.run(record)
+    assert replay(str(path)) == 0
+    out = capsys.readouterr().out
+    assert "limit" not in out
+    assert "empty" in out
+
+
+def test_a_torn_trace_is_shown_as_far_as_it_goes(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = trace.read_bytes().splitlines(keepends=True)
+    innermost = next(k for k, line in enumerate(lines) if b'"RunEnded"' in line)
+    trace.write_bytes(b"".join(lines[:innermost]) + lines[innermost][:40])
+    assert replay(str(trace)) == 2
+    out, err = capsys.readouterr()
+    assert "Answer  innermost" in out
+    assert "▶ 1.1 solve" in out
+    assert "Answer  5" not in out
+    assert "the run was cut off after" in err
+    assert "Sprint.resume" in err
+
+
+def test_a_trace_of_no_run_is_no_run_to_go_on_with(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace.write_bytes(trace.read_bytes().splitlines(keepends=True)[0] + b'{"event": "Run')
+    assert replay(str(trace)) == 2
+    assert "start the run anew" in one_line(capsys)
+
+
+def test_what_is_no_trace_of_this_version_is_one_line(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for first in (b'{"trace": 1}', b'{"trace": 3}', b"{}"):
+        trace.write_bytes(first + b"\n" + trace.read_bytes().partition(b"\n")[2])
+        assert replay(str(trace)) == 2
+        assert "is no trace of version 2: record the run again" in one_line(capsys)
+    assert replay(str(trace.with_name("none.jsonl"))) == 2
+    assert "No such file" in one_line(capsys)
+    assert replay(str(trace.parent)) == 2
+    assert "cannot read the trace" in one_line(capsys)
+
+
+def test_the_speed_divides_the_time(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of an hour; at any other reading of the speed, it would be shown for minutes."""
+    records = [json.loads(line) for line in trace.read_text().splitlines()]
+    records[-1]["at"] = 3600.0
+    trace.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert replay(str(trace), "--speed", "100000") == 0
+    assert "Answer  5" in capsys.readouterr().out
+    assert replay(str(trace), "--speed", "0") == 2
+    assert "the speed must be above 0" in one_line(capsys)

@@ -1,0 +1,162 @@
+"""Rows: the contexts of one run as a model sees them, and which of their ids are learned.
+
+A run makes one row for the planner (its whole path) and one for each executor (the path up to the end
+of its own prompt, and its execution). Rows are built with the runtime's own `Context` and `Turn`, so
+that they equal the contexts of inference, id for id. An id has a loss where, at inference, it is
+generated: what the planner writes in the planner's row, the execution in its executor's, and the stop
+string behind either. Glue, and executions on the planner's path, are read but not learned.
+
+What is learned has a role: plan, prompt, execution or answer; training reports and weighs it by that.
+Some learned ids are decisions besides: they stand once in hundreds of ids, a mean loss would hardly hear
+them, and a run is lost where they are missed. They are told apart, by kind, so that training can weigh
+them.
+
+`linear` is the paper's row: the whole run in one sequence, whose executions are learned where they stand
+on the planner's path. No executor ever sees that context at inference, for its siblings stand in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from sprint_agent.engine import Delta, Tokenizer
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.context import Context, Turn
+from sprint_agent.protocol.transcript import Transcript
+
+READ, PLAN, PROMPT, EXECUTION, ANSWER, DECISION = range(6)
+"""What an id of a row is. From DECISION on, each kind of decision has a number of its own."""
+ROLES = ("plan", "prompt", "execution", "answer")
+"""The names of the kinds from PLAN to ANSWER."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Ids, and what each is: READ, the role of what is learned, or a decision."""
+
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+
+    def upto(self, end: int) -> Row:
+        """The row's first ids."""
+        return Row(self.ids[:end], self.kinds[:end])
+
+
+class RowBuilder:
+    """Builds the rows of transcripts.
+
+    `decisions` are patterns; the learned ids whose text overlaps with a match of the k-th, from 0, are
+    decisions of the kind DECISION + k.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, decisions: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._decisions = [re.compile(pattern) for pattern in decisions]
+        self._text_of: dict[int, str] = {}
+
+    def planner(self, transcript: Transcript) -> Row:
+        """The planner's row: the whole run, with a loss on what the planner wrote."""
+        return self.path(transcript.pieces)
+
+    def path(self, pieces: Sequence[tags.Piece], executions: Collection[str] = ()) -> Row:
+        """The row of a run's pieces. `executions` are the texts of those that are learned there."""
+        executions = {tags.escape(text) for text in executions}
+        context = Context(self._tokenizer)
+        kinds: list[int] = []
+        stop, role = "", READ
+        for piece in pieces:
+            context.append(piece.text)
+            ids = context.snapshot().ids or ()
+            new = ids[len(kinds) :]
+            if piece.role in ("plan", "answer"):
+                role = PLAN if piece.role == "plan" else ANSWER
+                kinds += self._learned(new, piece.text, role)
+                # A plan that was cut off has no line break at its end: its stop was never written.
+                closing = "</Plan_" if role == PLAN else "</Final_answer>"
+                stop = closing if piece.text.endswith("\n") else ""
+            elif piece.role == "execution" and piece.text in executions:
+                stop, role = "</execution_", EXECUTION
+                kinds += self._learned(new, piece.text, role)
+            else:
+                kinds += self._stop(new, stop, role)
+                stop = ""
+        return Row(context.snapshot().ids or (), tuple(kinds))
+
+    def executor(self, transcript: Transcript, stage: int, number: int, execution: str) -> Row:
+        """The row of executor `number` of `stage` (both from 1), with a loss on what it writes."""
+        context = Context(self._tokenizer)
+        pieces = transcript.pieces
+        turns = [k for k, piece in enumerate(pieces) if piece.role == "plan"]
+        at = turns[stage - 1]
+        for piece in pieces[:at]:
+            context.append(piece.text)
+        text = pieces[at].text
+        turn = Turn(self._tokenizer)
+        turn.extend(Delta(text, tuple(self._tokenizer.encode(text))))
+        context.append_generated(*turn.upto(prompt_end(text, number)))
+        context.append(tags.execution_opening(stage, number))
+        before = len(context)
+        context.append(execution)
+        ids = context.snapshot().ids or ()
+        kinds = [READ] * before + self._learned(ids[before:], execution, EXECUTION)
+        context.append(f"</execution_{stage}.{number}>")
+        ids = context.snapshot().ids or ()
+        kinds += self._stop(ids[len(kinds) :], "</execution_", EXECUTION)
+        return Row(ids, tuple(kinds))
+
+    def _learned(self, ids: Sequence[int], text: str, role: int) -> list[int]:
+        kinds = [role] * len(ids)
+        marked: list[tuple[int, list[tuple[int, int]]]] = []
+        if role == PLAN:
+            marked.append((PROMPT, prompt_spans(text)))
+        for kind, pattern in enumerate(self._decisions, DECISION):
+            marked.append((kind, [match.span() for match in pattern.finditer(text)]))
+        for kind, spans in marked:
+            start = 0
+            for place, end in enumerate(self._ends(ids) if spans else ()):
+                while spans and spans[0][1] <= start:
+                    del spans[0]
+                if spans and spans[0][0] < end:
+                    kinds[place] = kind
+                start = end
+        return kinds
+
+    def _ends(self, ids: Sequence[int]) -> Iterator[int]:
+        """Where the text of each id ends; one that holds part of a character ends with its last part."""
+        end = 0
+        pending: list[int] = []
+        for token in ids:
+            pending.append(token)
+            text = self._text(token) if len(pending) == 1 else self._tokenizer.decode(pending)
+            if "\ufffd" not in text:
+                end += len(text)
+                pending.clear()
+            yield end + bool(pending)
+
+    def _text(self, token: int) -> str:
+        if token not in self._text_of:
+            self._text_of[token] = self._tokenizer.decode([token])
+        return self._text_of[token]
+
+    def _stop(self, ids: Sequence[int], stop: str, role: int) -> list[int]:
+        spelled = ""
+        kinds: list[int] = []
+        for token in ids:
+            needed = bool(stop) and not spelled.startswith(stop)
+            kinds.append(role if needed else READ)
+            spelled += self._text(token) if needed else ""
+        return kinds
+
+
+def prompt_end(turn: str, number: int) -> int:
+    """The offset behind the closing tag of the `number`-th prompt of a planner's turn."""
+    return prompt_spans(turn)[number - 1][1]
+
+
+def prompt_spans(turn: str) -> list[tuple[int, int]]:
+    """Where the closed prompts of a planner's turn stand, from opening tag to closing tag."""
+    events = tags.TurnParser().feed(turn)
+    ends = [event.end for event in events if isinstance(event, tags.PromptClosed)]
+    return [(turn.rindex("<prompt_", 0, end), end) for end in ends]
