@@ -143,7 +143,7 @@ class _Model:
             error=None,
             answer=result.answer,
             sequential_tokens=usage.sequential_tokens,
-            total_tokens=usage.total_tokens,
+            total_tokens=usage.completion_tokens,
             parallelization_ratio=result.parallelization_ratio,
             stages=len(result.stages),
             seconds=result.seconds,

@@ -104,7 +104,7 @@ def watched(engine: TimedEngine) -> Run:
     agent = Sprint(engine, dispatch="stage")
 
     async def run() -> None:
-        async with agent.run(QUESTION) as events:
+        async with agent.stream(QUESTION) as events:
             async for _ in events:
                 pass
 

@@ -33,7 +33,7 @@ from curate.llm.cache import CacheError
 from curate.llm.endpoint import CostCeiling, EndpointDown
 from curate.options import TRACE, Asking, Dividing, Reading, counter
 from curate.pipeline import DroppedRecord, Outcome
-from curate.progress import Tally
+from curate.progress import UsageCounter
 from curate.read.sources import SourceError, Unread
 from curate.run import Session
 from curate.select import Selection
@@ -284,13 +284,13 @@ def _map(
         # To read it all once more is little beside asking a model, and tells how long that takes.
         total = sum(1 for _ in reading.items(sources))
 
-    tallies: list[Tally] = []
+    tallies: list[UsageCounter] = []
 
     async def work() -> None:
         with Live(console=console, refresh_per_second=4) as live:
 
             def watch(who: Session) -> Callable[[Outcome], None]:
-                tallies.append(Tally(total, who.spent))
+                tallies.append(UsageCounter(total, who.spent))
                 live.update(tallies[0])
                 return tallies[0].add
 

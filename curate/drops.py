@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sprint_agent.protocol.context import encodable
+from sprint_agent.protocol.context import replace_surrogates
 
 
 class Reason(StrEnum):
@@ -44,7 +44,7 @@ class Dropped(Exception):
 
     def __init__(self, reason: Reason, detail: str) -> None:
         # It may be in the words of a model or a server, and has to be kept in any case.
-        detail = encodable(detail)
+        detail = replace_surrogates(detail)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

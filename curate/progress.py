@@ -17,7 +17,7 @@ _SHOWN = 4
 """Reasons that stand on the screen, the most frequent ones; the others are added up."""
 
 
-class Tally:
+class UsageCounter:
     """What became of the trajectories so far; a rich renderable."""
 
     def __init__(self, total: int | None, spent: Callable[[], Figures] | None) -> None:

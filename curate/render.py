@@ -18,6 +18,7 @@ from curate.pack.stages import Packed
 from curate.trajectory import Component, Trajectory
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import StageText, Transcript
+from sprint_agent.result import Verdict
 
 Claim = Callable[[str], str | None]
 """Reads the answer that an execution claims to have found; None where it claims none."""
@@ -71,7 +72,7 @@ def first_success(
         claims = ((end, k) for k, end in enumerate(ends) if claim(tasks[k].execution) is not None)
         hits = sorted(claims)
         if not hits:
-            stages.append(replace(_whole(number, stage), accepted=0 if tasks else None))
+            stages.append(replace(_whole(number, stage), verdict=Verdict(None) if tasks else None))
             continue
         moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
@@ -82,7 +83,7 @@ def first_success(
         plan = turn(number, stage)
         cut = plan if length(plan) <= moment else turn(number, stage, written)
         remark = claim(tasks[accepted].execution) or ""
-        stages.append(StageText(cut, executions, accepted + 1, remark))
+        stages.append(StageText(cut, executions, Verdict(accepted + 1, remark)))
     return _transcript(packed, stages, claim)
 
 
@@ -147,6 +148,6 @@ def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Tr
 
 def claimed(stage: StageText, claim: Claim) -> str | None:
     """The execution that a stage's answer comes from: the accepted one, or the first that claims one."""
-    if stage.accepted:
-        return stage.executions[stage.accepted - 1]
+    if stage.verdict and stage.verdict.accepted:
+        return stage.executions[stage.verdict.accepted - 1]
     return next((text for text in stage.executions if claim(text) is not None), None)

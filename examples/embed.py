@@ -18,7 +18,7 @@ async def main() -> Result:
     puzzle = Puzzle((3, 5, 7, 11), 24)
     async with (
         solver.agent() as agent,
-        agent.run(puzzle.question, join=solver.solved(puzzle)) as run,
+        agent.stream(puzzle.question, join=solver.solved(puzzle)) as run,
     ):
         async for event in run:
             if isinstance(event, ExecutionEnded):

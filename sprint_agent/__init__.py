@@ -27,6 +27,7 @@ from sprint_agent.events import (
     ExecutionStarted,
     ExecutionText,
     NestedEvent,
+    ParentExecution,
     PlanRepaired,
     PlanText,
     PromptReady,
@@ -35,7 +36,6 @@ from sprint_agent.events import (
     RunStarted,
     StageEnded,
     StageStarted,
-    Within,
 )
 from sprint_agent.executors import (
     Executor,
@@ -73,6 +73,7 @@ __all__ = [
     "NestedEvent",
     "NestedExecutor",
     "PaperMetrics",
+    "ParentExecution",
     "PlanError",
     "PlanRepaired",
     "PlanText",
@@ -100,7 +101,6 @@ __all__ = [
     "TraceError",
     "TruncatedStream",
     "Usage",
-    "Within",
     "executor",
     "first_success",
     "paper_metrics",

@@ -26,7 +26,7 @@ from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
 from sprint_agent.runtime.loop import Loop
 from sprint_agent.runtime.planner import Dispatch
-from sprint_agent.runtime.router import Routing
+from sprint_agent.runtime.router import Router
 from sprint_agent.task import Executor
 from sprint_agent.traces.trace import Recorder, Resumed, Trace
 
@@ -63,7 +63,7 @@ class Run:
         except anyio.ClosedResourceError as error:
             raise RuntimeError(
                 "the run was ended as its block was left: ask for its events and its result inside of "
-                "`async with agent.run(…) as run`"
+                "`async with agent.stream(…) as run`"
             ) from error
         if isinstance(event, events.RunEnded):
             self._result = event.result
@@ -116,7 +116,7 @@ class Sprint:
         prices: Prices | None = None,
     ) -> None:
         self.engine = open_engine(engine)
-        self._routing = Routing(executors)
+        self._routing = Router(executors)
         self._limits = limits
         self._dispatch: Dispatch = dispatch
         self._join: Join = join
@@ -163,7 +163,7 @@ class Sprint:
             with _recorder(trace) as record:
                 return await self._loop(join, limits, record).run(question)
 
-    def run(
+    def stream(
         self,
         question: str,
         *,

@@ -201,7 +201,7 @@ OwnEvent = (
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class ParentExecution:
     """Where a nested run goes on: inside execution `stage`.`number` of the run around it.
 
     It is the `run`-th that the execution began, from 1; `at` is the time in the run around.
@@ -217,25 +217,25 @@ class Within:
 class NestedEvent:
     """What a nested run reports. `within` says where it goes on, from the outermost run inwards."""
 
-    within: tuple[Within, ...]
+    path: tuple[ParentExecution, ...]
     event: OwnEvent
 
     @classmethod
-    def of(cls, where: Within, event: Event) -> Self:
+    def of(cls, where: ParentExecution, event: Event) -> Self:
         """The event that a run inside this one reports, as this one reports it."""
         if isinstance(event, NestedEvent):
-            return cls((where, *event.within), event.event)
+            return cls((where, *event.path), event.event)
         return cls((where,), event)
 
     @property
     def at(self) -> float:
         """When it happened, in seconds since the outermost run began."""
-        return self.within[0].at
+        return self.path[0].at
 
     @property
     def inner(self) -> Event:
         """The event as the run inside reports it."""
-        return NestedEvent(self.within[1:], self.event) if self.within[1:] else self.event
+        return NestedEvent(self.path[1:], self.event) if self.path[1:] else self.event
 
 
 Event = OwnEvent | NestedEvent

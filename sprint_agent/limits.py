@@ -56,7 +56,7 @@ class Prices:
         return (prompt + completion_tokens * self.completion) / 1e6
 
 
-class Exhausted(Exception):
+class BudgetExhausted(Exception):
     """A part of a run's budget is used up. Internal: it ends the run, or fails an execution."""
 
     def __init__(self, limit: LimitName) -> None:
@@ -146,7 +146,7 @@ class Budget:
     def begin_execution(self) -> None:
         """Takes one execution off the budget. Raises Exhausted where none is left."""
         if self._executions.left == 0:
-            raise Exhausted("executions")
+            raise BudgetExhausted("executions")
         self._executions.spend(1)
 
     def reserve(self, prompt_tokens: int, wanted: int) -> Grant | None:
@@ -170,7 +170,7 @@ class Budget:
             if beyond_prompt < 0 or affordable < granted:
                 granted, bound = (0 if beyond_prompt < 0 else affordable), "cost"
         if granted <= 0:
-            raise Exhausted(bound or "tokens")
+            raise BudgetExhausted(bound or "tokens")
         cost = self._price(prompt_tokens, granted)
         self._tokens.reserve(granted)
         self._cost.reserve(cost)

@@ -51,7 +51,7 @@ class Execution:
     started: float | None
     ended: float
     error: str | None = None
-    place_since: int = 0
+    slot_free_at: int = 0
     ids: tuple[int, ...] | None = None
     parallel_tokens: int = 0
 
@@ -67,28 +67,41 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A plan, its prompts and, in their order, its executions.
+class Verdict:
+    """What the check of a stage decided (see `first_success`)."""
 
-    `usage` is the planner's. `ended_by` is the number of the execution that ended the stage early;
-    `checked` says that one could have, and `remark` is what the check said of it. `waited` are the
-    seconds that executions still took when the plan was written.
-    """
+    accepted: int | None
+    """The number of the execution that the check accepted, None if it accepted none."""
+    remark: str = ""
+    """The text that the check returned about that execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A plan, its prompts and, in the same order, its executions."""
 
     number: int
     plan: str
     prompts: tuple[Prompt, ...]
     executions: tuple[Execution, ...]
     usage: TokenUsage
-    ended_by: int | None = None
-    waited: float = 0.0
-    checked: bool = False
-    remark: str = ""
+    """What the planner's calls cost."""
+    verdict: Verdict | None = None
+    """What the check decided, None if no check ran."""
+    seconds_after_plan: float = 0.0
+    """How long the executions ran on after the plan was written."""
 
     @property
-    def accepted(self) -> int | None:
-        """The number of the execution that a check accepted, 0 for none; None where none was checked."""
-        return (self.ended_by or 0) if self.checked and self.executions else None
+    def check_ran(self) -> bool:
+        """Whether a check could have ended the stage early."""
+        return self.verdict is not None
+
+    @property
+    def accepted(self) -> Execution | None:
+        """The execution that the check accepted, which ended the stage. None if there is none."""
+        if self.verdict is None or self.verdict.accepted is None:
+            return None
+        return self.executions[self.verdict.accepted - 1]
 
     @property
     def sequential_tokens(self) -> int:
@@ -100,10 +113,10 @@ class Stage:
         """
         ends: dict[int, int] = {}
         for execution, prompt in zip(self.executions, self.prompts, strict=True):
-            start = max(prompt.tokens, execution.place_since)
+            start = max(prompt.tokens, execution.slot_free_at)
             ends[execution.number] = start + execution.sequential_tokens
-        if self.ended_by is not None:
-            return ends[self.ended_by]
+        if self.accepted is not None:
+            return ends[self.accepted.number]
         return max(self.usage.completion_tokens, *ends.values(), 0)
 
 
@@ -111,15 +124,25 @@ class Stage:
 class Usage:
     """What a run cost, in tokens.
 
-    `total_tokens` were generated in all; `sequential_tokens` are those of the critical path, one after
-    another. On that of a nested run, tokens of others count that it waited for, to be given a place.
-    Of the `prompt_tokens` that were sent, `cached_tokens` were not computed again.
+    All calls of the engine count, also those that failed or were stopped.
     """
 
-    total_tokens: int
-    sequential_tokens: int
     prompt_tokens: int
+    """Tokens of all prompts that were sent."""
+    completion_tokens: int
+    """Tokens that the engine generated."""
+    sequential_tokens: int
+    """Generated tokens on the critical path, one after another (the paper, section 5).
+
+    On the path of a nested run, tokens of others count if it waited for them to get a slot.
+    """
     cached_tokens: int
+    """Of `prompt_tokens`, those that the engine took from its prefix cache."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt tokens and generated tokens together."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +159,7 @@ class Result:
     answer: str | None
     text: str
     stages: tuple[Stage, ...]
-    final: TokenUsage
+    answer_usage: TokenUsage
     seconds: float
     limit: LimitName | None = None
     prices: Prices | None = None
@@ -144,14 +167,14 @@ class Result:
     @property
     def usage(self) -> Usage:
         """What the run cost."""
-        calls = [self.final]
+        calls = [self.answer_usage]
         for stage in self.stages:
             calls += [stage.usage, *(execution.usage for execution in stage.executions)]
         sequential = sum(stage.sequential_tokens for stage in self.stages)
         return Usage(
-            total_tokens=sum(call.completion_tokens for call in calls),
-            sequential_tokens=sequential + self.final.completion_tokens,
             prompt_tokens=sum(call.prompt_tokens for call in calls),
+            completion_tokens=sum(call.completion_tokens for call in calls),
+            sequential_tokens=sequential + self.answer_usage.completion_tokens,
             cached_tokens=sum(call.cached_tokens for call in calls),
         )
 
@@ -162,7 +185,7 @@ class Result:
         `seconds` is the critical path; this by that is what running side by side was worth.
         """
         executions = [execution for stage in self.stages for execution in stage.executions]
-        waited = sum(stage.waited for stage in self.stages)
+        waited = sum(stage.seconds_after_plan for stage in self.stages)
         return self.seconds - waited + sum(execution.seconds for execution in executions)
 
     @property
@@ -171,7 +194,7 @@ class Result:
         used = self.usage
         if self.prices is None:
             return None
-        return self.prices.cost(used.prompt_tokens, used.total_tokens, used.cached_tokens)
+        return self.prices.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
     @property
     def parallelization_ratio(self) -> float:
@@ -192,7 +215,7 @@ class Result:
             "answer": self.answer,
             "limit": self.limit,
             "stages": [_stage_json(stage) for stage in self.stages],
-            "usage": asdict(self.usage),
+            "usage": {**asdict(self.usage), "total_tokens": self.usage.total_tokens},
             "cost": self.cost,
             "parallelization_ratio": self.parallelization_ratio,
             "seconds": self.seconds,

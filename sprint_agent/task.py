@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger("sprint_agent.executors")
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class Generation:
     """What the model wrote for an executor: text, and the ids that it sampled."""
 
     text: str
@@ -33,7 +33,7 @@ class Generated:
 
 def text_of(outcome: object) -> str:
     """The text of what an executor returned. Raises TypeError where that is none."""
-    if isinstance(outcome, Generated):
+    if isinstance(outcome, Generation):
         return outcome.text
     if not isinstance(outcome, str):
         raise TypeError(f"the executor returned {type(outcome).__name__}, not text")
@@ -41,7 +41,7 @@ def text_of(outcome: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What an execution may still use: `seconds`, and `tokens` to generate. None is no bound."""
 
     seconds: float | None
@@ -73,7 +73,7 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
         return f"{self._prefix} {msg}", {**kwargs, "extra": {**given, **(self.extra or {})}}
 
 
-class Work(Protocol):
+class RunHandle(Protocol):
     """What a task asks of its run; see the methods of Task."""
 
     @property
@@ -81,7 +81,7 @@ class Work(Protocol):
 
     async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
-    ) -> Generated: ...
+    ) -> Generation: ...
 
     async def solve(self, nested: Nested) -> Result: ...
 
@@ -100,17 +100,19 @@ class Task:
     number: int
     context: Snapshot
     run: str
-    work: Work
+    handle: RunHandle
 
     @property
     def logger(self) -> TaskLogger:
         """A logger, below `sprint_agent.executors`, that says whose message it is."""
         return TaskLogger(self.run, self.stage, self.number)
 
-    def left(self) -> Left:
+    def remaining(self) -> Remaining:
         """What is left now: up to the run's deadline or a timeout, and of the run's tokens."""
         seconds = anyio.current_effective_deadline() - anyio.current_time()
-        return Left(None if seconds == math.inf else max(0.0, seconds), self.work.tokens_left)
+        return Remaining(
+            None if seconds == math.inf else max(0.0, seconds), self.handle.tokens_left
+        )
 
     async def generate(
         self,
@@ -118,12 +120,12 @@ class Task:
         *,
         sampling: Sampling | None = None,
         stop: tuple[str, ...] = (),
-    ) -> Generated:
+    ) -> Generation:
         """Lets the run's model go on from `context` (the task's own, by default).
 
         What it costs counts as this execution's. Raises EngineError as the engine does.
         """
-        return await self.work.generate(context or self.context, sampling, stop)
+        return await self.handle.generate(context or self.context, sampling, stop)
 
     async def solve(
         self,
@@ -142,7 +144,7 @@ class Task:
 
         Where a limit ended it, the result says which. Raises QuestionError, EngineError, PlanError.
         """
-        return await self.work.solve(Nested(question, executors, limits, join))
+        return await self.handle.solve(Nested(question, executors, limits, join))
 
 
 @runtime_checkable
@@ -162,4 +164,4 @@ class Executor(Protocol):
     @property
     def schema(self) -> JsonSchema | None: ...
 
-    async def execute(self, task: Task) -> str | Generated: ...
+    async def execute(self, task: Task) -> str | Generation: ...

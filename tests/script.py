@@ -8,7 +8,7 @@ from typing import Any
 from sprint_agent import Execution, Executor, Limits, Sprint, Task
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 
 _EXECUTION = re.compile(r"<execution_(\d+)\.(\d+)>\n\Z")
 
@@ -38,12 +38,12 @@ class Scripted:
     """The planner says `turns` one after another, executor (i, j) says `executions[i, j]`."""
 
     def __init__(
-        self, turns: list[str | Say], executions: dict[tuple[int, int], str | Say] | None = None
+        self, turns: list[str | Reply], executions: dict[tuple[int, int], str | Reply] | None = None
     ) -> None:
         self.turns = list(turns)
         self.executions = executions or {}
 
-    def __call__(self, prompt: str) -> str | Say:
+    def __call__(self, prompt: str) -> str | Reply:
         number = execution_of(prompt)
         if number is None:
             return self.turns.pop(0)
@@ -70,7 +70,7 @@ async def executed(
 ) -> list[Execution]:
     """What becomes of `tasks`, (executor, prompt) each, in one stage of a run."""
     prompts = [tags.prompt(1, n, text, name) for n, (name, text) in enumerate(tasks, 1)]
-    turns: list[str | Say] = [f"{tags.plan(1, prompts)}</Plan_1>", answer("done")]
+    turns: list[str | Reply] = [f"{tags.plan(1, prompts)}</Plan_1>", answer("done")]
     agent = Sprint(ScriptedEngine(Scripted(turns)), executors=executors, limits=limits)
     result = await agent.solve("What?")
     assert result.answer == "done"

@@ -16,7 +16,7 @@ from typing import Any
 from curate.llm.endpoint import Kind, Message, Query
 from curate.split.sentences import numbered
 from curate.trajectory import Component, Trajectory
-from sprint_agent.protocol.context import encodable
+from sprint_agent.protocol.context import replace_surrogates
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,11 @@ def again(query: Query, answer: str, violation: str) -> Query:
         query,
         attempt=query.attempt + 1,
         version=f"{query.version}/{prompt('again').version}",
-        messages=(*query.messages, Message("assistant", encodable(answer)), Message("user", ask)),
+        messages=(
+            *query.messages,
+            Message("assistant", replace_surrogates(answer)),
+            Message("user", ask),
+        ),
     )
 
 

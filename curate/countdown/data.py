@@ -186,7 +186,8 @@ def _derived(run: Transcript) -> Transcript:
     Where a check said what it accepted, the answer is that. A line that is copied whole goes wrong less
     often than an expression alone: all of what stands before an id tells where the next one is.
     """
-    if run.stages[-1].remark:
+    verdict = run.stages[-1].verdict
+    if verdict is not None and verdict.remark:
         return run
     found = claimed(run.stages[-1], claim)
     assert found is not None

@@ -47,8 +47,7 @@ def read(path: Path, references: Mapping[str, str]) -> Run:
 def transcript(result: Result) -> Transcript:
     """The text of a run, in its parts."""
     stages = tuple(
-        StageText(s.plan, tuple(e.text for e in s.executions), s.accepted, s.remark)
-        for s in result.stages
+        StageText(s.plan, tuple(e.text for e in s.executions), s.verdict) for s in result.stages
     )
     return Transcript(result.question, stages, _last_turn(result))
 

@@ -156,7 +156,7 @@ async def _run(
             await stack.enter_async_context(agent)
         view = RunView()
         with Live(view, console=console, refresh_per_second=12, vertical_overflow="visible"):
-            async with agent.run(question, join=join, trace=trace) as run:
+            async with agent.stream(question, join=join, trace=trace) as run:
                 async for event in run:
                     view.feed(event)
                 return await run.result()

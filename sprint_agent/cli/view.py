@@ -98,12 +98,12 @@ class RunView:
             case events.ExecutionEnded():
                 self._ended(event)
             case events.StageEnded():
-                if event.stage.ended_by is not None:
-                    self._execution(event.stage.number, event.stage.ended_by).won = True
+                if event.stage.accepted is not None:
+                    self._execution(event.stage.number, event.stage.accepted.number).won = True
             case events.AnswerText():
                 self._answer += event.text
             case events.NestedEvent():
-                where = event.within[0]
+                where = event.path[0]
                 runs = self._execution(where.stage, where.number).runs
                 runs.setdefault(where.run, RunView()).feed(event.inner)
             case _:
@@ -141,7 +141,7 @@ def summary(result: Result, verdict: str | None) -> RenderableType:
     table.add_row("answer", Text(_answer(result), style="bold"))
     if verdict is not None:
         table.add_row("checked", Text(verdict, style="green" if verdict == "right" else "red"))
-    table.add_row("total tokens", f"{usage.total_tokens:,}")
+    table.add_row("total tokens", f"{usage.completion_tokens:,}")
     table.add_row("sequential tokens", f"{usage.sequential_tokens:,}")
     table.add_row("wall time", f"{result.seconds:.2f} s")
     return table

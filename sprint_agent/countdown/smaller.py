@@ -20,7 +20,7 @@ from sprint_agent.countdown.verify import verify
 from sprint_agent.errors import QuestionError
 from sprint_agent.limits import Limits
 from sprint_agent.runtime.router import MODEL
-from sprint_agent.task import Generated, Task
+from sprint_agent.task import Generation, Task
 
 NONE = "None.\n"
 """The last line of an execution that found no answer."""
@@ -78,7 +78,7 @@ class SmallerPuzzle:
     def schema(self) -> None:
         """None: its prompts are plain text."""
 
-    async def execute(self, task: Task) -> str | Generated:
+    async def execute(self, task: Task) -> str | Generation:
         """What the model writes and, where that is a question, what comes of it."""
         written = await task.generate()
         smaller = Smaller.read(written.text)

@@ -15,25 +15,34 @@ from sprint_agent.executors.functions import FunctionExecutor, executor, tool
 from sprint_agent.executors.nested import NestedExecutor
 from sprint_agent.executors.policy import Policy, with_policy
 from sprint_agent.executors.python.executor import PythonExecutor
-from sprint_agent.runtime.router import MODEL, ModelExecutor, Routing
-from sprint_agent.task import Executor, Generated, JsonSchema, Left, Nested, Task, TaskLogger, Work
+from sprint_agent.runtime.router import MODEL, ModelExecutor, Router
+from sprint_agent.task import (
+    Executor,
+    Generation,
+    JsonSchema,
+    Nested,
+    Remaining,
+    RunHandle,
+    Task,
+    TaskLogger,
+)
 
 __all__ = [
     "MODEL",
     "Executor",
     "FunctionExecutor",
-    "Generated",
+    "Generation",
     "JsonSchema",
-    "Left",
     "ModelExecutor",
     "Nested",
     "NestedExecutor",
     "Policy",
     "PythonExecutor",
-    "Routing",
+    "Remaining",
+    "Router",
+    "RunHandle",
     "Task",
     "TaskLogger",
-    "Work",
     "executor",
     "tool",
     "with_policy",

@@ -17,8 +17,8 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from sprint_agent.errors import LimitReached, PromptError
-from sprint_agent.limits import Exhausted
-from sprint_agent.task import Executor, Generated, JsonSchema, Task, text_of
+from sprint_agent.limits import BudgetExhausted
+from sprint_agent.task import Executor, Generation, JsonSchema, Task, text_of
 
 CACHED_CHARACTERS = 8_000_000
 """What a pure executor's cache holds at most; what was used longest ago makes room."""
@@ -86,7 +86,7 @@ class _PolicyExecutor:
     def schema(self) -> JsonSchema | None:
         return self._executor.schema
 
-    async def execute(self, task: Task) -> str | Generated:
+    async def execute(self, task: Task) -> str | Generation:
         fallback = self._policy.fallback
         if fallback is None:
             return await self._own(task)
@@ -98,10 +98,10 @@ class _PolicyExecutor:
             task.logger.warning("%s failed, %s takes over: %r", self.name, fallback.name, error)
         return await fallback.execute(task)
 
-    async def _own(self, task: Task) -> str | Generated:
+    async def _own(self, task: Task) -> str | Generation:
         return await (self._shared(task) if self._policy.pure else self._attempts(task))
 
-    async def _shared(self, task: Task) -> str | Generated:
+    async def _shared(self, task: Task) -> str | Generation:
         """The result for the task's prompt: kept, awaited from who works on it, or made here."""
         state = self._state()
         while True:
@@ -123,7 +123,7 @@ class _PolicyExecutor:
             flight.text = text_of(outcome)
             state.cache.put(task.prompt, flight.text)
             return outcome
-        except (Exhausted, LimitReached):
+        except (BudgetExhausted, LimitReached):
             raise
         except Exception as error:
             flight.error = error
@@ -132,7 +132,7 @@ class _PolicyExecutor:
             del state.flights[task.prompt]
             flight.landed.set()
 
-    async def _attempts(self, task: Task) -> str | Generated:
+    async def _attempts(self, task: Task) -> str | Generation:
         pause = FIRST_PAUSE
         for attempt in range(1, self._policy.retries + 1):
             try:
@@ -145,7 +145,7 @@ class _PolicyExecutor:
             pause = min(2 * pause, LONGEST_PAUSE)
         return await self._attempt(task)
 
-    async def _attempt(self, task: Task) -> str | Generated:
+    async def _attempt(self, task: Task) -> str | Generation:
         timeout = self._policy.timeout
         async with self._state().places:
             with anyio.move_on_after(timeout):
@@ -163,7 +163,7 @@ def _final(error: Exception) -> bool:
     """Whether another try would fail as well: the prompt is at fault, or a budget is used up."""
     if isinstance(error, LimitReached):
         return error.limit != "deadline"
-    return isinstance(error, PromptError | Exhausted)
+    return isinstance(error, PromptError | BudgetExhausted)
 
 
 class _Cache:

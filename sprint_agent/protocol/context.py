@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sprint_agent.engine import Delta, Tokenizer
 
 
-def encodable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """`text` without halves of characters, as of an emoji that was cut in two: no context holds them."""
     return text.encode("utf-8", "replace").decode()
 
@@ -63,7 +63,7 @@ class Context:
         return len(self._ids)
 
 
-class Turn:
+class GeneratedText:
     """What a model is generating, and any prefix of it as the ids that it generated."""
 
     def __init__(self, tokenizer: Tokenizer | None) -> None:
@@ -85,7 +85,7 @@ class Turn:
         """Length in characters."""
         return self._ends[-1] if self._ends else 0
 
-    def upto(self, offset: int) -> tuple[str, tuple[int, ...]]:
+    def prefix(self, offset: int) -> tuple[str, tuple[int, ...]]:
         """The text before `offset`, and its ids.
 
         Where `offset` falls inside an id, the text of that id before it is tokenized anew.

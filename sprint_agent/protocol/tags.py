@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sprint_agent.result import Verdict
+
 PLANNER_STOPS = ("</Plan_", "<Execution_", "</Final_answer>", "</think>")
 EXECUTOR_STOPS = ("</execution_", "</Execution_", "</think>")
 SEPARATOR = "\n-----\n"
@@ -120,34 +122,35 @@ def sync(
     stage: int,
     turn: str,
     executions: Sequence[str],
-    accepted: int | None = None,
-    remark: str = "",
+    verdict: Verdict | None = None,
 ) -> list[Piece]:
     """What joins a stage's executions to the context, in prompt order, after the planner's turn.
 
     Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
-    `accepted` is the number of the one that a check accepted, 0 where it accepted none, and None where
-    there was no check; `remark` is what the check said of it. The planner is told, since it cannot see
-    what was checked.
+    `verdict` is what the check of the stage decided, None if there was no check. The planner is told,
+    since it cannot see what was checked.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
         return [Piece("glue", f"{glue}There is no prompt to execute.\n</Execution_{stage}>\n\n")]
     pieces: list[Piece] = []
+    accepted = verdict.accepted if verdict else None
     for number, text in enumerate(executions, 1):
         safe = escape(text)
         pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
-    pieces.append(Piece("glue", f"{glue[:-1]}{_verdict(accepted, remark)}</Execution_{stage}>\n\n"))
+    pieces.append(Piece("glue", f"{glue[:-1]}{_last_line(verdict)}</Execution_{stage}>\n\n"))
     return pieces
 
 
-def _verdict(accepted: int | None, remark: str) -> str:
-    """The last line of a stage; "" where there is nothing to say."""
-    if accepted == 0:
+def _last_line(verdict: Verdict | None) -> str:
+    """The last line of a stage, "" if there is nothing to say."""
+    if verdict is None:
+        return ""
+    if verdict.accepted is None:
         return NONE_ACCEPTED
-    said = " ".join(remark.split()) if accepted else ""
+    said = " ".join(verdict.remark.split())
     return f"{ACCEPTED}{escape(said)}\n" if said else ""
 
 

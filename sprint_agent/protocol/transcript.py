@@ -7,7 +7,7 @@ A `Transcript` has a text, and the pieces of it that are tokenized on their own,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sprint_agent.protocol.tags import (
     ACCEPTED,
@@ -18,6 +18,7 @@ from sprint_agent.protocol.tags import (
     opening,
     sync,
 )
+from sprint_agent.result import Verdict
 
 _OPENING = re.compile(r"<Question>\n(.*?)\n</Question>\n<think>\n", re.DOTALL)
 _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
@@ -27,14 +28,12 @@ _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
 class StageText:
     """One stage: the planner's turn (up to its plan's closing tag) and its executions in order.
 
-    `accepted` is the number of the execution that a check accepted, 0 where it accepted none, and None
-    where there was no check. `remark` is what the check said of it.
+    `verdict` is what the check of the stage decided, None if there was no check.
     """
 
     turn: str
     executions: tuple[str, ...]
-    accepted: int | None = None
-    remark: str = ""
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Transcript:
         pieces = [Piece("opening", opening(self.question))]
         for number, stage in enumerate(self.stages, 1):
             pieces.append(Piece("plan", stage.turn))
-            pieces += sync(number, stage.turn, stage.executions, stage.accepted, stage.remark)
+            pieces += sync(number, stage.turn, stage.executions, stage.verdict)
         pieces.append(Piece("answer", self.answer))
         pieces.append(Piece("glue", f"{line_end(self.answer)}</Final_answer>\n</think>\n"))
         return pieces
@@ -110,7 +109,7 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
     if middle < 0 or end < 0:
         return None
     executions: list[str] = []
-    accepted: int | None = None
+    verdict: Verdict | None = None
     start = middle + len(head)
     while True:
         count = len(executions) + 1
@@ -122,12 +121,12 @@ def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | Non
         if stop < 0 or not text.startswith(mark, start):
             break
         if mark == checked:
-            accepted = count
+            verdict = Verdict(count)
         executions.append(text[start + len(mark) : stop + 1])
         start = stop + len(close) + 1
     last = text[start - 1 : end]
     if executions and last == NONE_ACCEPTED:
-        accepted = 0
-    said = last.startswith(ACCEPTED) and last.endswith("\n") and accepted
-    remark = last[len(ACCEPTED) : -1] if said else ""
-    return StageText(text[at:middle], tuple(executions), accepted, remark), end + len(tail)
+        verdict = Verdict(None)
+    if verdict and verdict.accepted and last.startswith(ACCEPTED) and last.endswith("\n"):
+        verdict = replace(verdict, remark=last[len(ACCEPTED) : -1])
+    return StageText(text[at:middle], tuple(executions), verdict), end + len(tail)

@@ -15,13 +15,13 @@ from sprint_agent.result import add
 from sprint_agent.runtime.slots import Place, Slots
 
 
-class Tally:
+class UsageCounter:
     """What calls have cost so far, those under way included, and what those of its `children` have."""
 
     def __init__(self) -> None:
         self._ended: list[TokenUsage] = []
         self._open: dict[int, tuple[int, int]] = {}
-        self._children: list[Tally] = []
+        self._children: list[UsageCounter] = []
 
     @property
     def usage(self) -> TokenUsage:
@@ -29,9 +29,9 @@ class Tally:
         under_way = (TokenUsage(*counts) for counts in self._open.values())
         return add([*self._ended, *under_way, *(child.usage for child in self._children)])
 
-    def child(self) -> Tally:
+    def child(self) -> UsageCounter:
         """A tally of its own, whose calls count here too."""
-        child = Tally()
+        child = UsageCounter()
         self._children.append(child)
         return child
 
@@ -75,7 +75,7 @@ class Ends:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class RunAccount:
     """What a run draws on, and where it is counted.
 
     `run` names it: those around it, then itself. `tag` is that of the outermost, for the engine. `ends`
@@ -86,7 +86,7 @@ class Account:
     tag: RunTag
     budget: Budget
     slots: Slots
-    tally: Tally
+    tally: UsageCounter
     ends: Ends
 
     @classmethod
@@ -94,12 +94,14 @@ class Account:
         """The account of a run that stands for itself."""
         run = uuid.uuid4().hex[:8]
         tag = RunTag(run, time.time())
-        return cls(run, tag, Budget(limits, prices), Slots(limits.concurrency), Tally(), Ends())
+        return cls(
+            run, tag, Budget(limits, prices), Slots(limits.concurrency), UsageCounter(), Ends()
+        )
 
-    def nested(self, place: Place, limits: Limits, tally: Tally) -> Account:
+    def nested(self, place: Place, limits: Limits, tally: UsageCounter) -> RunAccount:
         """The account of a run inside the execution at `place`: its limits within this run's."""
         stage, number = place.path[-2:]
-        return Account(
+        return RunAccount(
             f"{self.run}/{stage}.{number}",
             self.tag,
             self.budget.nested(limits),

@@ -18,10 +18,10 @@ import anyio
 from sprint_agent import events, retry
 from sprint_agent.engine import Delta, Engine, ExecutorCard, Finish, Request, Sampling
 from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import Exhausted
+from sprint_agent.limits import BudgetExhausted
 from sprint_agent.protocol.context import Snapshot
 from sprint_agent.result import Execution, Prompt, Result, Stage
-from sprint_agent.runtime.account import Account, Tally
+from sprint_agent.runtime.account import RunAccount, UsageCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Reader(Protocol):
     """Whoever reads a call's answer. `tally` is the account that the call goes on."""
 
     @property
-    def tally(self) -> Tally: ...
+    def tally(self) -> UsageCounter: ...
 
     def context(self) -> Snapshot:
         """What the next try goes on from."""
@@ -135,7 +135,7 @@ class Caller:
     def __init__(
         self,
         engine: Engine,
-        account: Account,
+        account: RunAccount,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         *,
@@ -218,7 +218,7 @@ class Caller:
             self._account.settle(grant, used)
             self._emit(events.CallEnded(self._now(), number, finish, failure))
         if finish and finish.reason == "length" and grant.bound is not None:
-            raise Exhausted(grant.bound)
+            raise BudgetExhausted(grant.bound)
         return finish
 
     async def _read(

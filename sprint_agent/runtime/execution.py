@@ -13,14 +13,14 @@ import anyio
 from sprint_agent import events
 from sprint_agent.engine import Delta, Sampling, TokenUsage
 from sprint_agent.errors import ExecutorError
-from sprint_agent.limits import Exhausted
+from sprint_agent.limits import BudgetExhausted
 from sprint_agent.protocol import tags
-from sprint_agent.protocol.context import Snapshot, encodable
+from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
-from sprint_agent.runtime.account import Account, Tally
+from sprint_agent.runtime.account import RunAccount, UsageCounter
 from sprint_agent.runtime.calls import Call, Recorded, prompts
 from sprint_agent.runtime.slots import Place
-from sprint_agent.task import Generated, Nested, Task, text_of
+from sprint_agent.task import Generation, Nested, Task, text_of
 
 if TYPE_CHECKING:
     from sprint_agent.runtime.planner import Setting
@@ -34,7 +34,7 @@ class Inside:
     """What a nested run has of the run around it; `recorded` is its part of that one's trace."""
 
     sampling: Sampling
-    account: Account
+    account: RunAccount
     emit: Callable[[events.Event], None]
     recorded: Recorded | None
 
@@ -73,7 +73,7 @@ async def execute(
                 started=started,
                 ended=setting.now(),
                 error=error or None,
-                place_since=work.place.since if work.place else 0,
+                slot_free_at=work.place.since if work.place else 0,
                 ids=ids,
                 parallel_tokens=work.parallel_tokens,
             )
@@ -154,7 +154,7 @@ class _Work:
     nothing more can be asked: a thread that was left may try.
     """
 
-    def __init__(self, setting: Setting, stage: int, number: int, tally: Tally) -> None:
+    def __init__(self, setting: Setting, stage: int, number: int, tally: UsageCounter) -> None:
         self._setting = setting
         self._stage = stage
         self._number = number
@@ -200,7 +200,7 @@ class _Work:
 
     async def generate(
         self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
-    ) -> Generated:
+    ) -> Generation:
         with self._asking():
             reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
             call = Call(
@@ -212,7 +212,7 @@ class _Work:
             finish = await self._setting.caller.stream(call, reader)
             assert finish is not None
             ids = tuple(token for delta in reader.deltas for token in delta.ids)
-            return Generated("".join(delta.text for delta in reader.deltas), ids, finish.reason)
+            return Generation("".join(delta.text for delta in reader.deltas), ids, finish.reason)
 
     async def solve(self, nested: Nested) -> Result:
         with self._asking():
@@ -223,7 +223,7 @@ class _Work:
             async with self.place.lent():
                 if result is None:
                     result = await self._setting.nested(nested, replace(inside, recorded=earlier))
-                self._beside += result.usage.total_tokens - result.usage.sequential_tokens
+                self._beside += result.usage.completion_tokens - result.usage.sequential_tokens
             return result
 
     def _earlier(self, question: str, inside: Inside) -> tuple[Result | None, Recorded | None]:
@@ -238,7 +238,7 @@ class _Work:
             for event in run.events:
                 inside.emit(event)
         used = run.result.usage
-        tokens = TokenUsage(used.prompt_tokens, used.total_tokens, used.cached_tokens)
+        tokens = TokenUsage(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
         inside.account.resume(tokens, prompts(run.events))
         return run.result, None
 
@@ -248,7 +248,7 @@ class _Work:
         run, setting = self._runs, self._setting
 
         def emit(event: events.Event) -> None:
-            where = events.Within(setting.now(), self._stage, self._number, run)
+            where = events.ParentExecution(setting.now(), self._stage, self._number, run)
             setting.emit(events.NestedEvent.of(where, event))
 
         return emit
@@ -263,7 +263,7 @@ class _Answer:
     """What one call of an execution generates."""
 
     def __init__(
-        self, setting: Setting, stage: int, number: int, tally: Tally, context: Snapshot
+        self, setting: Setting, stage: int, number: int, tally: UsageCounter, context: Snapshot
     ) -> None:
         self._setting = setting
         self._stage = stage
@@ -287,8 +287,8 @@ class _Answer:
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
     """The text of what an executor returned, and its ids where the model generated it."""
-    text = encodable(text_of(outcome))
-    if isinstance(outcome, Generated):
+    text = replace_surrogates(text_of(outcome))
+    if isinstance(outcome, Generation):
         return text, outcome.ids
     if len(text) > MAX_CHARACTERS:
         return f"{text[:MAX_CHARACTERS]}\n[{len(text) - MAX_CHARACTERS} more left out]", None
@@ -297,11 +297,11 @@ def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
 
 def _reason(error: BaseException) -> str:
     cause = _alone(error)
-    if isinstance(cause, Exhausted):
+    if isinstance(cause, BudgetExhausted):
         return str(cause)
     if isinstance(cause, anyio.get_cancelled_exc_class()):
         return "what it waited for was cancelled"
-    return encodable(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
+    return replace_surrogates(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -21,15 +21,15 @@ from sprint_agent import events
 from sprint_agent.engine import Engine, Sampling, TokenUsage
 from sprint_agent.errors import QuestionError
 from sprint_agent.join import Join
-from sprint_agent.limits import Exhausted, LimitName, Limits, Prices
+from sprint_agent.limits import BudgetExhausted, LimitName, Limits, Prices
 from sprint_agent.protocol import tags
-from sprint_agent.protocol.context import Context, encodable
+from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
-from sprint_agent.runtime.account import Account
+from sprint_agent.runtime.account import RunAccount
 from sprint_agent.runtime.calls import Caller, Recorded
 from sprint_agent.runtime.execution import Inside
-from sprint_agent.runtime.planner import Dispatch, Setting, TurnRun
-from sprint_agent.runtime.router import Routing
+from sprint_agent.runtime.planner import Dispatch, PlannerTurn, Setting
+from sprint_agent.runtime.router import Router
 from sprint_agent.task import Nested
 
 
@@ -42,17 +42,17 @@ class Loop:
     def __init__(
         self,
         engine: Engine,
-        routing: Routing,
+        routing: Router,
         limits: Limits,
         dispatch: Dispatch,
         join: Join,
         sampling: Sampling,
         emit: Callable[[events.Event], None],
         recorded: Recorded | None = None,
-        account: Account | None = None,
+        account: RunAccount | None = None,
         prices: Prices | None = None,
     ) -> None:
-        account = account or Account.open(limits, prices)
+        account = account or RunAccount.open(limits, prices)
         self._prices = prices
         self._limits = limits
         self._emit = emit
@@ -79,7 +79,7 @@ class Loop:
             now=self._now,
         )
         self._context = Context(engine.tokenizer)
-        self._turn: TurnRun | None = None
+        self._turn: PlannerTurn | None = None
         self._stages: list[Stage] = []
         self._rest: list[TokenUsage] = []
 
@@ -90,7 +90,7 @@ class Loop:
         """
         if not question.strip():
             raise QuestionError("the question is empty: say what is to be solved")
-        if encodable(question) != question:
+        if replace_surrogates(question) != question:
             raise QuestionError("the question holds half of a character: decode it as what it is")
         self._emit(events.RunStarted(0.0, question))
         self._context.append(tags.opening(question))
@@ -99,7 +99,7 @@ class Loop:
         with anyio.move_on_after(self._left()) as scope:
             try:
                 answer = await self._turns()
-            except Exhausted as exhausted:
+            except BudgetExhausted as exhausted:
                 limit = exhausted.limit
         if scope.cancelled_caught:
             limit = "deadline"
@@ -110,7 +110,7 @@ class Loop:
             answer=answer,
             text=self._context.snapshot().text,
             stages=tuple(self._stages),
-            final=add(self._rest),
+            answer_usage=add(self._rest),
             seconds=self._now(),
             limit=limit,
             prices=self._prices,
@@ -128,12 +128,12 @@ class Loop:
                 return turn.answer
             forced = not turn.planned
 
-    async def _one(self, *, forced: bool) -> TurnRun:
+    async def _one(self, *, forced: bool) -> PlannerTurn:
         number = len(self._stages) + 1
         self._emit(events.StageStarted(self._now(), number))
         if forced:
             self._context.append(tags.force_answer())
-        turn = TurnRun(self._setting, self._context, number, forced=forced)
+        turn = PlannerTurn(self._setting, self._context, number, forced=forced)
         self._turn = turn
         await turn.run()
         if turn.planned:
@@ -145,7 +145,7 @@ class Loop:
         self._turn = None
         return turn
 
-    def _sync(self, number: int, turn: TurnRun) -> None:
+    def _sync(self, number: int, turn: PlannerTurn) -> None:
         """Joins a turn and its executions to the context, in prompt order."""
         stage = turn.stage()
         self._stages.append(stage)
@@ -154,7 +154,7 @@ class Loop:
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)
         texts = [e.text for e in stage.executions]
-        for piece in tags.sync(number, text, texts, stage.accepted, stage.remark):
+        for piece in tags.sync(number, text, texts, stage.verdict):
             execution = next(executions) if piece.role == "execution" else None
             if execution and execution.ids is not None and execution.text == piece.text:
                 self._context.append_generated(piece.text, execution.ids)
@@ -166,7 +166,7 @@ class Loop:
         """Runs a question inside this run. This run's deadline is around it, as around all here."""
         loop = Loop(
             engine=self._setting.engine,
-            routing=Routing(nested.executors),
+            routing=Router(nested.executors),
             limits=nested.limits,
             dispatch=self._setting.dispatch,
             join=nested.join,

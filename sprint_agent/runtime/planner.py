@@ -19,13 +19,13 @@ from sprint_agent.engine import Delta, Engine, Finish, Sampling, TokenUsage
 from sprint_agent.errors import PlanError
 from sprint_agent.join import FirstSuccess, Join
 from sprint_agent.protocol import tags
-from sprint_agent.protocol.context import Context, Snapshot, Turn, encodable
+from sprint_agent.protocol.context import Context, GeneratedText, Snapshot, replace_surrogates
 from sprint_agent.protocol.tags import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
-from sprint_agent.result import Execution, Prompt, Result, Stage
-from sprint_agent.runtime.account import Account
+from sprint_agent.result import Execution, Prompt, Result, Stage, Verdict
+from sprint_agent.runtime.account import RunAccount
 from sprint_agent.runtime.calls import Call, Caller, Recorded
 from sprint_agent.runtime.execution import Inside, execute, stopped
-from sprint_agent.runtime.router import Routing
+from sprint_agent.runtime.router import Router
 from sprint_agent.task import Nested
 
 Dispatch = Literal["tag", "stage"]
@@ -40,12 +40,12 @@ class Setting:
     """
 
     engine: Engine
-    routing: Routing
+    routing: Router
     dispatch: Dispatch
     join: Join
     sampling: Sampling
     caller: Caller
-    account: Account
+    account: RunAccount
     nested: Callable[[Nested, Inside], Awaitable[Result]]
     recorded: Recorded | None
     emit: Callable[[events.Event], None]
@@ -59,7 +59,7 @@ class Setting:
         return replace(self.sampling, seed=mixed)
 
 
-class TurnRun:
+class PlannerTurn:
     """Runs one turn. `number` is the stage that it becomes if it holds a plan.
 
     Afterwards either `answer` is set, or `plan_closed` says that it was a plan.
@@ -70,7 +70,7 @@ class TurnRun:
         self._base = context.snapshot()
         self._number = number
         self._forced = forced
-        self._turn = Turn(setting.engine.tokenizer)
+        self._turn = GeneratedText(setting.engine.tokenizer)
         self._parser = tags.TurnParser(forced=forced)
         self._group: TaskGroup | None = None
         self._failure: Exception | None = None
@@ -113,8 +113,8 @@ class TurnRun:
         """What the turn adds to the context: text and ids, cut behind the last good prompt where
         the plan was left unfinished."""
         if self._end is not None:
-            return self._turn.upto(self._end)
-        return self._turn.upto(self._good if self._prompts else len(self._turn))
+            return self._turn.prefix(self._end)
+        return self._turn.prefix(self._good if self._prompts else len(self._turn))
 
     def stage(self) -> Stage:
         """The stage as it is now; executions that have not ended stand in it as stopped."""
@@ -123,16 +123,15 @@ class TurnRun:
             or stopped(self._number, p, self._executor_name(p), self._setting.now())
             for p in self._prompts
         ]
+        checked = isinstance(self._setting.join, FirstSuccess) and bool(executions)
         return Stage(
             number=self._number,
             plan=self.text()[0],
             prompts=tuple(self._prompts),
             executions=tuple(executions),
             usage=self.tally.usage,
-            ended_by=self._ended_by,
-            checked=isinstance(self._setting.join, FirstSuccess),
-            remark=self._remark,
-            waited=0.0 if self._written is None else self._now() - self._written,
+            verdict=Verdict(self._ended_by, self._remark) if checked else None,
+            seconds_after_plan=0.0 if self._written is None else self._now() - self._written,
         )
 
     # --- the planner ------------------------------------------------------------------------------
@@ -178,7 +177,7 @@ class TurnRun:
     def context(self) -> Snapshot:
         """What the planner goes on from."""
         context = Context(self._setting.engine.tokenizer, self._base)
-        context.append_generated(*self._turn.upto(len(self._turn)))
+        context.append_generated(*self._turn.prefix(len(self._turn)))
         return context.snapshot()
 
     def receive(self, delta: Delta, call: int) -> bool:
@@ -193,8 +192,8 @@ class TurnRun:
 
     def discard(self) -> None:
         """Goes back behind the last prompt that was closed, for the planner to go on from there."""
-        text, ids = self._turn.upto(self._good)
-        self._turn = Turn(self._setting.engine.tokenizer)
+        text, ids = self._turn.prefix(self._good)
+        self._turn = GeneratedText(self._setting.engine.tokenizer)
         self._turn.extend(Delta(text, ids))
         self._parser = tags.TurnParser(forced=self._forced)
         self._parser.feed(text)
@@ -237,7 +236,7 @@ class TurnRun:
                     events.PromptRenumbered(self._now(), self._number, number, closed.numbers)
                 )
             context = Context(self._setting.engine.tokenizer, self._base)
-            context.append_generated(*self._turn.upto(closed.end))
+            context.append_generated(*self._turn.prefix(closed.end))
             context.append(tags.execution_opening(self._number, number))
             name = self._executor_name(prompt)
             self._emit(events.PromptReady(self._now(), self._number, number, closed.text, name))
@@ -255,7 +254,7 @@ class TurnRun:
             if isinstance(join, FirstSuccess) and self._ended_by is None:
                 verdict = self._verdict(join, execution)
                 if verdict is not None:
-                    self._ended_by, self._remark = prompt.number, encodable(verdict)
+                    self._ended_by, self._remark = prompt.number, replace_surrogates(verdict)
                     self._cancel()
         except Exception as error:
             self._fail(error)
@@ -264,9 +263,9 @@ class TurnRun:
         """What the check says; in a stage that had ended in the run's trace, what it said then."""
         recorded = self._setting.recorded
         stage = recorded.stage(self._number) if recorded is not None else None
-        if stage is None or not stage.checked:
+        if stage is None or stage.verdict is None:
             return join.verdict(execution)
-        return stage.remark if execution.number == stage.ended_by else None
+        return stage.verdict.remark if execution.number == stage.verdict.accepted else None
 
     def _executor_name(self, prompt: Prompt) -> str:
         return self._setting.routing.name(prompt.executor)

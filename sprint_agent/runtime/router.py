@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sprint_agent.engine import ExecutorCard
-from sprint_agent.task import Executor, Generated, Task
+from sprint_agent.task import Executor, Generation, Task
 
 MODEL = "model"
 _PARTS = ("name", "description", "schema", "execute")
@@ -25,11 +25,11 @@ class ModelExecutor:
     def schema(self) -> None:
         """None: its prompts are plain text."""
 
-    async def execute(self, task: Task) -> Generated:
+    async def execute(self, task: Task) -> Generation:
         return await task.generate()
 
 
-class Routing:
+class Router:
     """Which executor takes a prompt, by the name that the planner wrote.
 
     Raises TypeError for what is no executor, ValueError for a name that is given twice, or that no

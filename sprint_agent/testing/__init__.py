@@ -24,29 +24,29 @@ from sprint_agent.testing.fault_server.faults import (
     Truncated,
     Unfinished,
 )
-from sprint_agent.testing.fault_server.server import Asked, FaultServer, Gone
-from sprint_agent.testing.scripted import CharTokenizer, Say, ScriptedEngine
+from sprint_agent.testing.fault_server.server import Disconnect, FaultServer, ReceivedRequest
+from sprint_agent.testing.scripted import CharTokenizer, Reply, ScriptedEngine
 
 __all__ = [
     "ALL",
     "BAD_JSON",
     "BAD_SSE",
-    "Asked",
     "CancelReport",
     "CharTokenizer",
     "ConformanceReport",
     "Crash",
     "Declined",
+    "Disconnect",
     "Drip",
     "Failure",
     "Fault",
     "FaultServer",
     "Filtered",
     "Garbage",
-    "Gone",
     "Leak",
+    "ReceivedRequest",
+    "Reply",
     "Reset",
-    "Say",
     "ScriptedEngine",
     "SingleNewlines",
     "Slow",

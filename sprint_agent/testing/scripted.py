@@ -34,7 +34,7 @@ class CharTokenizer:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Reply:
     """What the engine answers to a request.
 
     `text` is said `pace` seconds a token; then it ends for `reason`, or as the request's stops and
@@ -52,7 +52,7 @@ class Say:
     sets: anyio.Event | None = None
 
 
-Script = Callable[[str], Say | str]
+Script = Callable[[str], Reply | str]
 """Answers a prompt's text."""
 
 
@@ -95,7 +95,7 @@ class ScriptedEngine(AlwaysOpen):
 
     async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
         said = self.script(self.prompt_text(request))
-        say = Say(said) if isinstance(said, str) else said
+        say = Reply(said) if isinstance(said, str) else said
         text, reason, stop = _cut(say, request.stop)
         deltas = self._deltas(text)
         if say.after is not None:
@@ -126,7 +126,7 @@ class ScriptedEngine(AlwaysOpen):
         return [Delta(self.tokenizer.decode([i]), (i,)) for i in self.tokenizer.encode(text)]
 
 
-def _cut(say: Say, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
+def _cut(say: Reply, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
     found = StopStrings(stops).find(say.text)
     if found is None:
         return say.text, say.reason, None

@@ -40,12 +40,12 @@ from sprint_agent.events import (
     ExecutionText,
     NestedEvent,
     OwnEvent,
+    ParentExecution,
     PlanText,
     PromptReady,
     RunEnded,
     RunStarted,
     StageEnded,
-    Within,
 )
 from sprint_agent.result import Execution, Prompt, Result, Stage
 from sprint_agent.runtime.calls import RecordedCall, RecordedExecution
@@ -187,13 +187,13 @@ def _split(event: Event) -> tuple[tuple[tuple[int, int, int], ...], OwnEvent]:
     """The run that an event is from, by the executions that it is inside of; and the event."""
     if not isinstance(event, NestedEvent):
         return (), event
-    return tuple((w.stage, w.number, w.run) for w in event.within), event.event
+    return tuple((w.stage, w.number, w.run) for w in event.path), event.event
 
 
 def _told(event: Event) -> dict[str, Any]:
     """The record of an event."""
     if isinstance(event, NestedEvent):
-        return {**_told(event.event), "within": msgspec.to_builtins(event.within)}
+        return {**_told(event.event), "within": msgspec.to_builtins(event.path)}
     return {"event": type(event).__name__, **msgspec.to_builtins(event)}
 
 
@@ -212,7 +212,7 @@ def _event(path: object, number: int, record: dict[str, Any]) -> Event:
     if kind is None:
         raise TraceError(f"{path}, line {number}: no event of this version")
     try:
-        within = msgspec.convert(record.pop("within", ()), tuple[Within, ...])
+        within = msgspec.convert(record.pop("within", ()), tuple[ParentExecution, ...])
         event: OwnEvent = msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
         raise TraceError(f"{path}, line {number}: {error}") from error
@@ -235,7 +235,7 @@ class _Worker:
         runs: dict[int, list[Event]] = {}
         for event in events:
             if isinstance(event, NestedEvent):
-                runs.setdefault(event.within[0].run, []).append(event.inner)
+                runs.setdefault(event.path[0].run, []).append(event.inner)
             else:
                 own.append(event)
         nested = [Resumed(Trace(tuple(run))) for run in runs.values()]
@@ -344,7 +344,7 @@ def _by_worker(events: Sequence[Event]) -> dict[tuple[int, int | None], list[Eve
             case ExecutionStarted() | ExecutionText():
                 who = (event.stage, event.number)
             case NestedEvent():
-                who = (event.within[0].stage, event.within[0].number)
+                who = (event.path[0].stage, event.path[0].number)
             case _:
                 continue
         did.setdefault(who, []).append(event)

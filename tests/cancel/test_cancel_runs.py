@@ -36,7 +36,7 @@ async def solve(engine: ScriptedEngine, join: Join, limits: Limits) -> None:
 
 async def watch(engine: ScriptedEngine, join: Join, limits: Limits) -> None:
     agent = Sprint(engine, executors=[patient], join=join, limits=limits)
-    async with agent, agent.run("What?") as run:
+    async with agent, agent.stream("What?") as run:
         async for _ in run:
             pass
 

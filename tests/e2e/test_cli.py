@@ -43,10 +43,11 @@ def test_the_result_as_json(extra: list[str]) -> None:
     assert stage["plan"].startswith("<Plan_1>")
     assert len(stage["prompts"]) == len(stage["executions"]) > 1
     usage = result["usage"]
-    assert set(usage) == {"total_tokens", "sequential_tokens", "prompt_tokens", "cached_tokens"}
-    assert 0 < usage["sequential_tokens"] <= usage["total_tokens"]
+    parts = ("prompt", "completion", "total", "sequential", "cached")
+    assert set(usage) == {f"{part}_tokens" for part in parts}
+    assert 0 < usage["sequential_tokens"] <= usage["completion_tokens"]
     if extra == ["--sequential"]:
-        assert usage["sequential_tokens"] == usage["total_tokens"]
+        assert usage["sequential_tokens"] == usage["completion_tokens"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")

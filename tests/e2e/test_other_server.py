@@ -46,7 +46,7 @@ async def test_a_plan_is_executed(url: str) -> None:
 
     engine = OpenAIEngine(url, model=MODEL, mode="completions")
     agent = Sprint(engine, executors=[model], sampling=solver.SAMPLING)
-    async with agent.run("Use 3, 5, 7 and 11 to make 24.") as run:
+    async with agent.stream("Use 3, 5, 7 and 11 to make 24.") as run:
         async for event in run:
             if isinstance(event, StageEnded):
                 break

@@ -75,7 +75,7 @@ async def test_a_puzzle_is_solved(url: str, ids: bool) -> None:
         engine = OpenAIEngine(f"{url}/v1", model=str(solver.MODEL), mode="completions")
     result = await solver.agent(engine).solve(puzzle.question, join=solver.solved(puzzle))
     assert verify(result.answer or "", puzzle)
-    assert result.stages[0].ended_by is not None
+    assert result.stages[0].accepted is not None
     if ids:
         assert result.usage.cached_tokens > 0
 

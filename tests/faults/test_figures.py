@@ -21,8 +21,8 @@ from sprint_agent.engines.sglang.engine import SGLangEngine
 from sprint_agent.testing import (
     CharTokenizer,
     FaultServer,
+    Reply,
     Reset,
-    Say,
     ScriptedEngine,
     Slow,
     Status,
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 TURNS = [plan("a", "b", "c"), answer("42")]
 
 
-def continuing() -> Callable[[str], Say | str]:
+def continuing() -> Callable[[str], Reply | str]:
     return Continuing(TURNS)
 
 
@@ -103,7 +103,7 @@ class TestLimits:
             late: list[float] = []
 
             async def one() -> None:
-                turns: list[str | Say] = [plan(*["forever: x"] * 4)]
+                turns: list[str | Reply] = [plan(*["forever: x"] * 4)]
                 engine = ScriptedEngine(Scripted(turns), chunk=1000)
                 agent = Sprint(engine, executors=[forever], limits=Limits(deadline=0.3))
                 began = time.monotonic()
@@ -144,7 +144,7 @@ class TestRestart:
             agent = Sprint(engine_of(server), executors=[tool])
 
             async def until_the_server_crashes() -> None:
-                async with agent.run("What?", trace=path) as run:
+                async with agent.stream("What?", trace=path) as run:
                     async for event in run:
                         if isinstance(event, events.ExecutionEnded):
                             await server.crash()

@@ -19,7 +19,7 @@ from sprint_agent import (
     executor,
     first_success,
 )
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, executed, plan
 
 pytestmark = pytest.mark.anyio
@@ -178,8 +178,8 @@ async def test_what_an_execution_leaves_behind_is_cancelled_when_it_ends() -> No
             await anyio.lowlevel.checkpoint()
         return "left"
 
-    turns: list[str | Say] = [plan("leaves: a"), answer("done")]
-    engine = ScriptedEngine(Scripted(turns, {(1, 1): Say("on and on", hang=True)}))
+    turns: list[str | Reply] = [plan("leaves: a"), answer("done")]
+    engine = ScriptedEngine(Scripted(turns, {(1, 1): Reply("on and on", hang=True)}))
     result = await Sprint(engine, executors=[leaves], limits=Limits(deadline=60)).solve("What?")
     assert result.answer == "done"
     with pytest.raises(ExecutorError, match="has ended"):

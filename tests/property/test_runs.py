@@ -109,7 +109,7 @@ class Runs(RuleBasedStateMachine):
 
     async def watch(self, *, resume: bool) -> Result:
         agent, trace = self.agent, self.trace
-        context = agent.resume(trace) if resume else agent.run("What?", trace=trace)
+        context = agent.resume(trace) if resume else agent.stream("What?", trace=trace)
         async with context as run:
             async for event in run:
                 self.seen.append(event)
@@ -265,7 +265,7 @@ class Runs(RuleBasedStateMachine):
                 self.on()
             result = self.task.result()
             check_result(result, self.seen)
-            assert result.usage.total_tokens == self.generated
+            assert result.usage.completion_tokens == self.generated
         finally:
             self.task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -345,7 +345,10 @@ def check_result(result: Result, seen: list[events.Event]) -> None:
     for stage in result.stages:
         assert [p.number for p in stage.prompts] == [e.number for e in stage.executions]
         block = result.text.partition(f"<Execution_{stage.number}>")[2]
-        tags = [execution_tag(stage.number, p.number, stage.ended_by) for p in stage.prompts]
+        tags = [
+            execution_tag(stage.number, p.number, stage.verdict and stage.verdict.accepted)
+            for p in stage.prompts
+        ]
         places = [block.index(tag) for tag in tags]
         assert places == sorted(places)
     ends = [e.execution for e in seen if isinstance(e, events.ExecutionEnded)]

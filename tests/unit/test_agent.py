@@ -97,7 +97,7 @@ class TestWhenARunBegins:
         killed(path)
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
         with nothing_left_open():
-            agent.run("What?", trace=other)
+            agent.stream("What?", trace=other)
             agent.resume(path)
         assert names(tmp_path) == ["run.jsonl"]
 
@@ -116,7 +116,7 @@ class TestWhenARunBegins:
         self, tmp_path: Path
     ) -> None:
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
-        async with agent.run("What?", trace=tmp_path / "no" / "folder") as run:
+        async with agent.stream("What?", trace=tmp_path / "no" / "folder") as run:
             with pytest.raises(TraceError, match="cannot write"):
                 await run.result()
 
@@ -138,7 +138,7 @@ class TestTheResult:
             await agent.solve("What?", trace="/dev/full")
         assert raised.value.result is not None
         assert raised.value.result.answer == "1"
-        async with agent.run("What?", trace="/dev/full") as run:
+        async with agent.stream("What?", trace="/dev/full") as run:
             with pytest.raises(TraceError) as raised:
                 await run.result()
             assert raised.value.result == await run.result()

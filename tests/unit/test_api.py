@@ -14,7 +14,7 @@ Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError L
 NestedEvent NestedExecutor PaperMetrics PlanError PlanRepaired PlanText Policy Prices Prompt PromptError
 PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run RunEnded RunStarted
 Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream
-Usage Within executor first_success paper_metrics solve tool with_policy
+Usage ParentExecution executor first_success paper_metrics solve tool with_policy
 """
 
 
@@ -30,9 +30,9 @@ def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
     """
     assert sorted(countdown.__all__) == sorted(names.split())
     kit = """
-    ALL Asked BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Declined Drip Failure
-    Fault FaultServer Filtered Garbage Gone Leak Reset Say ScriptedEngine SingleNewlines Slow Stall
-    Status Truncated Unfinished cancel_everywhere check_engine
+    ALL BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Declined Disconnect Drip
+    Failure Fault FaultServer Filtered Garbage Leak ReceivedRequest Reply Reset ScriptedEngine
+    SingleNewlines Slow Stall Status Truncated Unfinished cancel_everywhere check_engine
     """
     assert sorted(testing.__all__) == sorted(kit.split())
 

@@ -7,7 +7,7 @@ import pytest
 
 from sprint_agent import Sprint, Task, executor, paper_metrics
 from sprint_agent.result import Execution
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
@@ -22,8 +22,8 @@ async def test_the_papers_metric_counts_words_without_tags() -> None:
         "<Plan_1>\nthink of it\n<prompt_1.1> one two </prompt_1.1>\n-----\n"
         "more <prompt_1.2> three </prompt_1.2>\nand so on\n</Plan_1>"
     )
-    turns: list[str | Say] = [first, f"So then.\n{answer('42')}"]
-    executions: dict[tuple[int, int], str | Say] = {
+    turns: list[str | Reply] = [first, f"So then.\n{answer('42')}"]
+    executions: dict[tuple[int, int], str | Reply] = {
         (1, 1): "a b c d e\n</execution_",
         (1, 2): "f\n</execution_",
     }
@@ -45,7 +45,7 @@ async def test_what_failed_is_left_out_of_the_papers_metric() -> None:
     async def broken(prompt: str) -> str:
         raise RuntimeError("one two three four")
 
-    turns: list[str | Say] = [plan("broken: x", "y"), answer("42")]
+    turns: list[str | Reply] = [plan("broken: x", "y"), answer("42")]
     engine = ScriptedEngine(Scripted(turns, {(1, 2): "a b\n</execution_"}))
     result = await Sprint(engine, executors=[broken]).solve("What?")
     assert paper_metrics(result, words).total_tokens == words("x y") + 2 + 1
@@ -57,13 +57,13 @@ async def test_work_is_what_the_parts_took_one_by_one() -> None:
         await anyio.sleep(0.05)
         return "awake"
 
-    turns: list[str | Say] = [plan(*["nap: now"] * 6), answer("42")]
+    turns: list[str | Reply] = [plan(*["nap: now"] * 6), answer("42")]
     result = await Sprint(ScriptedEngine(Scripted(turns)), executors=[nap]).solve("What?")
     naps = sum(execution.seconds for execution in result.stages[0].executions)
     assert naps >= 6 * 0.05
     # Side by side they took as long as one; the planner's own time is in both figures.
     assert result.work_seconds - result.seconds == pytest.approx(
-        naps - result.stages[0].waited, abs=1e-6
+        naps - result.stages[0].seconds_after_plan, abs=1e-6
     )
     assert result.work_seconds > result.seconds + 4 * 0.05
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sprint_agent import EngineError, Limits, Sprint, events, retry
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import answer, execution_of, plan
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -82,11 +82,11 @@ class Failing:
         self.said = said
         self.error = error
 
-    def __call__(self, prompt: str) -> Say | str:
+    def __call__(self, prompt: str) -> Reply | str:
         at = execution_of(prompt)
         if (at is None) == (self.kind == "planner") and self.failures:
             self.failures -= 1
-            return Say(self.said, error=self.error)
+            return Reply(self.said, error=self.error)
         if at is not None:
             return f"did {at[0]}.{at[1]}\n</execution_"
         if "</Execution_1>" in prompt:
@@ -109,7 +109,7 @@ class TestRuns:
         whole = await Sprint(ScriptedEngine(Failing("executor", 0, "", full(0)))).solve("What?")
         engine = ScriptedEngine(Failing("executor", 1, "12345", full(0)))
         result = await Sprint(engine).solve("What?")
-        assert result.usage.total_tokens == whole.usage.total_tokens + 5
+        assert result.usage.completion_tokens == whole.usage.completion_tokens + 5
 
     async def test_a_plan_that_broke_off_goes_on_behind_its_last_prompt(self) -> None:
         text = plan("one", "two")

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from sprint_agent.engine import Delta, Tokenizer
 from sprint_agent.protocol import tags
-from sprint_agent.protocol.context import Context, Turn
+from sprint_agent.protocol.context import Context, GeneratedText
 from sprint_agent.protocol.transcript import Transcript
 
 READ, PLAN, PROMPT, EXECUTION, ANSWER, DECISION = range(6)
@@ -39,7 +39,7 @@ class Row:
     ids: tuple[int, ...]
     kinds: tuple[int, ...]
 
-    def upto(self, end: int) -> Row:
+    def prefix(self, end: int) -> Row:
         """The row's first ids."""
         return Row(self.ids[:end], self.kinds[:end])
 
@@ -93,9 +93,9 @@ class RowBuilder:
         for piece in pieces[:at]:
             context.append(piece.text)
         text = pieces[at].text
-        turn = Turn(self._tokenizer)
+        turn = GeneratedText(self._tokenizer)
         turn.extend(Delta(text, tuple(self._tokenizer.encode(text))))
-        context.append_generated(*turn.upto(prompt_end(text, number)))
+        context.append_generated(*turn.prefix(prompt_end(text, number)))
         context.append(tags.execution_opening(stage, number))
         before = len(context)
         context.append(execution)

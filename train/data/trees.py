@@ -94,7 +94,7 @@ class TreeBuilder(RowBuilder):
         row = self.path(pieces, sample.executions.values())
         if not sample.planner:
             ends = (end for end, kind in enumerate(row.kinds, 1) if kind == EXECUTION)
-            row = row.upto(max(ends, default=0))
+            row = row.prefix(max(ends, default=0))
         return Tree(row)
 
     def _tree(self, sample: Sample, planner: Row) -> Tree:
@@ -105,7 +105,7 @@ class TreeBuilder(RowBuilder):
         branches = tuple(_branch(planner, row) for row in rows)
         if not sample.planner:
             # No branch reads what stands behind the last one.
-            planner = planner.upto(max((branch.at for branch in branches), default=0))
+            planner = planner.prefix(max((branch.at for branch in branches), default=0))
         return Tree(planner, branches)
 
 

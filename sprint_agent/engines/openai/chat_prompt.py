@@ -151,10 +151,7 @@ def _execution(run: Unfinished, turn: str, begun: str) -> Conversation:
 
 def _ended(number: int, stage: StageText) -> tuple[str, str]:
     """What stands behind a planner's turn: the end of its plan, and what its executions found."""
-    text = "".join(
-        p.text
-        for p in tags.sync(number, stage.turn, stage.executions, stage.accepted, stage.remark)
-    )
+    text = "".join(p.text for p in tags.sync(number, stage.turn, stage.executions, stage.verdict))
     closing, _, found = text.partition("\n\n")
     return closing, found.strip()
 

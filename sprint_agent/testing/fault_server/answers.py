@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sprint_agent.engine import Tokenizer
-from sprint_agent.testing.scripted import Say
+from sprint_agent.testing.scripted import Reply
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ParsedRequest:
     """A request for an answer, whatever API it came by.
 
     `prompt` are its ids; `text` is what it was asked in, None where that was ids. `most` bounds the
@@ -41,7 +41,7 @@ class Model:
     context_length: int | None
     cached_tokens: int
 
-    def problem(self, asking: Asking) -> str | None:
+    def problem(self, asking: ParsedRequest) -> str | None:
         """Why a request has no room in the context, in SGLang's words; None where it has."""
         length, context = len(asking.prompt), self.context_length
         if context is None:
@@ -58,15 +58,15 @@ class Model:
             )
         return None
 
-    def knows(self, asking: Asking) -> bool:
+    def knows(self, asking: ParsedRequest) -> bool:
         """Whether all ids of the prompt are in the vocabulary."""
         return all(0 <= token < self.tokenizer.vocab_size for token in asking.prompt)
 
-    def text_of(self, asking: Asking) -> str:
+    def text_of(self, asking: ParsedRequest) -> str:
         """The prompt's text."""
         return self.tokenizer.decode(asking.prompt) if asking.text is None else asking.text
 
-    def answer(self, asking: Asking, say: Say, default_most: int) -> Answer:
+    def answer(self, asking: ParsedRequest, say: Reply, default_most: int) -> Answer:
         """Samples what `say` says, up to the first stop, the end, or the most that was asked for."""
         room = default_most if asking.most is None else asking.most
         if self.context_length is not None:
@@ -107,7 +107,7 @@ class Answer:
     `said` of them are text; `text` is all that is shown, as a refusal where it is `declined`.
     """
 
-    asking: Asking
+    asking: ParsedRequest
     model: Model
     ids: tuple[int, ...]
     said: int

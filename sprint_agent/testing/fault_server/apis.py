@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from sprint_agent.engine import Tokenizer
-from sprint_agent.testing.fault_server.answers import Answer, Asking, Ending, Model
+from sprint_agent.testing.fault_server.answers import Answer, Ending, Model, ParsedRequest
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ _NATIVE_SAMPLING = """
 """
 
 
-class Voice(ABC):
+class ApiDialect(ABC):
     """One API's way to ask and to answer."""
 
     default_most: int
@@ -37,7 +37,7 @@ class Voice(ABC):
     """Whether a request that the model refuses is told so in a stream whose status is 200."""
 
     @abstractmethod
-    def read(self, body: Json, tokenizer: Tokenizer) -> Asking:
+    def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         """A request's body. ValueError where it is none of this API."""
 
     def opening(self, answer: Answer) -> list[Json]:
@@ -57,7 +57,7 @@ class Voice(ABC):
         """An error, as a body and as an event."""
 
 
-class SGLangVoice(Voice):
+class SGLangVoice(ApiDialect):
     """SGLang's native `/generate`."""
 
     default_most = 128
@@ -66,14 +66,14 @@ class SGLangVoice(Voice):
     def __init__(self, incremental: bool) -> None:
         self._incremental = incremental
 
-    def read(self, body: Json, tokenizer: Tokenizer) -> Asking:
+    def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         sampling = _object(body.get("sampling_params", {}), "sampling_params")
         unknown = sampling.keys() - set(_NATIVE_SAMPLING.split())
         if unknown:
             raise ValueError(f"unknown sampling parameters: {', '.join(sorted(unknown))}")
         given = body.get("input_ids")
         prompt, text = _prompt(body.get("text") if given is None else given, tokenizer)
-        return Asking(
+        return ParsedRequest(
             rid=str(body.get("rid") or uuid.uuid4().hex),
             prompt=prompt,
             text=text,
@@ -106,7 +106,7 @@ class SGLangVoice(Voice):
         return {"error": {"message": message, "code": code}}
 
 
-class _OpenAIVoice(Voice):
+class _OpenAIVoice(ApiDialect):
     """What OpenAI's two APIs have in common."""
 
     kind: str
@@ -147,7 +147,7 @@ class CompletionVoice(_OpenAIVoice):
     default_most = 16
     kind = event_kind = "text_completion"
 
-    def read(self, body: Json, tokenizer: Tokenizer) -> Asking:
+    def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         prompt, text = _prompt(body.get("prompt"), tokenizer)
         return _openai_asking(body, "cmpl", prompt, text, _count(body.get("max_tokens")))
 
@@ -164,7 +164,7 @@ class ChatVoice(_OpenAIVoice):
     default_most = sys.maxsize
     kind, event_kind = "chat.completion", "chat.completion.chunk"
 
-    def read(self, body: Json, tokenizer: Tokenizer) -> Asking:
+    def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise ValueError("messages is no list of messages")
@@ -222,11 +222,11 @@ def _openai_asking(
     prompt: tuple[int, ...],
     text: str | None,
     most: int | None,
-) -> Asking:
+) -> ParsedRequest:
     if body.get("n") not in (None, 1):
         raise ValueError("this server gives one choice: n must be 1")
     options = _object(body.get("stream_options") or {}, "stream_options")
-    return Asking(
+    return ParsedRequest(
         rid=str(body.get("rid") or f"{kind}-{uuid.uuid4().hex}"),
         prompt=prompt,
         text=text,

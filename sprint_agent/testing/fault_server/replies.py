@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from sprint_agent.testing.fault_server.answers import ABORTED, Answer
-from sprint_agent.testing.fault_server.apis import Json, Voice
+from sprint_agent.testing.fault_server.apis import ApiDialect, Json
 from sprint_agent.testing.fault_server.faults import (
     Crash,
     Drip,
@@ -32,14 +32,14 @@ _DONE = b"[DONE]"
 
 
 @dataclass(slots=True)
-class Reply:
+class ReplyWriter:
     """Says one answer, as a stream or whole. `pace` is the seconds before each event.
 
     Its methods return whether the connection can be used again; else it is to be finished.
     """
 
     connection: Connection
-    voice: Voice
+    voice: ApiDialect
     answer: Answer
     fault: Fault | None
     crash: Callable[[], Awaitable[None]]

@@ -20,13 +20,13 @@ from typing import Any, Self
 import anyio
 
 from sprint_agent.engine import Tokenizer
-from sprint_agent.testing.fault_server.answers import Asking, Model
+from sprint_agent.testing.fault_server.answers import Model, ParsedRequest
 from sprint_agent.testing.fault_server.apis import (
+    ApiDialect,
     ChatVoice,
     CompletionVoice,
     Json,
     SGLangVoice,
-    Voice,
     self_description,
 )
 from sprint_agent.testing.fault_server.faults import (
@@ -41,12 +41,12 @@ from sprint_agent.testing.fault_server.faults import (
 )
 from sprint_agent.testing.fault_server.http1 import BadHttp, Connection, HttpRequest
 from sprint_agent.testing.fault_server.loopback import Loopback
-from sprint_agent.testing.fault_server.replies import Reply, as_json, dawdle, refuse, respond
-from sprint_agent.testing.scripted import CharTokenizer, Say, Script
+from sprint_agent.testing.fault_server.replies import ReplyWriter, as_json, dawdle, refuse, respond
+from sprint_agent.testing.scripted import CharTokenizer, Reply, Script
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """A request for an answer that reached the server; `at` is when, in the event loop's seconds.
 
     `rid` is the id that it is known by, which the server gives where the body has none.
@@ -61,7 +61,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Disconnect:
     """A request that was ended from outside, at `at` in the event loop's seconds.
 
     In `aborts`, one that `/abort_request` named, by its id or the beginning of it; in `disconnects`,
@@ -77,8 +77,8 @@ class _Call:
     """A request that is being answered."""
 
     connection: Connection
-    voice: Voice
-    asking: Asking
+    voice: ApiDialect
+    asking: ParsedRequest
     fault: Fault | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     disconnected: bool = False
@@ -106,14 +106,14 @@ class FaultServer:
     chunk: int = 1
     incremental: bool = False
     cached_tokens: int = 0
-    requests: list[Asked] = field(default_factory=list[Asked], init=False)
-    aborts: list[Gone] = field(default_factory=list[Gone], init=False)
-    disconnects: list[Gone] = field(default_factory=list[Gone], init=False)
+    requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest], init=False)
+    aborts: list[Disconnect] = field(default_factory=list[Disconnect], init=False)
+    disconnects: list[Disconnect] = field(default_factory=list[Disconnect], init=False)
     flushes: int = field(default=0, init=False)
     """How often the cache was flushed."""
 
     def __post_init__(self) -> None:
-        self._voices: dict[str, Voice] = {
+        self._voices: dict[str, ApiDialect] = {
             "/generate": SGLangVoice(self.incremental),
             "/v1/completions": CompletionVoice(),
             "/v1/chat/completions": ChatVoice(),
@@ -211,12 +211,16 @@ class FaultServer:
                 return fault
         return None
 
-    async def _generation(self, connection: Connection, request: HttpRequest, voice: Voice) -> bool:
+    async def _generation(
+        self, connection: Connection, request: HttpRequest, voice: ApiDialect
+    ) -> bool:
         """Answers a request for an answer."""
         body, asking, problem = _read(request, voice, self.tokenizer)
         problem = problem or self._problem(asking)
         call = _Call(connection, voice, asking, self._next_fault(request.path))
-        asked = Asked(request.path, asking.rid, body, anyio.current_time(), connection.number)
+        asked = ReceivedRequest(
+            request.path, asking.rid, body, anyio.current_time(), connection.number
+        )
         self.requests.append(asked)
         self._calls.append(call)
         self._note()
@@ -232,7 +236,7 @@ class FaultServer:
             self._calls.remove(call)
             self._note()
 
-    def _problem(self, asking: Asking) -> str | None:
+    def _problem(self, asking: ParsedRequest) -> str | None:
         """Why SGLang would refuse such a request; None where it would not."""
         if asking.rid in [call.asking.rid for call in self._calls]:
             return f"Duplicate request ID detected: {asking.rid}"
@@ -262,7 +266,7 @@ class FaultServer:
         """Notes that the reader has gone: the connection's two ends tell it, in either order."""
         if not call.disconnected:
             call.disconnected = True
-            self.disconnects.append(Gone(call.asking.rid, anyio.current_time()))
+            self.disconnects.append(Disconnect(call.asking.rid, anyio.current_time()))
             self._note()
 
     async def _answer(self, call: _Call) -> bool:
@@ -270,14 +274,16 @@ class FaultServer:
             await self.crash()
             return False
         # A script that gives one text after another must not lose one to a fault that hides it.
-        say = Say("") if cut_after(call.fault) == 0 else self._said(call.asking)
+        say = Reply("") if cut_after(call.fault) == 0 else self._said(call.asking)
         answer = self._model.answer(call.asking, say, call.voice.default_most)
         fault = call.fault or _fault_of(say)
         if isinstance(fault, Filtered):
             answer = answer.filtered(fault.after)
         elif isinstance(fault, Declined):
             answer = replace(answer, declined=True)
-        reply = Reply(call.connection, call.voice, answer, fault, self.crash, say.pace, self.chunk)
+        reply = ReplyWriter(
+            call.connection, call.voice, answer, fault, self.crash, say.pace, self.chunk
+        )
         with call.scope:
             if say.after is not None:
                 await say.after.wait()
@@ -287,9 +293,9 @@ class FaultServer:
             return goes_on
         return await reply.abort()
 
-    def _said(self, asking: Asking) -> Say:
+    def _said(self, asking: ParsedRequest) -> Reply:
         said = self.script(self._model.text_of(asking))
-        return Say(said) if isinstance(said, str) else said
+        return Reply(said) if isinstance(said, str) else said
 
     async def _other(self, connection: Connection, request: HttpRequest) -> bool:
         """Answers what is no request for an answer."""
@@ -323,7 +329,7 @@ class FaultServer:
 
     def _abort(self, body: Json) -> None:
         rid, everything = str(body.get("rid") or ""), bool(body.get("abort_all"))
-        self.aborts.append(Gone(rid, anyio.current_time()))
+        self.aborts.append(Disconnect(rid, anyio.current_time()))
         for call in self._calls:
             # By its beginning, as SGLang does.
             if everything or (rid and call.asking.rid.startswith(rid)):
@@ -337,22 +343,22 @@ class FaultServer:
 
 
 def _read(
-    request: HttpRequest, voice: Voice, tokenizer: Tokenizer
-) -> tuple[Json, Asking, str | None]:
+    request: HttpRequest, voice: ApiDialect, tokenizer: Tokenizer
+) -> tuple[Json, ParsedRequest, str | None]:
     """A request's body, what it asks for, and what is wrong with it."""
     body: Json = {}
     try:
         body = request.json()
         return body, voice.read(body, tokenizer), None
     except ValueError as error:
-        return body, Asking(str(body.get("rid") or ""), ()), str(error)
+        return body, ParsedRequest(str(body.get("rid") or ""), ()), str(error)
 
 
-def _error(voice: Voice, fault: Status) -> Json:
+def _error(voice: ApiDialect, fault: Status) -> Json:
     return voice.error(fault.message, fault.code)
 
 
-def _fault_of(say: Say) -> Fault | None:
+def _fault_of(say: Reply) -> Fault | None:
     """What the script itself wants to go wrong."""
     if say.hang:
         return Stall(ALL)

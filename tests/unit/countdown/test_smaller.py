@@ -99,7 +99,7 @@ async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
         model.questions.clear()
         result = await solving.solve(puzzle.question, join=solved(puzzle), limits=limits)
     assert result.limit == "tokens"
-    assert plan < result.usage.total_tokens <= plan + 300
+    assert plan < result.usage.completion_tokens <= plan + 300
     assert len(set(model.questions)) > 1
 
 

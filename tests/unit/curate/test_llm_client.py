@@ -9,7 +9,7 @@ from curate.llm.cache import Cache
 from curate.llm.cost import Ledger
 from curate.llm.endpoint import CostCeiling, Message
 from sprint_agent.limits import Prices
-from sprint_agent.testing import FaultServer, Say, Slow, Status, cancel_everywhere
+from sprint_agent.testing import FaultServer, Reply, Slow, Status, cancel_everywhere
 from tests.unit.curate.llm_kit import MODELS, SCHEMA, asking
 
 pytestmark = pytest.mark.anyio
@@ -276,5 +276,5 @@ class TestLedger:
 
 
 async def test_what_a_model_says_last_is_said_in_full() -> None:
-    async with FaultServer(lambda _: Say("")) as server, asking(server) as asker:
+    async with FaultServer(lambda _: Reply("")) as server, asking(server) as asker:
         assert await asker.ask() == ""

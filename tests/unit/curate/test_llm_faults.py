@@ -20,8 +20,8 @@ from sprint_agent.testing import (
     FaultServer,
     Filtered,
     Garbage,
+    Reply,
     Reset,
-    Say,
     Slow,
     Stall,
     Status,
@@ -29,7 +29,7 @@ from sprint_agent.testing import (
     Unfinished,
 )
 from tests.unit.curate.llm_kit import asking, hasty
-from tests.unit.engines.fake_openai import Behaviour, Body, Reply, Server, serving
+from tests.unit.engines.fake_openai import Behaviour, Body, ReplyWriter, Server, serving
 
 pytestmark = pytest.mark.anyio
 __all__ = ["hasty"]
@@ -95,7 +95,7 @@ async def test_a_slow_server_is_given_up() -> None:
 async def test_the_time_is_that_of_the_whole_answer() -> None:
     """Bytes that keep coming do not make an answer that is on time."""
 
-    async def behave(server: Server, reply: Reply, asked: Body) -> None:
+    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
         await reply.begin()
         while True:
             await reply.raw(b" ")
@@ -191,8 +191,8 @@ async def test_what_is_no_address(url: str) -> None:
 
 
 async def test_what_was_cut_off_or_refused_is_not_paid_twice() -> None:
-    def script(prompt: str) -> Say | str:
-        return Say(OK, reason="length") if prompt.endswith("long") else OK
+    def script(prompt: str) -> Reply | str:
+        return Reply(OK, reason="length") if prompt.endswith("long") else OK
 
     async with FaultServer(script) as server, asking(server) as asker:
         server.fail(Filtered(), Declined())
@@ -253,7 +253,7 @@ class TestRetryAfter:
         """Many at once, at a server that takes 4 at a time and says when to come back."""
         served = refused = under_way = 0
 
-        async def behave(server: Server, reply: Reply, asked: Body) -> None:
+        async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
             nonlocal served, refused, under_way
             if under_way == 4:
                 refused += 1
@@ -339,7 +339,7 @@ async def test_two_refusals_at_a_time_are_both_learned() -> None:
     def refuse() -> Behaviour:
         names = ["temperature", "max_tokens"]
 
-        async def behave(server: Server, reply: Reply, asked: Body) -> None:
+        async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
             if names:
                 name = names.pop()
                 if not names:

@@ -129,14 +129,14 @@ class TestPacking:
             await packed(given, Packing(on_leak="drop"))
 
     async def test_a_model_is_asked_once_for_what_values_do_not_show(self) -> None:
-        class Asked:
+        class ReceivedRequest:
             times = 0
 
             async def leaks(self, *_: object) -> tuple[Leak, ...]:
                 self.times += 1
                 return (Leak(2, 1, "that it fails"),)
 
-        asked = Asked()
+        asked = ReceivedRequest()
         two = (
             Component(1, prompt="a", execution="It. Does. Fail."),
             Component(2, prompt="b", execution="Since. It. Failed."),

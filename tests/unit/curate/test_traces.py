@@ -20,7 +20,7 @@ from curate.steps import select
 from sprint_agent import Limits, Sprint, Task, executor, first_success
 from sprint_agent.protocol.transcript import parse
 from sprint_agent.result import Result
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Continuing, Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
@@ -52,8 +52,8 @@ async def test_a_run_reads_as_what_it_was(tmp_path: Path) -> None:
 
 
 async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
-    turns: list[str | Say] = [Say(plan("one", "two")[:-12], hang=True), answer("5")]
-    engine = ScriptedEngine(Scripted(turns, {(1, 2): Say("", hang=True)}))
+    turns: list[str | Reply] = [Reply(plan("one", "two")[:-12], hang=True), answer("5")]
+    engine = ScriptedEngine(Scripted(turns, {(1, 2): Reply("", hang=True)}))
     join = first_success(lambda execution: "did 1.1" in execution.text)
     result = await Sprint(engine).solve("What?", join=join, trace=tmp_path / "run.jsonl")
     run = traces.read(tmp_path / "run.jsonl", {})

@@ -24,7 +24,7 @@ Body = dict[str, Any]
 
 
 @dataclass
-class Reply:
+class ReplyWriter:
     """One connection's answer to one request."""
 
     socket: SocketStream
@@ -50,7 +50,7 @@ class Reply:
         await self.socket.send(b"0\r\n\r\n")
 
 
-Behaviour = Callable[["Server", Reply, Body], Awaitable[None]]
+Behaviour = Callable[["Server", ReplyWriter, Body], Awaitable[None]]
 
 
 @dataclass
@@ -92,11 +92,11 @@ class Server:
                     body, data = data[:length], data[length:]
                     path = lines[0].split(" ")[1]
                     self.keys.append(headers.get("authorization"))
-                    await self.answer(Reply(socket, self.drip), path, body)
+                    await self.answer(ReplyWriter(socket, self.drip), path, body)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
 
-    async def answer(self, reply: Reply, path: str, body: bytes) -> None:
+    async def answer(self, reply: ReplyWriter, path: str, body: bytes) -> None:
         if path == "/v1/models":
             card = {"id": "m", "owned_by": self.owner, "max_model_len": 600}
             good = 200, json.dumps({"data": [{"id": "other"}, card]})
@@ -112,7 +112,7 @@ class Server:
             self.left.set()
             raise
 
-    async def hold(self, reply: Reply) -> None:
+    async def hold(self, reply: ReplyWriter) -> None:
         """Says nothing more, until the client has left."""
         await reply.socket.receive()
 
@@ -143,7 +143,7 @@ def says(
 ) -> Behaviour:
     """Says `text`, a character (or an item) a token, as the stops and `max_tokens` will have it."""
 
-    async def behave(server: Server, reply: Reply, asked: Body) -> None:
+    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
         options = asked.get("stream_options", {})
         room = asked.get("max_tokens") or asked["max_completion_tokens"]
         stops = asked.get("stop", []) if asked.keys() & {"no_stop_trim", STOP_KEPT} else []
@@ -180,7 +180,7 @@ STOP_KEPT = "include_stop_str_in_output"
 def events(*said: object) -> Behaviour:
     """Streams the given events, whatever was asked. A function is called with the body."""
 
-    async def behave(server: Server, reply: Reply, asked: Body) -> None:
+    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
         await reply.begin()
         for one in said:
             await reply.event(one(asked) if callable(one) else one)
@@ -190,7 +190,7 @@ def events(*said: object) -> Behaviour:
 
 
 def status(code: int, text: str, **headers: str) -> Behaviour:
-    async def behave(server: Server, reply: Reply, asked: Body) -> None:
+    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
         extra = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
         head = f"HTTP/1.1 {code} X\r\n{extra}content-length: {len(text.encode())}\r\n\r\n"
         await reply.socket.send((head + text).encode())
@@ -201,7 +201,7 @@ def status(code: int, text: str, **headers: str) -> Behaviour:
 def refuses(refusal: Callable[[Body], object | None], then: Behaviour) -> Behaviour:
     """Answers 400 with what `refusal` says of a body, or as `then` where it says nothing."""
 
-    async def behave(server: Server, reply: Reply, asked: Body) -> None:
+    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
         error = refusal(asked)
         if error is None:
             await then(server, reply, asked)
@@ -211,30 +211,30 @@ def refuses(refusal: Callable[[Body], object | None], then: Behaviour) -> Behavi
     return behave
 
 
-async def silent(server: Server, reply: Reply, asked: Body) -> None:
+async def silent(server: Server, reply: ReplyWriter, asked: Body) -> None:
     await server.hold(reply)
 
 
-async def silent_after_begin(server: Server, reply: Reply, asked: Body) -> None:
+async def silent_after_begin(server: Server, reply: ReplyWriter, asked: Body) -> None:
     await reply.begin()
     await reply.event(chunk(asked, "A"))
     await server.hold(reply)
 
 
-async def breaks_off(server: Server, reply: Reply, asked: Body) -> None:
+async def breaks_off(server: Server, reply: ReplyWriter, asked: Body) -> None:
     await reply.begin()
     await reply.event(chunk(asked, "A"))
     await reply.socket.aclose()
 
 
-async def breaks_off_behind(server: Server, reply: Reply, asked: Body) -> None:
+async def breaks_off_behind(server: Server, reply: ReplyWriter, asked: Body) -> None:
     await reply.begin()
     await reply.event(chunk(asked, "A"))
     await reply.event(chunk(asked, None, "stop"))
     await reply.socket.aclose()
 
 
-async def dies(server: Server, reply: Reply, asked: Body) -> None:
+async def dies(server: Server, reply: ReplyWriter, asked: Body) -> None:
     assert server.hang_up is not None
     await server.hang_up()
     await breaks_off(server, reply, asked)

@@ -349,7 +349,7 @@ async def test_a_trained_model_goes_on_with_the_text() -> None:
 async def test_requests_say_who_can_be_named_and_what_was_wrong() -> None:
     engine = ScriptedEngine(Scripted(["<prompt_1.1> a </prompt_1.1>", plan("a"), answer("4")]))
     repaired: list[str] = []
-    async with Sprint(engine, executors=[shout]) as agent, agent.run(QUESTION) as run:
+    async with Sprint(engine, executors=[shout]) as agent, agent.stream(QUESTION) as run:
         async for event in run:
             if isinstance(event, PlanRepaired):
                 repaired.append(event.reason)

@@ -11,7 +11,7 @@ from sprint_agent import EngineUnavailable, Sprint
 from sprint_agent.engine import Finish, Request, RunTag, Sampling
 from sprint_agent.engines import open_engine
 from sprint_agent.engines.pool import EnginePool
-from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine, check_engine
+from sprint_agent.testing import CharTokenizer, Reply, ScriptedEngine, check_engine
 from tests.script import Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
@@ -25,10 +25,10 @@ def request(run: str | None, text: str = "go") -> Request:
 class Named:
     """A script that notes who was asked."""
 
-    def __init__(self, seen: Counter[str], name: str, said: Say | str = "yes") -> None:
+    def __init__(self, seen: Counter[str], name: str, said: Reply | str = "yes") -> None:
         self.seen, self.name, self.said = seen, name, said
 
-    def __call__(self, prompt: str) -> Say | str:
+    def __call__(self, prompt: str) -> Reply | str:
         self.seen[self.name] += 1
         return self.said
 
@@ -50,7 +50,7 @@ async def test_it_conforms() -> None:
 
 async def test_all_calls_of_a_run_go_to_one_engine_and_runs_are_shared_out() -> None:
     seen: Counter[str] = Counter()
-    engines = [ScriptedEngine(Named(seen, name, Say("yes", hang=True))) for name in "ab"]
+    engines = [ScriptedEngine(Named(seen, name, Reply("yes", hang=True))) for name in "ab"]
     async with EnginePool(engines) as pool, anyio.create_task_group() as group:
 
         async def hold(run: str) -> None:
@@ -65,7 +65,7 @@ async def test_all_calls_of_a_run_go_to_one_engine_and_runs_are_shared_out() -> 
 
 async def test_a_run_moves_on_when_its_engine_is_unavailable() -> None:
     seen: Counter[str] = Counter()
-    down = Say("", error=EngineUnavailable("down", transient=True))
+    down = Reply("", error=EngineUnavailable("down", transient=True))
     engines = [
         ScriptedEngine(Named(seen, "down", down)),
         ScriptedEngine(Named(seen, "up")),
@@ -80,8 +80,8 @@ async def test_a_run_moves_on_when_its_engine_is_unavailable() -> None:
 
 
 async def test_a_question_is_answered_though_one_of_the_servers_fails() -> None:
-    turns: list[str | Say] = [plan("a", "b"), answer("42")]
-    broken = ScriptedEngine(lambda _: Say("", error=EngineUnavailable("down", transient=True)))
+    turns: list[str | Reply] = [plan("a", "b"), answer("42")]
+    broken = ScriptedEngine(lambda _: Reply("", error=EngineUnavailable("down", transient=True)))
     agent = Sprint([broken, ScriptedEngine(Scripted(turns))])
     assert (await agent.solve("What?")).answer == "42"
 

@@ -29,7 +29,7 @@ from sprint_agent import (
 )
 from sprint_agent.executors import threads
 from sprint_agent.executors.json_prompts import unfenced
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, a_task, answer, executed, plan
 
 pytestmark = pytest.mark.anyio
@@ -340,7 +340,7 @@ class TestTask:
         @executor
         async def asks(task: Task) -> str:
             for _ in range(2):
-                left = task.left()
+                left = task.remaining()
                 assert left.seconds is not None
                 assert left.tokens is not None
                 seen.append((left.seconds, left.tokens))
@@ -358,7 +358,7 @@ class TestTask:
     async def test_without_bounds_nothing_is_said_to_be_left(self) -> None:
         @executor
         async def asks(task: Task) -> str:
-            return repr(task.left())
+            return repr(task.remaining())
 
         assert (await one(asks, "x")).text == "Left(seconds=None, tokens=None)"
 
@@ -405,7 +405,7 @@ class TestTask:
                 group.start_soon(task.generate)
             return "both"
 
-        said: list[str | Say] = [plan("twice: x"), Say("never", hang=True), "did"]
+        said: list[str | Reply] = [plan("twice: x"), Reply("never", hang=True), "did"]
         engine = ScriptedEngine(lambda context: said.pop(0))
         agent = Sprint(engine, executors=[twice], limits=Limits(deadline=0.3), dispatch="stage")
         (stage,) = (await agent.solve("What?")).stages

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sprint_agent import ExecutorError, PromptError
 from sprint_agent.executors.http import HttpExecutor
 from tests.script import a_task, executed
-from tests.unit.executors.web import Asked, serving
+from tests.unit.executors.web import ReceivedRequest, serving
 
 pytestmark = pytest.mark.anyio
 HOSTILE = "a&b=c #f/?d=%2F\r\nX: y é"
@@ -26,12 +26,14 @@ def http(url: str, **more: Any) -> HttpExecutor:
     return HttpExecutor("web", "Asks.", url, **more)
 
 
-async def hello(asked: Asked) -> None:
+async def hello(asked: ReceivedRequest) -> None:
     await asked.answer(200, b"hello")
 
 
-def says(status: int, body: bytes = b"", **headers: str) -> Callable[[Asked], Awaitable[None]]:
-    async def answer(asked: Asked) -> None:
+def says(
+    status: int, body: bytes = b"", **headers: str
+) -> Callable[[ReceivedRequest], Awaitable[None]]:
+    async def answer(asked: ReceivedRequest) -> None:
         await asked.answer(status, body, **headers)
 
     return answer
@@ -136,7 +138,7 @@ class TestAnswers:
     async def test_one_without_end_is_left(self) -> None:
         left = anyio.Event()
 
-        async def endless(asked: Asked) -> None:
+        async def endless(asked: ReceivedRequest) -> None:
             await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\n")
             try:
                 while True:
@@ -153,7 +155,7 @@ class TestAnswers:
     async def test_its_time_is_bounded(self) -> None:
         gone = anyio.Event()
 
-        async def silent(asked: Asked) -> None:
+        async def silent(asked: ReceivedRequest) -> None:
             await asked.gone()
             gone.set()
 
@@ -196,8 +198,10 @@ class TestAnswers:
             assert await http(f"{web.url}/{{prompt}}").execute(a_task("x")) == "café"
 
 
-def redirects(to: Callable[[], str], body: bytes = b"there") -> Callable[[Asked], Awaitable[None]]:
-    async def answer(asked: Asked) -> None:
+def redirects(
+    to: Callable[[], str], body: bytes = b"there"
+) -> Callable[[ReceivedRequest], Awaitable[None]]:
+    async def answer(asked: ReceivedRequest) -> None:
         if asked.target == "/there":
             await asked.answer(200, body)
         else:
@@ -254,7 +258,7 @@ class TestRedirects:
 async def test_cancelling_closes_the_connection() -> None:
     begun, gone = anyio.Event(), anyio.Event()
 
-    async def slow(asked: Asked) -> None:
+    async def slow(asked: ReceivedRequest) -> None:
         await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\nhel")
         begun.set()
         await asked.gone()

@@ -25,7 +25,7 @@ from sprint_agent import (
     with_policy,
 )
 from sprint_agent.executors import ModelExecutor, policy
-from sprint_agent.limits import Exhausted
+from sprint_agent.limits import BudgetExhausted
 from sprint_agent.testing import ScriptedEngine
 from tests.script import Scripted, a_task, answer, executed, plan
 
@@ -108,7 +108,7 @@ class TestTimeout:
     async def test_the_task_sees_it_as_what_is_left(self) -> None:
         @executor(policy=Policy(timeout=30))
         async def asks(task: Task) -> str:
-            left = task.left().seconds
+            left = task.remaining().seconds
             assert left is not None
             return str(left <= 30)
 
@@ -313,7 +313,7 @@ class TestPure:
             if calls == 1:
                 begun.set()
                 await go_on.wait()
-                raise reached if nested else Exhausted("tokens")
+                raise reached if nested else BudgetExhausted("tokens")
             return "mine"
 
         outcomes: list[object] = []
@@ -321,7 +321,7 @@ class TestPure:
         async def ask() -> None:
             try:
                 outcomes.append(await slow.execute(a_task("x")))
-            except (Exhausted, LimitReached) as error:
+            except (BudgetExhausted, LimitReached) as error:
                 outcomes.append(type(error))
 
         async with anyio.create_task_group() as group:
@@ -330,7 +330,7 @@ class TestPure:
             group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
             go_on.set()
-        assert outcomes == [LimitReached if nested else Exhausted, "mine"]
+        assert outcomes == [LimitReached if nested else BudgetExhausted, "mine"]
 
     async def test_ids_are_one_run_s_and_are_not_kept(self) -> None:
         shared = with_policy(ModelExecutor("thinks"), Policy(pure=True))

@@ -13,7 +13,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """One request as it came. `answer` sends; `gone` waits until the client has left."""
 
     method: str
@@ -39,7 +39,7 @@ class Web:
     """Where the server is, and what it was asked."""
 
     host: str
-    asked: list[Asked] = field(default_factory=list[Asked])
+    asked: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
 
     @property
     def url(self) -> str:
@@ -47,7 +47,7 @@ class Web:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[Asked], Awaitable[None]]) -> AsyncGenerator[Web]:
+async def serving(answer: Callable[[ReceivedRequest], Awaitable[None]]) -> AsyncGenerator[Web]:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     web = Web(f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
 
@@ -65,11 +65,11 @@ async def serving(answer: Callable[[Asked], Awaitable[None]]) -> AsyncGenerator[
         group.cancel_scope.cancel()
 
 
-async def _read(socket: SocketStream) -> Asked:
+async def _read(socket: SocketStream) -> ReceivedRequest:
     stream = BufferedByteReceiveStream(socket)
     head = (await stream.receive_until(b"\r\n\r\n", 100_000)).decode()
     request, *lines = head.split("\r\n")
     method, target, _ = request.split(" ")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     body = await stream.receive_exactly(int(headers.get("content-length", "0")))
-    return Asked(method, target, headers, body, socket)
+    return ReceivedRequest(method, target, headers, body, socket)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.tags import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnParser
 from sprint_agent.protocol.transcript import StageText, Transcript, parse, parse_unfinished
+from sprint_agent.result import Verdict
 
 FRAGMENTS = [
     "<Plan_1>\n",
@@ -101,6 +102,15 @@ def test_an_unclosed_prompt_is_never_reported_as_closed() -> None:
 
 words = st.text(max_size=20)
 turns = st.lists(words.map(tags.escape), max_size=3).map(lambda t: tags.plan(1, t))
+
+
+def verdicts(executions: int) -> st.SearchStrategy[Verdict | None]:
+    if not executions:
+        return st.none()
+    accepted = st.builds(Verdict, st.integers(1, executions), words)
+    return st.none() | st.just(Verdict(None)) | accepted
+
+
 transcripts = st.builds(
     Transcript,
     question=words.map(str.strip),
@@ -110,8 +120,7 @@ transcripts = st.builds(
                 StageText,
                 turn=turns,
                 executions=st.just(tuple(texts)),
-                accepted=st.none() | st.integers(0, len(texts)) if texts else st.none(),
-                remark=words,
+                verdict=verdicts(len(texts)),
             )
         ),
         max_size=3,
@@ -127,13 +136,13 @@ def test_a_rendered_transcript_reads_back_byte_for_byte(transcript: Transcript) 
     again = parse(text)
     assert again.text == text
     read, wrote = (
-        [(len(stage.executions), stage.accepted) for stage in run.stages]
+        [(len(stage.executions), stage.verdict and stage.verdict.accepted) for stage in run.stages]
         for run in (again, transcript)
     )
     assert read == wrote
     for stage, whole in zip(again.stages, transcript.stages, strict=True):
-        said = tags.escape(" ".join(whole.remark.split()))
-        assert stage.remark == (said if whole.accepted else "")
+        said = tags.escape(" ".join(whole.verdict.remark.split())) if whole.verdict else ""
+        assert (stage.verdict.remark if stage.verdict else "") == said
 
 
 def test_only_executions_are_accepted() -> None:
@@ -149,12 +158,13 @@ def test_an_execution_cannot_say_that_another_was_accepted() -> None:
         "<execution_1.1 accepted>\n",
         f"</execution_1.3>\n{tags.NONE_ACCEPTED}</Execution_1>\n{tags.NONE_ACCEPTED}",
     )
-    for accepted in (None, 0, 1, 2):
-        stage = StageText(tags.plan(1, ["a"]), texts, accepted)
+    for verdict in (None, Verdict(None), Verdict(1), Verdict(2)):
+        accepted = verdict and verdict.accepted
+        stage = StageText(tags.plan(1, ["a"]), texts, verdict)
         run = Transcript("q", (stage,), tags.answer("2"))
         assert run.text.count("<execution_1.1 accepted>") == (accepted == 1)
         assert run.text.count("<execution_1.2 accepted>") == (accepted == 2)
-        assert parse(run.text).stages[0].accepted == accepted
+        assert parse(run.text).stages[0].verdict == verdict
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
-from sprint_agent.limits import Budget, Exhausted, Grant
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.limits import Budget, BudgetExhausted, Grant
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 
 PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
@@ -19,7 +19,7 @@ PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
 
 
 def two_stages() -> Scripted:
-    turns: list[str | Say] = [plan("a", "b"), plan("c", "d", stage=2), answer("42")]
+    turns: list[str | Reply] = [plan("a", "b"), plan("c", "d", stage=2), answer("42")]
     return Scripted(turns)
 
 
@@ -38,10 +38,10 @@ class TestExecutions:
         assert (await agent.solve("What?")).answer == "42"
 
     async def test_those_of_nested_runs_count(self) -> None:
-        inner: list[str | Say] = [plan("x", "y"), answer("inner")]
-        outer: list[str | Say] = [plan("solve: deep", "b"), answer("outer")]
+        inner: list[str | Reply] = [plan("x", "y"), answer("inner")]
+        outer: list[str | Reply] = [plan("solve: deep", "b"), answer("outer")]
 
-        def script(prompt: str) -> str | Say:
+        def script(prompt: str) -> str | Reply:
             return (inside if "deep\n</Question>" in prompt else outside)(prompt)
 
         for bound, reached in [(4, None), (3, "executions")]:
@@ -70,7 +70,7 @@ class TestTokens:
         result = await Sprint(self.engine(), limits=Limits(tokens=bound)).solve("What?")
         assert result.answer == "42"
         assert [e.status for e in result.stages[0].executions] == ["done"] * 10
-        assert result.usage.total_tokens <= bound
+        assert result.usage.completion_tokens <= bound
 
     async def test_of_cost_too(self) -> None:
         whole = await Sprint(self.engine(), prices=PRICES).solve("What?")
@@ -88,15 +88,15 @@ class TestTokens:
         tokens = plan_tokens + 3 * (len("did 1.1\n") + 12) + 2
         result = await Sprint(engine, limits=Limits(tokens=tokens)).solve("What?")
         assert result.limit == "tokens"
-        assert result.usage.total_tokens <= tokens
+        assert result.usage.completion_tokens <= tokens
         statuses = [e.status for e in result.stages[0].executions]
         assert statuses.count("done") >= 3
         assert "failed" in statuses
 
     async def test_a_run_that_is_cancelled_while_calls_wait_leaves_nothing(self) -> None:
         said = anyio.Event()
-        hangs = Say("on", sets=said, hang=True)
-        turns: list[str | Say] = [plan("a", "b"), answer("42")]
+        hangs = Reply("on", sets=said, hang=True)
+        turns: list[str | Reply] = [plan("a", "b"), answer("42")]
         engine = ScriptedEngine(Scripted(turns, {(1, 1): hangs, (1, 2): hangs}))
         agent = Sprint(engine, limits=Limits(tokens=9_000))
         async with anyio.create_task_group() as group:
@@ -119,7 +119,7 @@ class TestCost:
         result = await Sprint(ScriptedEngine(two_stages()), prices=PRICES).solve("What?")
         used = result.usage
         fresh = used.prompt_tokens - used.cached_tokens
-        assert result.cost == 2 * fresh + used.cached_tokens + 10 * used.total_tokens
+        assert result.cost == 2 * fresh + used.cached_tokens + 10 * used.completion_tokens
         assert result.to_json()["cost"] == result.cost
         assert (await Sprint(ScriptedEngine(two_stages())).solve("What?")).cost is None
 
@@ -162,7 +162,7 @@ def test_budgets_within_budgets_are_never_overdrawn(
     for number, (depth, prompt, wanted, written) in enumerate(calls):
         try:
             grant = chain[depth].reserve(prompt, wanted)
-        except Exhausted:
+        except BudgetExhausted:
             continue
         if grant is None:
             assert open_calls
@@ -180,7 +180,7 @@ def test_budgets_within_budgets_are_never_overdrawn(
         end(*open_calls.pop())
     for budget in chain:
         # Behind the last end, nobody is told to wait any more.
-        with suppress(Exhausted):
+        with suppress(BudgetExhausted):
             found = budget.reserve(0, 1000)
             assert found is not None
             end(budget, found, 0, 0)

@@ -26,14 +26,15 @@ from sprint_agent import (
 )
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import parse_unfinished
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.result import Verdict
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
 
 
 async def watch(agent: Sprint, question: str = "What?") -> list[events.Event]:
-    async with agent.run(question) as run:
+    async with agent.stream(question) as run:
         return [event async for event in run]
 
 
@@ -92,7 +93,9 @@ async def test_contexts_do_not_depend_on_how_the_engine_cuts_its_stream(chunk: i
 
 
 async def test_results_join_in_prompt_order_whatever_ends_first() -> None:
-    executions: dict[tuple[int, int], str | Say] = {(1, 1): Say("slow\n</execution_", pace=0.01)}
+    executions: dict[tuple[int, int], str | Reply] = {
+        (1, 1): Reply("slow\n</execution_", pace=0.01)
+    }
     engine = ScriptedEngine(Scripted([plan("one", "two"), answer("3")], executions))
     result = await Sprint(engine).solve("What?")
     first, second = result.stages[0].executions
@@ -101,13 +104,14 @@ async def test_results_join_in_prompt_order_whatever_ends_first() -> None:
 
 
 async def test_the_first_success_ends_the_stage_and_stops_the_rest() -> None:
-    executions: dict[tuple[int, int], str | Say] = {(1, 1): Say("never", hang=True)}
-    turns: list[str | Say] = [plan("one", "two", "three"), answer("3")]
+    executions: dict[tuple[int, int], str | Reply] = {(1, 1): Reply("never", hang=True)}
+    turns: list[str | Reply] = [plan("one", "two", "three"), answer("3")]
     engine = ScriptedEngine(Scripted(turns, executions))
     join = first_success(lambda execution: "1.2" in execution.text)
     result = await Sprint(engine, join=join, dispatch="stage").solve("What?")
     (stage,) = result.stages
-    assert stage.ended_by == 2
+    assert stage.accepted
+    assert stage.accepted.number == 2
     assert [e.status for e in stage.executions][:2] == ["stopped", "done"]
     assert "<execution_1.1>\nStopped.\n</execution_1.1>" in result.text
     assert "<execution_1.2 accepted>\ndid 1.2" in result.text
@@ -117,7 +121,7 @@ async def test_the_first_success_ends_the_stage_and_stops_the_rest() -> None:
 
 async def test_a_success_cuts_the_plan_behind_its_last_closed_prompt() -> None:
     unfinished = plan("one").removesuffix("\n</Plan_1>") + "\n-----\n<prompt_1.2> not yet"
-    engine = ScriptedEngine(Scripted([Say(unfinished, hang=True), answer("3")]))
+    engine = ScriptedEngine(Scripted([Reply(unfinished, hang=True), answer("3")]))
     result = await Sprint(engine, join=first_success(lambda _: True)).solve("What?")
     (stage,) = result.stages
     assert stage.plan == "<Plan_1>\n<prompt_1.1> one </prompt_1.1>"
@@ -138,11 +142,11 @@ async def test_a_check_says_what_it_found() -> None:
     assert parse_unfinished(result.text).stages[0].remark == "the answer is &lt;Plan_2> 5"
 
 
-@pytest.mark.parametrize(("said", "ended_by"), [("", 1), (True, 1), (False, None)])
-async def test_an_empty_text_accepts(said: bool | str, ended_by: int | None) -> None:
+@pytest.mark.parametrize(("said", "accepted"), [("", 1), (True, 1), (False, None)])
+async def test_an_empty_text_accepts(said: bool | str, accepted: int | None) -> None:
     engine = ScriptedEngine(Scripted([plan("one"), answer("5")]))
     result = await Sprint(engine, join=first_success(lambda _: said)).solve("What?")
-    assert (result.stages[0].ended_by, result.stages[0].remark) == (ended_by, "")
+    assert result.stages[0].verdict == Verdict(accepted, "")
     assert "Accepted: " not in result.text
 
 
@@ -150,7 +154,7 @@ async def test_a_check_that_accepts_nothing_lets_the_stage_run_to_its_end() -> N
     engine = ScriptedEngine(Scripted([plan("one", "two"), answer("3")]))
     result = await Sprint(engine, join=first_success(lambda _: False)).solve("What?")
     assert [e.status for e in result.stages[0].executions] == ["done", "done"]
-    assert result.stages[0].ended_by is None
+    assert result.stages[0].accepted is None
     assert f"</execution_1.2>\n{tags.NONE_ACCEPTED}</Execution_1>" in result.text
     unchecked = await Sprint(ScriptedEngine(Scripted([plan("one"), answer("3")]))).solve("What?")
     assert "accepted" not in unchecked.text
@@ -167,7 +171,11 @@ async def test_what_a_check_raises_ends_the_run_as_it_is() -> None:
 
 
 async def test_the_last_stage_is_made_to_answer() -> None:
-    turns: list[str | Say] = [plan("a", stage=1), plan("b", stage=2), "\\boxed{7}\n</Final_answer>"]
+    turns: list[str | Reply] = [
+        plan("a", stage=1),
+        plan("b", stage=2),
+        "\\boxed{7}\n</Final_answer>",
+    ]
     engine = ScriptedEngine(Scripted(turns))
     result = await Sprint(engine, limits=Limits(stages=3)).solve("What?")
     assert result.answer == "7"
@@ -191,7 +199,7 @@ async def test_there_are_twelve_turns_at_most() -> None:
 
 
 async def test_a_turn_without_plan_or_answer_is_followed_by_a_forced_answer() -> None:
-    turns: list[str | Say] = ["I only thought.", "\\boxed{5}\n</Final_answer>"]
+    turns: list[str | Reply] = ["I only thought.", "\\boxed{5}\n</Final_answer>"]
     engine = ScriptedEngine(Scripted(turns))
     result = await Sprint(engine).solve("What?")
     assert result.answer == "5"
@@ -269,7 +277,7 @@ async def test_an_engine_without_ids_gets_text() -> None:
     result = await Sprint(engine).solve("What?")
     assert result.answer == "3"
     assert all(isinstance(request.prompt, str) for request in engine.requests)
-    assert result.usage.total_tokens > 0
+    assert result.usage.completion_tokens > 0
 
 
 async def test_runs_with_a_seed_give_each_call_its_own() -> None:
@@ -302,7 +310,7 @@ async def test_the_run_hands_on_its_own_errors() -> None:
 
 
 async def test_leaving_early_ends_the_run() -> None:
-    engine = ScriptedEngine(Scripted([Say("thinking", hang=True)]))
+    engine = ScriptedEngine(Scripted([Reply("thinking", hang=True)]))
     async with Sprint(engine).run("What?") as run:
         async for event in run:
             if isinstance(event, events.PlanText):
@@ -312,7 +320,7 @@ async def test_leaving_early_ends_the_run() -> None:
 
 class TestLimits:
     async def test_the_deadline_hands_back_what_was_finished(self) -> None:
-        executions: dict[tuple[int, int], str | Say] = {(1, 2): Say("never", hang=True)}
+        executions: dict[tuple[int, int], str | Reply] = {(1, 2): Reply("never", hang=True)}
         engine = ScriptedEngine(Scripted([plan("one", "two")], executions))
         result = await Sprint(engine, limits=Limits(deadline=0.2)).solve("What?")
         assert result.limit == "deadline"
@@ -327,7 +335,7 @@ class TestLimits:
         for budget in range(1, 220, 7):
             engine = ScriptedEngine(Scripted([plan("one", "two"), answer("3")]))
             result = await Sprint(engine, limits=Limits(tokens=budget)).solve("What?")
-            assert result.usage.total_tokens <= budget
+            assert result.usage.completion_tokens <= budget
             assert (result.limit == "tokens") == (result.answer is None)
 
     async def test_concurrency_bounds_the_executions_at_a_time(self) -> None:
@@ -351,17 +359,17 @@ class TestLimits:
         assert all(e.status == "done" for e in result.stages[0].executions)
 
     async def test_one_at_a_time_every_token_is_sequential(self) -> None:
-        turns: list[str | Say] = [plan("one", "two", "three"), answer("3")]
+        turns: list[str | Reply] = [plan("one", "two", "three"), answer("3")]
         engine = ScriptedEngine(Scripted(turns))
         agent = Sprint(engine, limits=Limits(concurrency=1), dispatch="stage")
         usage = (await agent.solve("What?")).usage
-        assert usage.sequential_tokens == usage.total_tokens
+        assert usage.sequential_tokens == usage.completion_tokens
 
     async def test_a_question_may_have_limits_of_its_own(self) -> None:
         engine = ScriptedEngine(lambda prompt: plan("one"))
         agent = Sprint(engine, limits=Limits(stages=5))
         assert len((await agent.solve("What?", limits=Limits(stages=2))).stages) == 1
-        async with agent.run("What?", limits=Limits(stages=3)) as run:
+        async with agent.stream("What?", limits=Limits(stages=3)) as run:
             assert len((await run.result()).stages) == 2
         assert len((await agent.solve("What?")).stages) == 4
 

@@ -29,7 +29,7 @@ from sprint_agent import (
 from sprint_agent.limits import Ledger
 from sprint_agent.runtime.planner import Dispatch
 from sprint_agent.runtime.slots import Place, Slots
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +83,7 @@ class TestAnswers:
             assert result.answer == "outer 42"
 
     async def test_its_stages_are_its_own(self) -> None:
-        def plans_for_ever(context: str) -> str | Say:
+        def plans_for_ever(context: str) -> str | Reply:
             if not context.startswith(f"<Question>\n{INNER}\n") or execution_of(context):
                 return script(context)
             if context.endswith("<Final_answer>\n"):
@@ -113,7 +113,7 @@ class TestAnswers:
         assert nested.text == "inner 42"
 
     async def test_what_it_raises_is_a_failed_execution(self) -> None:
-        def refuses(context: str) -> str | Say:
+        def refuses(context: str) -> str | Reply:
             if context.startswith(f"<Question>\n{INNER}\n"):
                 return "<Plan_1>\n<prompt_1.1> never closed </Plan_1>"
             return script(context)
@@ -130,7 +130,7 @@ class TestShares:
     async def test_it_counts_as_its_execution(self) -> None:
         result, nested, _ = await solve(NESTED)
         alone = await Sprint(ScriptedEngine(script), executors=[work]).solve(INNER)
-        assert nested.usage.completion_tokens == alone.usage.total_tokens
+        assert nested.usage.completion_tokens == alone.usage.completion_tokens
         assert nested.usage.prompt_tokens == alone.usage.prompt_tokens
         assert nested.sequential_tokens == alone.usage.sequential_tokens
         assert nested.sequential_tokens < nested.usage.completion_tokens
@@ -157,18 +157,18 @@ class TestShares:
             written = [stage.usage.completion_tokens - stage.prompts[0].tokens]
             inner = await agent.solve(INNER)
             rest = inner.stages[0].usage.completion_tokens - inner.stages[0].prompts[0].tokens
-            assert result.usage.total_tokens - result.usage.sequential_tokens > 0
+            assert result.usage.completion_tokens - result.usage.sequential_tokens > 0
             beside += written[0] + 2 * rest
-            assert result.usage.total_tokens - result.usage.sequential_tokens <= beside
+            assert result.usage.completion_tokens - result.usage.sequential_tokens <= beside
         else:
             # The first one's planner answers while the second one has the place.
-            assert result.usage.total_tokens - result.usage.sequential_tokens == beside
+            assert result.usage.completion_tokens - result.usage.sequential_tokens == beside
 
     @pytest.mark.parametrize("stages", [1, 2])
     async def test_a_wait_in_between_is_on_the_critical_path(self, stages: int) -> None:
         """The other execution gets the place in between, and is longer than what is written then."""
 
-        def waits(context: str) -> str | Say:
+        def waits(context: str) -> str | Reply:
             inside = context.startswith(f"<Question>\n{INNER}\n")
             ended = context.count("</Execution_")
             if execution_of(context):
@@ -181,27 +181,29 @@ class TestShares:
         agent = Sprint(engine, executors=[NESTED], limits=places, dispatch="stage", join=first)
         result = await agent.solve("What?")
         alone = await agent.solve(INNER)
-        beside = alone.final if stages == 1 else alone.stages[1].usage
-        assert result.stages[0].ended_by == 1
+        beside = alone.answer_usage if stages == 1 else alone.stages[1].usage
+        assert (accepted := result.stages[0].accepted)
+        assert accepted.number == 1
         assert result.stages[0].executions[1].status == "done"
         assert (
-            result.usage.total_tokens - result.usage.sequential_tokens == beside.completion_tokens
+            result.usage.completion_tokens - result.usage.sequential_tokens
+            == beside.completion_tokens
         )
 
     async def test_no_more_tokens_are_generated_than_the_run_s_budget_has(self) -> None:
         result, _, _ = await solve(NESTED)
-        whole = result.usage.total_tokens
+        whole = result.usage.completion_tokens
         for budget in range(1, whole + 20, 9):
             agent = Sprint(ScriptedEngine(script), executors=[NESTED])
             result = await agent.solve("What?", limits=Limits(tokens=budget))
-            assert result.usage.total_tokens <= budget
+            assert result.usage.completion_tokens <= budget
             assert (result.limit == "tokens") == (result.answer is None)
         assert result.answer == "outer 42"
 
     async def test_the_run_s_deadline_ends_it(self) -> None:
-        def hangs(context: str) -> str | Say:
+        def hangs(context: str) -> str | Reply:
             inside = context.startswith(f"<Question>\n{INNER}\n")
-            return Say("part", hang=True) if inside and execution_of(context) else script(context)
+            return Reply("part", hang=True) if inside and execution_of(context) else script(context)
 
         engine = ScriptedEngine(hangs)
         limits = Limits(deadline=1.0)
@@ -262,7 +264,7 @@ class TestShares:
 
     async def test_the_run_s_events_are_its_own(self) -> None:
         agent = Sprint(ScriptedEngine(script), executors=[NESTED])
-        async with agent.run("What?") as run:
+        async with agent.stream("What?") as run:
             seen = [event async for event in run]
         ready = [event.text for event in seen if isinstance(event, PromptReady)]
         assert ready == [INNER, "other"]
@@ -285,7 +287,7 @@ class TestShares:
             result = await agent.solve("What?")
         alone = await Sprint(ScriptedEngine(script), executors=[work]).solve(INNER)
         both = result.stages[0].executions[0]
-        assert both.usage.completion_tokens == 2 * alone.usage.total_tokens
+        assert both.usage.completion_tokens == 2 * alone.usage.completion_tokens
 
 
 def _work_is(outside: str, inside: str) -> object:

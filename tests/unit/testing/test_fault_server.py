@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from sprint_agent.testing import CharTokenizer, FaultServer, Say
+from sprint_agent.testing import CharTokenizer, FaultServer, Reply
 from tests.unit.testing.http_client import Json, asking, objects, streamed, talking
 
 pytestmark = pytest.mark.anyio
@@ -232,7 +232,7 @@ async def test_the_context_bounds_the_answer() -> None:
 
 async def test_an_id_runs_once_at_a_time() -> None:
     hold = anyio.Event()
-    server = FaultServer(lambda _: Say("late", after=hold))
+    server = FaultServer(lambda _: Reply("late", after=hold))
     async with server, talking(server) as client, anyio.create_task_group() as group:
         group.start_soon(streamed, client, "/generate", asking())
         await server.until(lambda: server.in_flight == 1)

@@ -20,8 +20,8 @@ from sprint_agent.testing import (
     FaultServer,
     Filtered,
     Garbage,
+    Reply,
     Reset,
-    Say,
     SingleNewlines,
     Slow,
     Status,
@@ -262,11 +262,11 @@ async def test_a_drip_is_the_same_answer_in_single_bytes() -> None:
 async def test_what_a_script_may_say() -> None:
     first, second = anyio.Event(), anyio.Event()
     says = {
-        "late": Say("late", after=first, sets=second),
-        "hang": Say("hm", hang=True),
-        "fail": Say("hm", error=ValueError("lost")),
-        "long": Say("hm", reason="length"),
-        "slow": Say("hm", pace=0.02),
+        "late": Reply("late", after=first, sets=second),
+        "hang": Reply("hm", hang=True),
+        "fail": Reply("hm", error=ValueError("lost")),
+        "long": Reply("hm", reason="length"),
+        "slow": Reply("hm", pace=0.02),
     }
     events: list[str] = []
     server = FaultServer(lambda prompt: says[prompt])

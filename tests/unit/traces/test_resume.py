@@ -23,7 +23,7 @@ from sprint_agent import (
     first_success,
 )
 from sprint_agent.result import Prompt
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from sprint_agent.traces.trace import Resumed
 from tests.script import Continuing, Scripted, answer, plan
 
@@ -94,7 +94,8 @@ class TestWhatIsTaken:
 
         result = await agent(Paid()).solve("What?", trace=path)
         assert [e.status for e in result.stages[0].executions] == ["done", "done"]
-        assert result.stages[0].ended_by == 2
+        assert (accepted := result.stages[0].accepted)
+        assert accepted.number == 2
         cut(path, execution_ended(2))
         again = Paid()
         async with agent(again).resume(path) as run:
@@ -137,8 +138,8 @@ class TestWhatIsTaken:
 
     async def test_what_was_cut_short_as_a_run_was_left_is_done(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
-        turns: list[str | Say] = [plan("one"), answer("1")]
-        hanging = Scripted(turns, {(1, 1): Say("did", hang=True)})
+        turns: list[str | Reply] = [plan("one"), answer("1")]
+        hanging = Scripted(turns, {(1, 1): Reply("did", hang=True)})
         async with Sprint(ScriptedEngine(hanging)).run("What?", trace=path) as run:
             async for event in run:
                 if isinstance(event, ExecutionText):
@@ -154,7 +155,8 @@ class TestWhatIsTaken:
         resumed = Resumed(Trace.read(path))
         stage = resumed.stage(1)
         assert stage is not None
-        assert stage.ended_by == 1
+        assert stage.accepted
+        assert stage.accepted.number == 1
         assert resumed.call(1, None, "another prompt's digest") is None
         assert resumed.stage(1) is None
 
@@ -198,7 +200,7 @@ class TestWhichTraceStands:
     async def test_one_that_came_further_stands_however_it_ends(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         await self.killed(path)
-        hanging = Sprint(ScriptedEngine(lambda prompt: Say("So", hang=True)), executors=[Paid()])
+        hanging = Sprint(ScriptedEngine(lambda prompt: Reply("So", hang=True)), executors=[Paid()])
         async with hanging.resume(path) as run:
             async for event in run:
                 if isinstance(event, PlanText) and (event.stage, event.text) == (3, "o"):

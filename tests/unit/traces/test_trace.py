@@ -13,7 +13,7 @@ from sprint_agent import Limits, Sampling, Sprint, Task, events, first_success
 from sprint_agent.errors import EngineError, TraceError, TruncatedStream
 from sprint_agent.protocol import tags
 from sprint_agent.result import Result
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from sprint_agent.traces.replay import TraceEngine
 from sprint_agent.traces.trace import Trace
 from tests.script import Continuing, Scripted, answer, plan
@@ -57,7 +57,7 @@ def same(one: Result, other: Result) -> bool:
             result.answer,
             result.text,
             [[(e.status, e.text, e.ids) for e in stage.executions] for stage in result.stages],
-            result.usage.total_tokens,
+            result.usage.completion_tokens,
             result.usage.sequential_tokens,
         )
 
@@ -89,11 +89,11 @@ async def test_an_engine_answers_from_it_where_a_success_ended_a_stage(tmp_path:
     path, join = tmp_path / "run.jsonl", first_success(lambda e: "found" in e.text)
     planned = anyio.Event()
     prompts = [tags.prompt(1, n, "look") for n in (1, 2, 3)]
-    turns = [Say(tags.plan(1, prompts) + "and", hang=True, sets=planned), answer("5")]
-    executions: dict[tuple[int, int], str | Say] = {
-        (1, 1): Say("sl", hang=True),
-        (1, 2): Say("found\n", after=planned),
-        (1, 3): Say("", hang=True),
+    turns = [Reply(tags.plan(1, prompts) + "and", hang=True, sets=planned), answer("5")]
+    executions: dict[tuple[int, int], str | Reply] = {
+        (1, 1): Reply("sl", hang=True),
+        (1, 2): Reply("found\n", after=planned),
+        (1, 3): Reply("", hang=True),
     }
     recorded = Sprint(ScriptedEngine(Scripted(turns, executions)))
     result = await recorded.solve("What?", join=join, trace=path)
@@ -154,7 +154,8 @@ async def test_a_stage_that_a_success_ended_ends_so_again(tmp_path: Path) -> Non
     whole = tmp_path / "whole.jsonl"
     join = first_success(lambda e: "1.2" in e.text)
     result = await agent(Counted()).solve("What?", join=join, trace=whole)
-    assert result.stages[0].ended_by == 2
+    assert (accepted := result.stages[0].accepted)
+    assert accepted.number == 2
     lines = whole.read_bytes().splitlines(keepends=True)
     for kept in range(2, len(lines)):
         path = tmp_path / "killed.jsonl"
@@ -162,7 +163,8 @@ async def test_a_stage_that_a_success_ended_ends_so_again(tmp_path: Path) -> Non
         async with agent(Counted()).resume(path, join=join) as run:
             again = await run.result()
         assert again.answer == result.answer
-        assert again.stages[0].ended_by == 2
+        assert (accepted := again.stages[0].accepted)
+        assert accepted.number == 2
 
 
 async def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:

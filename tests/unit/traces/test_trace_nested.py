@@ -24,7 +24,7 @@ from sprint_agent import (
     executor,
 )
 from sprint_agent.result import Result
-from sprint_agent.testing import Say, ScriptedEngine
+from sprint_agent.testing import Reply, ScriptedEngine
 from sprint_agent.traces.replay import TraceEngine
 from sprint_agent.traces.trace import Trace
 from tests.script import Continuing, answer, execution_of, plan
@@ -90,7 +90,7 @@ def ended(path: Path) -> set[tuple[str, int, int]]:
     """The executions that a trace holds, in the form of `Counted.done`."""
     found: set[tuple[str, int, int]] = set()
     for event in Trace.read(path).events:
-        own, where = (event.event, event.within) if isinstance(event, NestedEvent) else (event, ())
+        own, where = (event.event, event.path) if isinstance(event, NestedEvent) else (event, ())
         if isinstance(own, events.ExecutionEnded):
             run = "/".join(f"{inside.stage}.{inside.number}" for inside in where)
             found.add((run, own.execution.stage, own.execution.number))
@@ -118,14 +118,14 @@ async def test_what_they_report_is_in_the_trace(tmp_path: Path) -> None:
         seen = [event async for event in run]
     assert list(Trace.read(path).events) == seen
     within = [
-        tuple((inside.stage, inside.number, inside.run) for inside in event.within)
+        tuple((inside.stage, inside.number, inside.run) for inside in event.path)
         for event in seen
         if isinstance(event, NestedEvent) and isinstance(event.event, RunEnded)
     ]
     assert within == [((1, 1, 1), (1, 2, 1)), ((1, 1, 1),)]
     alone = await agent(scripted()).solve("harder")
     reported = [event for event in seen if isinstance(event, NestedEvent)]
-    deepest = [event.inner.inner for event in reported if len(event.within) == 2]  # type: ignore[union-attr]
+    deepest = [event.inner.inner for event in reported if len(event.path) == 2]  # type: ignore[union-attr]
     assert isinstance(deepest[-1], RunEnded)
     assert told(deepest[-1].result) == told(alone)
     assert [event.at for event in seen] == sorted(event.at for event in seen)
@@ -176,7 +176,7 @@ async def test_killed_at_any_record_they_go_on_and_repeat_nothing(
 async def test_what_was_used_counts_against_the_limits(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     result = await agent(scripted()).solve("What?", trace=whole)
-    used = result.usage.total_tokens
+    used = result.usage.completion_tokens
     lines = whole.read_bytes().splitlines(keepends=True)
     path = tmp_path / "killed.jsonl"
     # From where one call comes after another: of calls side by side, the first reserves all.
@@ -198,9 +198,9 @@ async def test_one_that_a_deadline_had_ended_is_not_begun_again(tmp_path: Path) 
     """Nor would it come to the same: what it did could not be done again in no time."""
     whole, path = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
 
-    def slow(prompt: str) -> str | Say:
+    def slow(prompt: str) -> str | Reply:
         hangs = prompt.startswith("<Question>\nhard\n") and execution_of(prompt) == (1, 3)
-        return Say("…", hang=True) if hangs else script(prompt)
+        return Reply("…", hang=True) if hangs else script(prompt)
 
     @executor
     async def partly(task: Task) -> str:
@@ -272,7 +272,7 @@ async def test_several_side_by_side_are_told_apart_by_their_questions(tmp_path: 
 
 def test_an_event_of_a_run_in_a_run_loses_one_place_after_the_other() -> None:
     event: Event = events.RunStarted(0.0, "q")
-    for where in (events.Within(0.1, 2, 3, 1), events.Within(5.0, 1, 1, 2)):
+    for where in (events.ParentExecution(0.1, 2, 3, 1), events.ParentExecution(5.0, 1, 1, 2)):
         event = NestedEvent.of(where, event)
     assert isinstance(event, NestedEvent)
     assert event.at == 5.0

@@ -90,7 +90,7 @@ def test_a_linear_row_learns_what_stands_there_and_is_to_be_learned() -> None:
     assert of([tree.trunk], EXECUTION) == "&lt;think> own\n</execution_"
     assert of([tree.trunk], ANSWER)
     (begun,) = TreeBuilder(CHARS).trees(replace(sample, planner=False), "linear")
-    assert begun.trunk == tree.trunk.upto(len(begun.trunk.ids))
+    assert begun.trunk == tree.trunk.prefix(len(begun.trunk.ids))
     assert of([begun.trunk], EXECUTION) == "&lt;think> own\n</execution_"
     assert begun.trunk.kinds[-1] == EXECUTION
 

@@ -15,7 +15,7 @@ from sprint_agent.engine import Request
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import StageText, Transcript
 from sprint_agent.result import Execution
-from sprint_agent.testing import CharTokenizer, Say, ScriptedEngine
+from sprint_agent.testing import CharTokenizer, Reply, ScriptedEngine
 from sprint_agent.tokenizer import FileTokenizer
 from tests.curated import SMALL
 from tests.script import execution_of
@@ -49,7 +49,7 @@ class Replay:
         # A plan that was cut had been written that far when the success ended its stage.
         self.cut = anyio.Event()
 
-    def __call__(self, prompt: str) -> Say:
+    def __call__(self, prompt: str) -> Reply:
         number = execution_of(prompt)
         if number is None:
             done = prompt.count("</Execution_")
@@ -58,15 +58,15 @@ class Replay:
                 end = "" if cut else f"</Plan_{done + 1}>"
                 last = done == len(self.turns) - 1
                 sets = self.cut if last else None
-                return Say(self.turns[done] + end, hang=cut, sets=sets)
-            return Say(self.transcript.answer + "</Final_answer>")
+                return Reply(self.turns[done] + end, hang=cut, sets=sets)
+            return Reply(self.transcript.answer + "</Final_answer>")
         stage, part = number
         text = self.transcript.stages[stage - 1].executions[part - 1]
         if text == tags.STOPPED:
-            return Say("", hang=True)
+            return Reply("", hang=True)
         whole = self.transcript.stages[stage - 1]
         gate = self.cut if part == whole.accepted and not whole.turn.endswith("\n") else None
-        return Say(text + f"</execution_{stage}.{part}>", after=gate)
+        return Reply(text + f"</execution_{stage}.{part}>", after=gate)
 
 
 async def replay(transcript: Transcript, reader: FileTokenizer) -> tuple[str, list[Request]]:

@@ -202,7 +202,7 @@ def test_without_the_planner_s_whole_way_the_trunk_ends_with_the_last_branch(
         sample = search_sample(run)
         tree = builder.tree(sample)
         read = max(branch.at for branch in tree.branches)
-        assert tree.trunk == builder.planner(sample.transcript).upto(read)
+        assert tree.trunk == builder.planner(sample.transcript).prefix(read)
         assert {PLAN, PROMPT} <= set(tree.trunk.kinds) <= {READ, PLAN, PROMPT}
         for (name, text), row in zip(sample.executions.items(), tree.rows[1:], strict=True):
             assert row == builder.executor(sample.transcript, *map(int, name.split(".")), text)
