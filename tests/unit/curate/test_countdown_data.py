@@ -34,6 +34,7 @@ from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
 from sprint_agent.countdown.puzzle import PuzzleSpace
 from sprint_agent.protocol import tags
+from sprint_agent.result import Verdict
 from tests.curated import SMALL
 
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
@@ -303,10 +304,11 @@ class TestRendering:
         assert tags.STOPPED in executions
         prompts = transcript.stages[0].turn.count("</prompt_")
         assert prompts == len(executions)
-        accepted = transcript.stages[0].accepted
-        assert accepted is not None
-        assert claim(executions[accepted - 1]) == transcript.stages[0].remark
-        assert tags.boxed(transcript.answer) == transcript.stages[0].remark
+        verdict = transcript.stages[0].verdict
+        assert verdict is not None
+        assert verdict.accepted is not None
+        assert claim(executions[verdict.accepted - 1]) == verdict.remark
+        assert tags.boxed(transcript.answer) == verdict.remark
 
     def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
         for packed in trajectories(CountdownData(spaces=SMALL, trajectories=30), "train"):
@@ -351,9 +353,10 @@ class TestRendering:
         waits = 0
         for number, packed in enumerate(trajectories(data, "train")):
             stages = run_sample(packed, data, len, number).transcript.stages
-            waits += stages[-1].accepted is None
-            assert len({stage.accepted is None for stage in stages}) == 1
-            assert all(stage.accepted == 0 for stage in stages[:-1] if stages[-1].accepted)
+            waits += stages[-1].verdict is None
+            assert len({stage.verdict is None for stage in stages}) == 1
+            if stages[-1].verdict and stages[-1].verdict.accepted:
+                assert all(stage.verdict == Verdict(None) for stage in stages[:-1])
         assert 30 < waits < 70
 
     def test_a_planner_reads_claims_that_were_not_accepted(self) -> None:
@@ -365,7 +368,8 @@ class TestRendering:
             for stage in sample.transcript.stages:
                 claims = {k: claim(text) for k, text in enumerate(stage.executions, 1)}
                 false += sum(c is not None and not verify(c, puzzle) for c in claims.values())
-                assert not stage.accepted or verify(claims[stage.accepted] or "", puzzle)
+                accepted = stage.verdict and stage.verdict.accepted
+                assert not accepted or verify(claims[accepted] or "", puzzle)
             assert verify(tags.boxed(sample.transcript.answer), puzzle)
             learned = sample.executions.values()
             assert all(verify(c, puzzle) for text in learned if (c := claim(text)) is not None)

@@ -19,7 +19,7 @@ from curate.select import Selection
 from curate.steps import select
 from sprint_agent import Limits, Sprint, Task, executor, first_success
 from sprint_agent.protocol.transcript import parse
-from sprint_agent.result import Result
+from sprint_agent.result import Result, Verdict
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Continuing, Scripted, answer, plan
 
@@ -59,7 +59,7 @@ async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
     run = traces.read(tmp_path / "run.jsonl", {})
     assert run.transcript.stages[0].turn == result.stages[0].plan
     assert not run.transcript.stages[0].turn.endswith("\n")
-    assert run.transcript.stages[0].accepted == 1
+    assert run.transcript.stages[0].verdict == Verdict(1)
     assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
     assert run.executions == {"1.1": "did 1.1\n"}
 

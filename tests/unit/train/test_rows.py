@@ -65,13 +65,15 @@ class Replay:
         if text == tags.STOPPED:
             return Reply("", hang=True)
         whole = self.transcript.stages[stage - 1]
-        gate = self.cut if part == whole.accepted and not whole.turn.endswith("\n") else None
+        accepted = whole.verdict is not None and part == whole.verdict.accepted
+        gate = self.cut if accepted and not whole.turn.endswith("\n") else None
         return Reply(text + f"</execution_{stage}.{part}>", after=gate)
 
 
 async def replay(transcript: Transcript, reader: FileTokenizer) -> tuple[str, list[Request]]:
     engine = ScriptedEngine(Replay(transcript), tokenizer=reader)
-    accepted = {(n, s.accepted): s.remark for n, s in enumerate(transcript.stages, 1) if s.accepted}
+    verdicts = enumerate((stage.verdict for stage in transcript.stages), 1)
+    accepted = {(n, v.accepted): v.remark for n, v in verdicts if v and v.accepted}
 
     def check(execution: Execution) -> bool | str:
         return accepted.get((execution.stage, execution.number), False)
@@ -85,9 +87,12 @@ def ended_early(sample: Sample) -> bool:
     return any(tags.STOPPED in stage.executions for stage in sample.transcript.stages)
 
 
-def marks(sample: Sample) -> set[int | None]:
-    """What its stages say of a check: None nothing, 0 that it accepted none, 1 that it accepted one."""
-    return {s.accepted and 1 for s in sample.transcript.stages}
+def marks(sample: Sample) -> set[str]:
+    """What the stages of a sample say about a check."""
+    verdicts = [stage.verdict for stage in sample.transcript.stages]
+    return {
+        "no check" if v is None else "accepted" if v.accepted else "none accepted" for v in verdicts
+    }
 
 
 def prompts_of(requests: list[Request], reader: FileTokenizer) -> dict[str, tuple[int, ...]]:
@@ -118,7 +123,7 @@ async def test_training_contexts_are_those_of_inference(
     # Those first in which one stage hears that nothing was accepted, and another what was.
     found = sorted((s for s in made if ended_early(s) == early), key=lambda s: -len(marks(s)))
     samples = (*found[:3], *found[-3:])
-    assert {mark for sample in samples for mark in marks(sample)} >= {0, 1}
+    assert {mark for sample in samples for mark in marks(sample)} >= {"accepted", "none accepted"}
     compared = 0
     for sample in samples:
         text, requests = await replay(sample.transcript, reader)
