@@ -88,7 +88,7 @@ class TestWhenARunBegins:
         path = tmp_path / "run.jsonl"
         path.write_text("earlier")
         with nothing_left_open(), pytest.raises(EngineUnavailable):
-            async with Sprint(Down()).run("What?", trace=path):
+            async with Sprint(Down()).stream("What?", trace=path):
                 pass
         assert path.read_text() == "earlier"
 
@@ -123,11 +123,11 @@ class TestWhenARunBegins:
 
 class TestTheResult:
     async def test_it_is_asked_for_inside_of_the_block(self) -> None:
-        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             pass
         with pytest.raises(RuntimeError, match="inside of"):
             await run.result()
-        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             await run.result()
         assert (await run.result()).answer == "1"
 

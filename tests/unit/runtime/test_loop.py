@@ -293,7 +293,7 @@ async def test_runs_with_a_seed_give_each_call_its_own() -> None:
 
 async def test_errors_raised_while_watching_come_out_as_they_are() -> None:
     async def watch_and_fail() -> None:
-        async with Sprint(engine).run("What?") as run:
+        async with Sprint(engine).stream("What?") as run:
             async for _ in run:
                 raise ZeroDivisionError
 
@@ -304,14 +304,14 @@ async def test_errors_raised_while_watching_come_out_as_they_are() -> None:
 
 
 async def test_the_run_hands_on_its_own_errors() -> None:
-    async with Sprint(ScriptedEngine(Scripted([]))).run("") as run:
+    async with Sprint(ScriptedEngine(Scripted([]))).stream("") as run:
         with pytest.raises(QuestionError):
             await run.result()
 
 
 async def test_leaving_early_ends_the_run() -> None:
     engine = ScriptedEngine(Scripted([Reply("thinking", hang=True)]))
-    async with Sprint(engine).run("What?") as run:
+    async with Sprint(engine).stream("What?") as run:
         async for event in run:
             if isinstance(event, events.PlanText):
                 break

@@ -140,7 +140,7 @@ class TestWhatIsTaken:
         path = tmp_path / "run.jsonl"
         turns: list[str | Reply] = [plan("one"), answer("1")]
         hanging = Scripted(turns, {(1, 1): Reply("did", hang=True)})
-        async with Sprint(ScriptedEngine(hanging)).run("What?", trace=path) as run:
+        async with Sprint(ScriptedEngine(hanging)).stream("What?", trace=path) as run:
             async for event in run:
                 if isinstance(event, ExecutionText):
                     break

@@ -66,7 +66,7 @@ def same(one: Result, other: Result) -> bool:
 
 async def test_a_trace_reads_back_as_the_events_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    async with agent(Counted()).run("What?", trace=path) as run:
+    async with agent(Counted()).stream("What?", trace=path) as run:
         seen = [event async for event in run]
     assert list(Trace.read(path).events) == seen
     assert Trace.read(path).result == (await run.result())
@@ -221,7 +221,7 @@ async def test_a_failed_try_is_kept_and_not_sent_again(tmp_path: Path) -> None:
         return turns(prompt)
 
     path = tmp_path / "run.jsonl"
-    async with agent(Counted(), script).run("What?", trace=path) as run:
+    async with agent(Counted(), script).stream("What?", trace=path) as run:
         seen = [event async for event in run]
     assert sum(isinstance(event, events.CallRetried) for event in seen) == 1
     assert (await run.result()).answer == "5"

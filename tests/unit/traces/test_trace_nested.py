@@ -114,7 +114,7 @@ def kills(whole: Path) -> Iterator[Path]:
 
 async def test_what_they_report_is_in_the_trace(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    async with agent(scripted()).run("What?", trace=path) as run:
+    async with agent(scripted()).stream("What?", trace=path) as run:
         seen = [event async for event in run]
     assert list(Trace.read(path).events) == seen
     within = [
