@@ -10,8 +10,9 @@ from typing import Self
 import anyio
 
 from sprint_agent.engine import Delta, RunTag, TokenUsage
-from sprint_agent.limits import Budget, Grant, Limits, Prices
+from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import add
+from sprint_agent.runtime.budget import Budget, Grant
 from sprint_agent.runtime.slots import Place, Slots
 
 
@@ -113,7 +114,7 @@ class RunAccount:
     async def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
         """Reserves tokens for a call, and waits for others to end where these leave too few.
 
-        Raises Exhausted where none are left.
+        Raises BudgetExhausted where none are left.
         """
         while (grant := self.budget.reserve(prompt_tokens, wanted)) is None:
             await self.ends.wait()

@@ -12,8 +12,7 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import Delta, Sampling, TokenUsage
-from sprint_agent.errors import ExecutorError
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.errors import BudgetExhausted, ExecutorError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result

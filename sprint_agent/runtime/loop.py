@@ -19,9 +19,9 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import Engine, Sampling, TokenUsage
-from sprint_agent.errors import QuestionError
+from sprint_agent.errors import BudgetExhausted, QuestionError
 from sprint_agent.join import Join
-from sprint_agent.limits import BudgetExhausted, LimitName, Limits, Prices
+from sprint_agent.limits import LimitName, Limits, Prices
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add

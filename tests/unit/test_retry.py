@@ -115,7 +115,7 @@ class TestRuns:
         text = plan("one", "two")
         for cut in range(1, len(text)):
             engine = ScriptedEngine(Failing("planner", 1, text[:cut], full(0)))
-            async with Sprint(engine).run("What?") as run:
+            async with Sprint(engine).stream("What?") as run:
                 seen = [event async for event in run]
             result = await run.result()
             assert result.answer == "3"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
-from sprint_agent.limits import Budget, BudgetExhausted, Grant
+from sprint_agent.errors import BudgetExhausted
+from sprint_agent.runtime.budget import Budget, Grant
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 

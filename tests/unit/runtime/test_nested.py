@@ -26,7 +26,7 @@ from sprint_agent import (
     executor,
     first_success,
 )
-from sprint_agent.limits import Ledger
+from sprint_agent.runtime.budget import Ledger
 from sprint_agent.runtime.planner import Dispatch
 from sprint_agent.runtime.slots import Place, Slots
 from sprint_agent.testing import Reply, ScriptedEngine
