@@ -13,6 +13,7 @@ from sprint_agent.engine import Delta, RunTag, TokenUsage
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import add
 from sprint_agent.runtime.budget import Budget, Grant
+from sprint_agent.runtime.critical_path import RunClock
 from sprint_agent.runtime.slots import Slot, SlotPool
 
 
@@ -85,6 +86,7 @@ class RunAccount:
     """The outermost run, as the engine knows it."""
     budget: Budget
     slots: SlotPool
+    clock: RunClock
     usage: UsageCounter
     call_ends: CallEndSignal
     """Shared by the outermost run and all of its nested runs."""
@@ -95,7 +97,7 @@ class RunAccount:
         run = uuid.uuid4().hex[:8]
         tag = RunTag(run, time.time())
         budget, slots = Budget(limits, prices), SlotPool(limits.concurrency)
-        return cls(run, tag, budget, slots, UsageCounter(), CallEndSignal())
+        return cls(run, tag, budget, slots, RunClock(), UsageCounter(), CallEndSignal())
 
     def nested(self, slot: Slot, limits: Limits, usage: UsageCounter) -> RunAccount:
         """Returns the account of a run inside the execution that has `slot`."""
@@ -105,6 +107,7 @@ class RunAccount:
             self.tag,
             self.budget.nested(limits),
             SlotPool(limits.concurrency, slot),
+            RunClock(slot.clock.now),
             usage,
             self.call_ends,
         )

@@ -15,6 +15,7 @@ from sprint_agent.errors import BudgetExhausted, ExecutorError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
+from sprint_agent.runtime.critical_path import ExecutionClock
 from sprint_agent.runtime.recorded import RecordedRun
 from sprint_agent.runtime.scope import RunScope
 from sprint_agent.runtime.slots import Slot
@@ -65,6 +66,7 @@ class ExecutionHandle:
         self.prompt = prompt
         self.started: float | None = None
         self._usage = scope.account.usage.child()
+        self._clock = ExecutionClock(scope.account.clock, prompt.tokens, self._spent)
         self._slot: Slot | None = None
         self._beside = 0
         self._runs = 0
@@ -87,8 +89,7 @@ class ExecutionHandle:
     async def slot_taken(self) -> AsyncGenerator[None]:
         """Waits for a concurrency slot, and has it while entered."""
         slots = self.scope.account.slots
-        take = slots.take(self.stage, self.prompt.number, self.prompt.tokens, self._spent)
-        async with take as self._slot:
+        async with slots.take(self.stage, self.prompt.number, self._clock) as self._slot:
             yield
 
     def close(self) -> None:
@@ -110,7 +111,6 @@ class ExecutionHandle:
         error: str | None = None,
     ) -> Execution:
         """Returns the execution as it is now, with this outcome."""
-        slot = self._slot
         return Execution(
             stage=self.stage,
             number=self.prompt.number,
@@ -121,10 +121,10 @@ class ExecutionHandle:
             started=self.started,
             ended=self.scope.now(),
             error=error,
-            slot_free_at=slot.since if slot else 0,
+            slot_free_at=self._clock.slot_free_at,
             ids=ids,
             # The tokens of nested runs beside their critical path, less those waited for on the path.
-            parallel_tokens=self._beside - (slot.delay if slot else 0),
+            parallel_tokens=self._beside - self._clock.wait_tokens,
         )
 
     def _spent(self) -> int:

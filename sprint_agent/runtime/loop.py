@@ -100,7 +100,7 @@ class _Loop:
         else:
             self._context.append_generated(*turn.text())
             self._other_turns.append(turn.usage.usage)
-            scope.account.slots.advance(turn.usage.usage.completion_tokens)
+            scope.account.clock.advance(turn.usage.usage.completion_tokens)
         self._turn = None
         return turn
 
@@ -108,7 +108,7 @@ class _Loop:
         """Joins a turn and its executions to the context, in prompt order."""
         scope, stage = self._scope, turn.stage()
         self._stages.append(stage)
-        scope.account.slots.advance(stage.sequential_tokens)
+        scope.account.clock.advance(stage.sequential_tokens)
         text, ids = turn.text()
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)
