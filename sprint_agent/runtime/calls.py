@@ -39,28 +39,29 @@ class _Caller:
 
 
 class EngineCalls:
-    """The calls that one run sends to its engine, on the run's budget.
+    """The calls that one run sends to its engines, on the run's budget.
 
     Args:
-        executors: What a prompted chat model is told about the run's executors.
+        engines: The planner's engine and the executors'. They can be the same.
+        cards: What a prompted chat model is told about the run's executors.
         recorded: What an earlier part of the run did, if the run was resumed.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engines: tuple[Engine, Engine],
         account: RunAccount,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         *,
-        executors: tuple[ExecutorCard, ...] = (),
+        cards: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
     ) -> None:
-        self.engine = engine
+        self.planner_engine, self.executor_engine = engines
         self.account = account
         self.emit = emit
         self.now = now
-        self.executors = executors
+        self.cards = cards
         self.recorded = recorded
         self._numbers = recorded.last_call if recorded else 0
 
@@ -96,20 +97,16 @@ class Attempts:
         self._current = Attempt(self._calls, self._caller, await anext(self._retrying))
         return self._current
 
-    def _report(self, error: EngineError, pause: float) -> None:
+    def _report(self, error: EngineError, tries: int, pause: float) -> None:
         assert self._current is not None
-        retried = events.CallRetried(
-            self._calls.now(), self._current.number, str(error), pause
-        )
+        retried = events.CallRetried(self._calls.now(), self._current.number, str(error), pause)
         self._calls.emit(retried)
 
 
 class Attempt:
     """One attempt at a call. `number` is the number of its call in the run, once it has begun."""
 
-    def __init__(
-        self, calls: EngineCalls, caller: _Caller, tried: tenacity.AttemptManager
-    ) -> None:
+    def __init__(self, calls: EngineCalls, caller: _Caller, tried: tenacity.AttemptManager) -> None:
         self._calls = calls
         self._caller = caller
         self._state = tried.retry_state
@@ -150,7 +147,7 @@ class Attempt:
             sampling,
             stop,
             run=calls.account.tag,
-            executors=calls.executors,
+            executors=calls.cards,
             complaint=complaint,
         )
         usage = self._caller.usage
@@ -159,7 +156,8 @@ class Attempt:
         stream: CallStream | None = None
         try:
             async with AsyncExitStack() as stack:
-                stream = CallStream(calls.engine, request, recorded, stack, self.number, usage)
+                engine = calls.planner_engine if number is None else calls.executor_engine
+                stream = CallStream(engine, request, recorded, stack, self.number, usage)
                 yield stream
         except EngineError as error:
             failure = error

@@ -42,7 +42,8 @@ async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
             task = Task(prompt.text, handle.stage, prompt.number, context, run, handle)
             outcome = await scope.router.find(prompt.executor).execute(task)
         text, ids = _read(outcome)
-        return handle.execution("done", text, ids=ids)
+        # Ids of another tokenizer mean nothing in the planner's context.
+        return handle.execution("done", text, ids=ids if scope.shares_tokenizer() else None)
     except BaseException as error:
         outer = _outer(error)
         if outer is not None:
@@ -144,6 +145,7 @@ class ExecutionHandle:
             scope, number = self.scope, self.prompt.number
             sampling = sampling or self._sampling()
             stop = (*tags.EXECUTOR_STOPS, *stop)
+            context = scope.executor_context(context)
             deltas: list[Delta] = []
             finish: Finish | None = None
             async for attempt in scope.calls.attempts(self.stage, number, self._usage):

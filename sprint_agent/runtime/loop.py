@@ -37,7 +37,9 @@ async def run(scope: RunScope, question: str) -> Result:
     if not question.strip():
         raise QuestionError("the question is empty: say what is to be solved")
     if replace_surrogates(question) != question:
-        raise QuestionError("the question contains an unpaired surrogate: decode the input as UTF-8")
+        raise QuestionError(
+            "the question contains an unpaired surrogate: decode the input as UTF-8"
+        )
     return await _Loop(scope, question).run()
 
 

@@ -161,9 +161,7 @@ class PlannerTurn:
         self._text.extend(delta)
         completed = self._parser.feed(delta.text)
         written = events.AnswerText if self._parser.state == "answer" else events.PlanText
-        self._scope.emit(
-            written(self._scope.now(), self._number, delta.text, delta.ids, call)
-        )
+        self._scope.emit(written(self._scope.now(), self._number, delta.text, delta.ids, call))
         for event in completed:
             self._take(event)
 

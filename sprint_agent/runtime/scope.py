@@ -13,6 +13,7 @@ from sprint_agent.engine import Engine, Sampling
 from sprint_agent.events import Event
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
+from sprint_agent.protocol.context import Context, Snapshot
 from sprint_agent.result import Result
 from sprint_agent.runtime.account import RunAccount, UsageCounter
 from sprint_agent.runtime.calls import EngineCalls
@@ -30,6 +31,9 @@ class RunScope:
     """What all turns and executions of one run share."""
 
     engine: Engine
+    """The planner's engine."""
+    executor_engine: Engine
+    """The engine of executors that generate text. It can be the planner's."""
     router: Router
     limits: Limits
     dispatch: Dispatch
@@ -52,6 +56,7 @@ class RunScope:
         cls,
         *,
         engine: Engine,
+        executor_engine: Engine,
         router: Router,
         limits: Limits,
         dispatch: Dispatch,
@@ -66,11 +71,11 @@ class RunScope:
         """Begins a run: its clock starts now. `account` is given for a nested run."""
         account = account or RunAccount.open(limits, prices)
         now = _stopwatch(recorded.seconds if recorded else 0.0)
-        calls = EngineCalls(
-            engine, account, emit, now, executors=router.cards, recorded=recorded
-        )
+        engines = (engine, executor_engine)
+        calls = EngineCalls(engines, account, emit, now, cards=router.cards, recorded=recorded)
         return cls(
             engine=engine,
+            executor_engine=executor_engine,
             router=router,
             limits=limits,
             dispatch=dispatch,
@@ -96,10 +101,11 @@ class RunScope:
     ) -> RunScope:
         """Returns the scope of a run inside the execution that has `slot`.
 
-        It shares the engine, the deadline and the budget of this run. Its usage is counted in `usage`.
+        It shares the engines, the deadline and the budget of this run. Its usage is counted in `usage`.
         """
         return RunScope.open(
             engine=self.engine,
+            executor_engine=self.executor_engine,
             router=Router(nested.executors),
             limits=nested.limits,
             dispatch=self.dispatch,
@@ -111,6 +117,21 @@ class RunScope:
             recorded=recorded,
             account=self.account.nested(slot, nested.limits, usage),
         )
+
+    def shares_tokenizer(self) -> bool:
+        """Returns whether the ids of the planner's context are ids for the executors' engine."""
+        return self.engine.tokenizer is self.executor_engine.tokenizer
+
+    def executor_context(self, context: Snapshot) -> Snapshot:
+        """Returns a context of the planner as the executors' engine reads it.
+
+        An engine with another tokenizer gets the same text, tokenized by its own.
+        """
+        if self.shares_tokenizer():
+            return context
+        own = Context(self.executor_engine.tokenizer)
+        own.append(context.text)
+        return own.snapshot()
 
     def seeded(self, stage: int, number: int, call: int = 0) -> Sampling:
         """Returns the sampling of one call. If the run has a seed, each call gets a seed of its own."""

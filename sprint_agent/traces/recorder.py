@@ -47,7 +47,7 @@ class Recorder:
         self._failure: OSError | None = None
         self._result: Result | None = None
         self._written: Counter[Hashable] = Counter()
-        self.trace: Trace | None = None
+        self.trace = Trace(())
         self._file = self._open("ab")
         self._file.truncate(0)
         self._write({"trace": VERSION})
@@ -125,6 +125,11 @@ class Recorder:
         except OSError as error:
             self._failure = error
 
+    def close(self) -> None:
+        """Closes the file, which frees its lock."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -134,8 +139,7 @@ class Recorder:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        self.close()
         if self._failure is not None and exc is None:
             raise TraceError(
                 f"the trace {self._path} is incomplete: {self._failure.strerror} "

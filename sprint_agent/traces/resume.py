@@ -57,7 +57,8 @@ class ResumedRun:
         run: Which nested run of its execution it is, from 1. 0 for an outermost run.
 
     Raises:
-        TraceError: The trace ends before the run, or one of its nested runs, began.
+        TraceError: The trace ends before the run, or one of its nested runs, began. Or an event refers
+            to a call that is not in the trace.
     """
 
     def __init__(self, trace: Trace, run: int = 0) -> None:
@@ -71,9 +72,15 @@ class ResumedRun:
         self.last_call = max(started, default=0)
         self._stages: dict[int, Stage] = {}
         self._work: dict[_Author, _Work] = {}
-        self._read(trace.events)
-        for work in self._work.values():
-            work.divide()
+        try:
+            self._read(trace.events)
+            for work in self._work.values():
+                work.divide()
+        except KeyError as error:
+            raise TraceError(
+                f"the trace has an event of call {error}, which never began: the file was edited or "
+                "damaged, so start the run again"
+            ) from error
 
     def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
         """Returns the next call that the planner (None) or an execution made with this prompt."""
@@ -166,22 +173,6 @@ class ResumedRun:
         """The planner writes a stage, again if the stage had ended before."""
         for number in [number for number in self._stages if number >= stage]:
             del self._stages[number]
-
-
-def resumed(trace: Trace) -> ResumedRun:
-    """Returns what a run that is resumed takes from its trace.
-
-    Raises:
-        TraceError: The trace ends before the run began, or an event in it refers to a call that is
-            not in it.
-    """
-    try:
-        return ResumedRun(trace)
-    except KeyError as error:
-        raise TraceError(
-            f"the trace has an event of call {error.args[0]}, which never began: it was edited or "
-            "damaged, start the run again"
-        ) from error
 
 
 def _count_executions(events: tuple[Event, ...]) -> int:

@@ -123,9 +123,7 @@ class Trace:
             run, event = _split(reported)
             match event:
                 case CallStarted():
-                    made.setdefault(
-                        (run, event.call), RecordedCall(event.call, event.prompt, [])
-                    )
+                    made.setdefault((run, event.call), RecordedCall(event.call, event.prompt, []))
                 case PlanText() | ExecutionText() | AnswerText():
                     made[run, event.call].deltas.append(Delta(event.text, event.ids))
                 case CallEnded():

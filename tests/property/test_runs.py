@@ -109,7 +109,7 @@ class Runs(RuleBasedStateMachine):
 
     async def watch(self, *, resume: bool) -> Result:
         agent, trace = self.agent, self.trace
-        context = agent.resume(trace) if resume else agent.stream("What?", trace=trace)
+        context = agent.stream_resume(trace) if resume else agent.stream("What?", trace=trace)
         async with context as run:
             async for event in run:
                 self.seen.append(event)

@@ -98,7 +98,7 @@ class TestWhenARunBegins:
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
         with nothing_left_open():
             agent.stream("What?", trace=other)
-            agent.resume(path)
+            agent.stream_resume(path)
         assert names(tmp_path) == ["run.jsonl"]
 
     async def test_with_an_engine_that_is_down_a_run_can_be_resumed_later(
@@ -107,7 +107,7 @@ class TestWhenARunBegins:
         path = tmp_path / "run.jsonl"
         killed(path)
         with nothing_left_open(), pytest.raises(EngineUnavailable):
-            async with Sprint(Down()).resume(path):
+            async with Sprint(Down()).stream_resume(path):
                 pass
         assert names(tmp_path) == ["run.jsonl"]
         assert Trace.read(path).question == "What?"

@@ -161,7 +161,7 @@ async def test_killed_at_any_record_they_go_on_and_repeat_nothing(
         killed += 1
         before, finished = ended(path), answered(path).total()
         tool, engine = Counted(), scripted()
-        async with agent(engine, tool).resume(path) as run:
+        async with agent(engine, tool).stream_resume(path) as run:
             assert told(await run.result()) == told(result)
         assert not before & set(tool.done)
         assert len(engine.requests) <= total - finished
@@ -190,7 +190,7 @@ async def test_what_was_used_counts_against_the_limits(tmp_path: Path) -> None:
             (Limits(executions=8), "executions"),
         ]:
             path.write_bytes(b"".join(lines[:kept]))
-            async with agent(scripted()).resume(path, limits=limits) as run:
+            async with agent(scripted()).stream_resume(path, limits=limits) as run:
                 assert (await run.result()).limit == reached
 
 
@@ -222,7 +222,7 @@ async def test_one_that_a_deadline_had_ended_is_not_begun_again(tmp_path: Path) 
     over = next(k for k, line in enumerate(lines) if b'"RunEnded"' in line)
     path.write_bytes(b"".join(lines[: over + 1]))
     again = engine()
-    async with sprint(again).resume(path) as run:
+    async with sprint(again).stream_resume(path) as run:
         assert told(await run.result()) == told(result)
     assert not any("Question>\nhard" in again.prompt_text(r) for r in again.requests)
 
@@ -264,7 +264,7 @@ async def test_several_side_by_side_are_told_apart_by_their_questions(tmp_path: 
     found.clear()
     path.write_bytes(b"".join(lines[:over]))
     again = engine()
-    async with sprint(again).resume(path) as run:
+    async with sprint(again).stream_resume(path) as run:
         result = await run.result()
     assert result.stages[0].executions[0].text == "[('hard', 'inner'), ('harder', 'innermost')]"
     assert not any("Question>\nhard" in again.prompt_text(r) for r in again.requests)
