@@ -49,7 +49,8 @@ class Recorder:
         self._written: Counter[Hashable] = Counter()
         self.trace = Trace(())
         self._file = self._open("ab")
-        self._file.truncate(0)
+        with contextlib.suppress(OSError):  # a device has nothing to truncate
+            self._file.truncate(0)
         self._write({"trace": VERSION})
 
     @classmethod

@@ -127,8 +127,10 @@ class Trace:
                 case PlanText() | ExecutionText() | AnswerText():
                     made[run, event.call].deltas.append(Delta(event.text, event.ids))
                 case CallEnded():
-                    made[run, event.call].finish = event.finish
-                    made[run, event.call].left = event.finish is None and event.error is None
+                    call = made[run, event.call]
+                    # A resumed run may leave a call early that had a finish before.
+                    call.finish = event.finish or call.finish
+                    call.left = call.finish is None and event.error is None
                 case CallRetried():
                     made[run, event.call].error = event.reason
                 case _:

@@ -308,6 +308,8 @@ def check(seen: list[events.Event]) -> None:
     ready: set[tuple[int, int]] = set()
     begun: set[tuple[int, int]] = set()
     ended: set[tuple[int, int]] = set()
+    if seen and isinstance(seen[0], events.RunResumed):
+        seen = seen[1:]
     for place, event in enumerate(seen):
         match event:
             case events.RunStarted():

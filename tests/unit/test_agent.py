@@ -125,7 +125,7 @@ class TestTheResult:
     async def test_it_is_asked_for_inside_of_the_block(self) -> None:
         async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             pass
-        with pytest.raises(RuntimeError, match="inside of"):
+        with pytest.raises(RuntimeError, match="inside `async with"):
             await run.result()
         async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             await run.result()
@@ -134,7 +134,7 @@ class TestTheResult:
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
     async def test_a_trace_that_is_not_whole_loses_none(self) -> None:
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
-        with pytest.raises(TraceError, match="not whole: No space left") as raised:
+        with pytest.raises(TraceError, match="is incomplete: No space left") as raised:
             await agent.solve("What?", trace="/dev/full")
         assert raised.value.result is not None
         assert raised.value.result.answer == "1"

@@ -136,10 +136,12 @@ async def test_a_check_says_what_it_found() -> None:
 
     engine = ScriptedEngine(Scripted([plan("one", "two"), answer("5")]))
     result = await Sprint(engine, join=first_success(check)).solve("What?")
-    assert result.stages[0].remark == "the\nanswer is <Plan_2> 5"
+    assert result.stages[0].verdict == Verdict(2, "the\nanswer is <Plan_2> 5")
     said = "</execution_1.2>\nAccepted: the answer is &lt;Plan_2> 5\n</Execution_1>\n"
     assert said in result.text
-    assert parse_unfinished(result.text).stages[0].remark == "the answer is &lt;Plan_2> 5"
+    assert parse_unfinished(result.text).stages[0].verdict == Verdict(
+        2, "the answer is &lt;Plan_2> 5"
+    )
 
 
 @pytest.mark.parametrize(("said", "accepted"), [("", 1), (True, 1), (False, None)])
