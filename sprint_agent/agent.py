@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
 from sprint_agent.engine import Sampling
-from sprint_agent.engines import Place, open_engine
+from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.errors import TraceError
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
@@ -106,7 +106,7 @@ class Sprint:
 
     def __init__(
         self,
-        engine: Place | Sequence[Place],
+        engine: EngineAddress | Sequence[EngineAddress],
         *,
         executors: Sequence[Executor] = (),
         limits: Limits = Limits(),

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from sprint_agent.engines.pool import EnginePool
     from sprint_agent.engines.sglang.engine import SGLangEngine
 
-__all__ = ["EngineAddress", "EnginePool", "LocalEngine", "OpenAIEngine", "SGLangEngine", "open_engine"]
+__all__ = [
+    "EngineAddress",
+    "EnginePool",
+    "LocalEngine",
+    "OpenAIEngine",
+    "SGLangEngine",
+    "open_engine",
+]
 
 EngineAddress = Engine | str | os.PathLike[str]
 """What names an engine: the engine itself, a server's URL, or the folder of a model."""

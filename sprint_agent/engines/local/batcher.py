@@ -163,7 +163,7 @@ class _OutputRouter(_BaseRouter):
 
 
 class _ThreadStatus(_BaseStatus):
-    """Calls `on_stop` when the batching thread ends, for any reason. The manager has no such callback."""
+    """Calls `on_stop` when the batching thread ends for any reason. The manager has no such hook."""
 
     def __init__(self, on_stop: Callable[[Exception | None], None]) -> None:
         base: Any = super()

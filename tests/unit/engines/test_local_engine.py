@@ -187,7 +187,7 @@ async def test_tokens_are_drawn_as_often_as_their_probability_says(folder: Path)
 
     scores = torch.tensor([[2.0, 1.0, 0.0, -50.0]])
     for temperature, top_p in ((1.0, 1.0), (2.0, 1.0), (1.0, 0.7)):
-        draw = batcher.Draw(temperature, top_p, seed=5)
+        draw = batcher.SamplerState(temperature, top_p, seed=5)
         rows, draws = scores.expand(4000, 4), [draw] * 4000
         counted = torch.bincount(batcher._sample(rows, draws), minlength=4) / 4000
         expected = (scores[0] / temperature).softmax(-1)
@@ -338,7 +338,7 @@ async def test_what_cannot_be_run_is_refused(engine: LocalEngine) -> None:
         (Request((1,), Sampling(temperature=-0.1)), RequestRefused, "temperature"),
         (Request((1,), Sampling(temperature=float("nan"))), RequestRefused, "temperature"),
         (Request((1,), Sampling(top_p=0.0)), RequestRefused, "top_p"),
-        (Request((1,), GREEDY, stop=("",)), RequestRefused, "empty stop"),
+        (Request((1,), GREEDY, stop=("",)), RequestRefused, "stop string is empty"),
     ]
     for request, error, message in refusals:
         with pytest.raises(error, match=message):
@@ -374,7 +374,7 @@ async def test_missing_torch_says_what_to_install(
     monkeypatch.delitem(sys.modules, "sprint_agent.engines.local.batcher", raising=False)
     monkeypatch.delattr("sprint_agent.engines.local.batcher", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install 'sprint-agent\[local\]'"):
+    with pytest.raises(EngineUnavailable, match=r'pip install "\.\[local\]"'):
         await LocalEngine(folder).__aenter__()
 
 

@@ -81,7 +81,7 @@ async def test_a_server_that_never_ends_its_body_holds_nobody(
         await says("so", done=False)(server, _Endless(reply), asked)
         await server.hold(reply)
 
-    monkeypatch.setattr(http_client, "_PARTING_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "_CLOSE_SECONDS", 0.2)
     async with serving(behave) as server, server.engine() as engine:
         with anyio.fail_after(30):
             text, _, _ = await read(engine, Request(PROMPT, GREEDY))
@@ -303,7 +303,7 @@ async def test_an_engine_that_is_not_entered_or_twice() -> None:
         with pytest.raises(EngineUnavailable, match="not entered"):
             await read(engine, Request(PROMPT, GREEDY))
         async with engine:
-            with pytest.raises(EngineUnavailable, match="entered already"):
+            with pytest.raises(EngineUnavailable, match="already been entered"):
                 await engine.__aenter__()
             await read(engine, Request(PROMPT, GREEDY))
         with pytest.raises(EngineUnavailable, match="not entered"):

@@ -191,7 +191,7 @@ async def test_a_server_of_another_kind() -> None:
             await SGLangEngine(server.url + "/v1", tokenizer=CharTokenizer()).__aenter__()
     for said in ("<html>", "[1]"):
         async with serving(saying(said, "/model_info")) as server:
-            with pytest.raises(EngineUnavailable, match="not SGLang's"):
+            with pytest.raises(EngineUnavailable, match="not an SGLang server"):
                 await engine_of(server).__aenter__()
 
 

@@ -86,7 +86,7 @@ async def test_a_cancelled_reader_aborts_the_request(fault: Fault) -> None:
 async def test_a_server_that_leaves_aborts_unanswered_holds_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_client, "_PARTING_SECONDS", 0.5)
+    monkeypatch.setattr(http_client, "_CLOSE_SECONDS", 0.5)
     faults = Stall(3), Stall(path=ABORT)
     async with serving(*faults) as server, engine_of(server) as engine:
         with anyio.fail_after(30):
