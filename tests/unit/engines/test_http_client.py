@@ -1,4 +1,4 @@
-"""What the engines of servers share: connections that servers close between two requests."""
+"""The HTTP client of the engines for servers: closed connections, closing a stream, and errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class Closing:
-    """A server that answers `answers` requests of a connection, and closes it at the next one."""
+class ClosingServer:
+    """A server that answers `answers` requests on a connection and closes it at the next one."""
 
     def __init__(self, answers: int) -> None:
         self.answers = answers
@@ -37,13 +37,13 @@ class Closing:
                     await stream.send(ANSWER)
 
     async def _read(self, stream: anyio.abc.SocketStream) -> None:
-        got = b""
-        while not got.endswith(b"\r\n\r\n"):
-            got += await stream.receive()
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive()
 
 
 @asynccontextmanager
-async def serving(server: Closing) -> AsyncIterator[str]:
+async def serving(server: ClosingServer) -> AsyncIterator[str]:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as group:
@@ -52,8 +52,8 @@ async def serving(server: Closing) -> AsyncIterator[str]:
         group.cancel_scope.cancel()
 
 
-async def test_a_request_on_a_connection_that_was_closed_is_sent_on_another() -> None:
-    server = Closing(answers=2)
+async def test_a_request_on_a_closed_connection_is_sent_again() -> None:
+    server = ClosingServer(answers=2)
     async with serving(server) as url, open_client(url, 5.0) as client:
         for _ in range(5):
             assert (await client.get("/")).text == "ok"
@@ -61,8 +61,8 @@ async def test_a_request_on_a_connection_that_was_closed_is_sent_on_another() ->
     assert server.requests == 7
 
 
-async def test_a_request_without_an_answer_on_a_new_connection_is_an_error() -> None:
-    server = Closing(answers=0)
+async def test_a_new_connection_without_an_answer_is_an_error() -> None:
+    server = ClosingServer(answers=0)
     async with serving(server) as url, open_client(url, 5.0) as client:
         with pytest.raises(httpx2.RemoteProtocolError, match="without sending a response"):
             await client.get("/")
