@@ -31,7 +31,7 @@ SEEDLESS = [check for check in CHECKS if check.__name__ != "same_seed_the_same"]
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.slow,
-    pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON is not set to an interpreter with SGLang"),
+    pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no Python with SGLang"),
 ]
 
 
