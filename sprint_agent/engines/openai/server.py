@@ -53,7 +53,7 @@ class Call:
 
 @dataclass(slots=True)
 class Server:
-    """A server that was reached."""
+    """A server, the client for it, and what is known about it."""
 
     client: openai.AsyncOpenAI
     url: str
