@@ -206,7 +206,8 @@ class LocalEngine:
     def _on_stop(self, error: Exception | None) -> None:
         """Ends the streams that wait for the ended thread, unless the engine was left."""
         if self._batcher is not None:
-            self._failure = EngineError(f"the local engine's batching thread failed: {error}")
+            reason = error or "it ended without an error"
+            self._failure = EngineError(f"the local engine's batching thread failed: {reason}")
             self._fail_all(self._failure)
 
     def _fail_all(self, error: EngineError) -> None:
