@@ -297,7 +297,10 @@ async def test_a_thread_that_vanishes_ends_every_stream(engine: LocalEngine) -> 
 
     batcher: Any = engine._batcher
     batcher._manager.model.forward = vanish
-    with anyio.fail_after(20), pytest.raises(EngineError, match="thread failed: it ended without an error"):
+    with (
+        anyio.fail_after(20),
+        pytest.raises(EngineError, match="failed: it ended without an error"),
+    ):
         await read(engine, Request(prompt_of(20), GREEDY))
     assert engine.in_flight == 0
 
