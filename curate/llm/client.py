@@ -25,7 +25,7 @@ from curate.llm.throttle import Pace
 from curate.llm.wire import Completion
 from sprint_agent import retry
 from sprint_agent.engines.openai import wire as openai_wire
-from sprint_agent.engines.openai.server import open_openai, raised_below
+from sprint_agent.engines.openai.server import http_cause, open_openai
 from sprint_agent.errors import EngineUnavailable
 
 TRIES = 6
@@ -70,7 +70,7 @@ class Client:
         self._timeout = timeout
         self._max_tokens = max_tokens
         self._flights: dict[str, _Flight] = {}
-        self._terms: dict[str, openai_wire.Terms] = {}
+        self._terms: dict[str, openai_wire.ServerQuirks] = {}
         self._heard = Heard()
         self._api: openai.AsyncOpenAI | None = None
 
@@ -143,7 +143,7 @@ class Client:
         most = self._max_tokens
         async with self._pace.place(model) as since:
             while True:
-                terms = self._terms.get(model, openai_wire.Terms())
+                terms = self._terms.get(model, openai_wire.ServerQuirks())
                 try:
                     answer = await self._paid(key, wire.body(query, model, most, terms), most)
                 except openai.APIStatusError as error:
@@ -151,7 +151,7 @@ class Client:
                     failed = errors.by_status(self._url, status, said, error.response.headers)
                     if status == 429:
                         self._pace.busy(model, since, failed.retry_after)
-                    learned = terms.learn(status, said)
+                    learned = terms.after_refusal(status, said)
                     if learned is not None:
                         self._learn(model, learned, error)
                     elif failed.too_long and most > _LEAST_ANSWER:
@@ -163,8 +163,10 @@ class Client:
                     self._heard.answered(model)
                     return answer
 
-    def _learn(self, model: str, learned: openai_wire.Terms, error: openai.APIStatusError) -> None:
-        known = self._terms.get(model, openai_wire.Terms()).refuses
+    def _learn(
+        self, model: str, learned: openai_wire.ServerQuirks, error: openai.APIStatusError
+    ) -> None:
+        known = self._terms.get(model, openai_wire.ServerQuirks()).refuses
         if learned.refuses - known:
             names = ", ".join(learned.refuses - known)
             _log.warning("%s is asked without %s from now on: %s", model, names, error)
@@ -204,7 +206,7 @@ class Client:
             except openai.APIStatusError:
                 raise
             except (openai.OpenAIError, httpx2.HTTPError) as error:
-                raise errors.by_error(self._url, raised_below(error), self._timeout) from error
+                raise errors.by_error(self._url, http_cause(error), self._timeout) from error
             except UnicodeEncodeError as error:
                 dropped = Dropped(Reason.REJECTED, "the prompt holds half a character")
                 raise Failed(dropped, unsent=True) from error

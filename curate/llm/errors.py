@@ -8,7 +8,7 @@ import httpx2
 
 from curate.drops import Dropped, Reason
 from curate.llm.endpoint import EndpointDown
-from sprint_agent.engines.http_client import unreached
+from sprint_agent.engines.http_client import connection_error
 from sprint_agent.engines.openai import wire
 from sprint_agent.errors import ContextTooLong, EngineError
 
@@ -59,8 +59,8 @@ class Failed(EngineError):
 
 def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -> Failed:
     """What an HTTP error means: its status, its body, its headers."""
-    error = wire.refused(url, status, said, headers)
-    words, code = str(error), wire.field(said, "code")
+    error = wire.status_error(url, status, said, headers)
+    words, code = str(error), wire.error_field(said, "code")
     if status in _DOWN or status < 400 or code in _UNPAID:
         return Failed(EndpointDown(words))
     if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
@@ -80,7 +80,7 @@ def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -
 
 def by_error(url: str, error: BaseException, seconds: float) -> Failed:
     """What an exception of the HTTP client means, which waits `seconds` for a server that is silent."""
-    words, passing = str(unreached(url, error, seconds)), isinstance(error, _PASSING)
+    words, passing = str(connection_error(url, error, seconds)), isinstance(error, _PASSING)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not passing:
         return Failed(EndpointDown(words), transient=passing, unsent=True)
     return Failed(Dropped(Reason.FAILED, words), transient=True)

@@ -11,7 +11,7 @@ from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Query
 from sprint_agent.engine import TokenUsage
 from sprint_agent.engines.http_client import as_object, read_object
-from sprint_agent.engines.openai.wire import Terms, read_usage
+from sprint_agent.engines.openai.wire import ServerQuirks, read_usage
 
 _TEMPERATURE = 0.0
 _MOST_TOKENS = 2**31
@@ -40,7 +40,7 @@ class Completion:
         return self.text
 
 
-def body(query: Query, model: str, most: int, terms: Terms) -> dict[str, object]:
+def body(query: Query, model: str, most: int, terms: ServerQuirks) -> dict[str, object]:
     """The body of a request for at most `most` tokens, within what the server takes."""
     schema = {"name": query.kind, "strict": True, "schema": query.schema}
     asked: dict[str, object] = {
@@ -61,7 +61,7 @@ def key(query: Query, model: str, most: int) -> str:
     It is the same whatever a server turned out to refuse, or else each session would learn that anew
     before it finds what is kept.
     """
-    asked = [body(query, model, most, Terms()), query.version]
+    asked = [body(query, model, most, ServerQuirks()), query.version]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
