@@ -3,8 +3,8 @@
 
     scripts/words.py [FILE…]      the Python and Markdown files given, or all of the repository
 
-CONTRIBUTING.md says how we write. Code in backticks and fenced blocks does not count. If a phrase is right in its
-place, add it to ALLOWED.
+CONTRIBUTING.md says how we write. Code in backticks and fenced blocks does not count. If a phrase is
+right in its place, add it to ALLOWED.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RATHER = {
 WORD = re.compile(r"\S+")
 SENTENCE = re.compile(r"(?:^|[.!?:|*-] )(Where) (?!to\b|is\b|are\b|do\b|does\b)")
 ALLOWED = (
-    r"behind (?:an?|the|its|its own|SGLang's)? ?(?:[\w-]+ )?(?:router|proxy|load balancer|gateway|firewall)",
+    r"behind (?:(?:an?|the|its|its own|SGLang's) )?(?:[\w-]+ )?(?:router|proxy|gateway|firewall)",
     r"(?:lags?|falls?|leaves?|left|far|legs?) behind",
     r"processes? of (?:its|their) own",
 )

@@ -1,6 +1,7 @@
 """Imports run one way, and docs/architecture.md names every file.
 
-The page must draw the rooms in one block of code, indented or fenced, whose first line begins with `sprint_agent/`:
+The page must draw the rooms in one block of code, indented or fenced. Its first line begins with
+`sprint_agent/`:
 
     sprint_agent/                 a room ends in a slash, and its content is indented further
       agent.py                    a file
@@ -10,7 +11,8 @@ The page must draw the rooms in one block of code, indented or fenced, whose fir
       engines/local/{engine,batcher}.py
     curate/
 
-On each line, the names come first. A line that continues a description must not begin with the name of a file.
+On each line, the names come first. A line that continues a description must not begin with the name of
+a file.
 `__init__.py` need not be named, and files other than Python's may be named.
 """
 
