@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-SLOW = 3600
-"""Seconds that a slow test may take: it trains a model, starts a server or installs the wheel."""
+SECONDS = {"slow": 3600, "e2e": 900}
+"""What slow tests may take, and those that start servers and commands. pyproject.toml has the rest."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW))
+        kinds = ({"slow"} if item.get_closest_marker("slow") else set()) | set(item.path.parts)
+        longest = max((seconds for kind, seconds in SECONDS.items() if kind in kinds), default=None)
+        if longest and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(longest))
 
 
 @pytest.fixture
