@@ -131,7 +131,7 @@ def overhead(
 ) -> None:
     """Measure what our loop adds to its engine, compared with plain asyncio and LangGraph.
 
-    With the defaults it takes 10 to 13 minutes. `--executors 16 --runs 1 --repeats 5` takes about one.
+    The defaults take 10 to 13 minutes. `--executors 16 --runs 1 --repeats 5` takes two to three.
 
     Parameters
     ----------

@@ -101,6 +101,7 @@ class TimedEngine(AlwaysOpen):
 
     Token n of a call arrives `first + n * token` seconds after the call's start. If a reader is late, it
     gets all tokens that are due at once, so delays do not add up within a call.
+
     `calls` counts the requests.
     """
 
