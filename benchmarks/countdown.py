@@ -35,6 +35,7 @@ from sprint_agent.join import Join
 
 RFT_MODEL = Path(__file__).parent / "models" / "rft"
 _UNBOUNDED = replace(solver.LIMITS, concurrency=None)
+"""The limits of the agents. The limits of one run can only be tighter than its agent's."""
 
 
 def held_out(count: int, spaces: Sequence[PuzzleSpace], seed: int) -> list[Puzzle]:
@@ -89,8 +90,12 @@ async def measure(
     async with AsyncExitStack() as stack:
         # A chain of thought may use as many tokens as the context has.
         greedy = Sampling(temperature=0.0)
-        sprint_agent = await stack.enter_async_context(solver.agent(models["sprint"]))
-        rft_agent = await stack.enter_async_context(solver.agent(models["rft"], sampling=greedy))
+        sprint_agent = await stack.enter_async_context(
+            solver.agent(models["sprint"], limits=_UNBOUNDED)
+        )
+        rft_agent = await stack.enter_async_context(
+            solver.agent(models["rft"], limits=_UNBOUNDED, sampling=greedy)
+        )
         sprint, rft = _Model(sprint_agent, models["sprint"]), _Model(rft_agent, models["rft"])
         # The first run of an engine takes longer than all others, so it is not measured.
         for model in (sprint, rft):
@@ -141,7 +146,7 @@ class _Model:
         as an overrun of the context too.
         """
         join: Join = solved(puzzle) if method in ("sprint", "sprint_unbounded") else "all"
-        limits = _UNBOUNDED if method in ("sprint_unbounded", "sprint_wait") else None
+        limits = _UNBOUNDED if method in ("sprint_unbounded", "sprint_wait") else solver.LIMITS
         try:
             result = await self._agent.solve(puzzle.question, join=join, limits=limits)
         except (PlanError, ContextTooLong) as error:

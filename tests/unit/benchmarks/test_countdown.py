@@ -15,6 +15,7 @@ from benchmarks.puzzle_runs import KeptRuns, PuzzleRun
 from sprint_agent import Sprint, SprintError
 from sprint_agent.countdown import Puzzle, PuzzleSpace, reachable, solver, split
 from sprint_agent.engine import TokenUsage
+from sprint_agent.limits import Limits
 from sprint_agent.result import Result
 
 MODELS = {"sprint": solver.MODEL, "rft": bench.RFT_MODEL}
@@ -90,6 +91,45 @@ class FixedLengthAgent:
 
     async def solve(self, question: str, **_: object) -> Result:
         return Result(question, "24", "", (), TokenUsage(16, self.tokens), seconds=1.0)
+
+
+class LimitsAgent(FixedLengthAgent):
+    """An agent that records the concurrency that each of its runs would have."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(tokens=10)
+        self.limits = limits
+        self.concurrency: list[int | None] = []
+
+    async def __aenter__(self) -> LimitsAgent:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def solve(self, question: str, *, limits: Limits | None = None, **_: object) -> Result:
+        effective = self.limits if limits is None else limits.within(self.limits)
+        self.concurrency.append(effective.concurrency)
+        return await super().solve(question)
+
+
+@pytest.mark.anyio
+async def test_only_the_methods_without_a_concurrency_limit_run_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agents: list[LimitsAgent] = []
+
+    def agent(engine: object, *, limits: Limits = solver.LIMITS, **_: object) -> LimitsAgent:
+        agents.append(LimitsAgent(limits))
+        return agents[-1]
+
+    monkeypatch.setattr(solver, "agent", agent)
+    drawn = bench.held_out(1, [PuzzleSpace(count=3)], seed=0)
+    methods: list[puzzle_runs.Method] = ["sprint", "sprint_unbounded", "sprint_wait", "rft"]
+    await bench.measure(drawn, MODELS, methods, 1, KeptRuns(None), lambda: None)
+    limit = solver.LIMITS.concurrency
+    # The first run of each agent is a warm-up.
+    assert [agent.concurrency[1:] for agent in agents] == [[limit, None, None], [limit]]
 
 
 @pytest.mark.anyio
