@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from curate import countdown as searcher
-from curate import pipeline, report, steps
+from curate import report, steps
 from curate import run as whole
 from curate.candidate import Candidate
 from curate.countdown import CountdownData
@@ -32,6 +32,7 @@ from curate.grade.math_pool import CheckerError
 from curate.llm.cache import CacheError
 from curate.llm.endpoint import CostCeiling, EndpointDown
 from curate.options import TRACE, Asking, Dividing, Reading, counter
+from curate.pack.leak_free import pack_leak_free
 from curate.pipeline import DroppedRecord, Outcome
 from curate.progress import UsageCounter
 from curate.read.sources import SourceError, Unread
@@ -169,7 +170,7 @@ def pack(annotated: Path, /, *, out: Path, dividing: _Dividing = Dividing()) -> 
     with _file(out), _dropped(out) as dropped, Writer(out) as kept:
         for given in jsonl.read(annotated, AnnotatedTrajectory):
             try:
-                kept.write(Candidate(anyio.run(pipeline.packed, given, how)))
+                kept.write(Candidate(anyio.run(pack_leak_free, given, how)))
             except Dropped as why:
                 dropped.write(DroppedRecord.of(given.trajectory, "pack", why))
     _say(f"{kept.count:,} packed: {out}; {dropped.count:,} dropped: {dropped.path}")

@@ -20,12 +20,11 @@ import anyio
 from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
 from curate.grade.graders import Grader
-from curate.pack import leaks
-from curate.pack.leaks import Leak
-from curate.pack.stages import Packed, packed_stages
+from curate.pack.leak_free import Packing, pack_leak_free
+from curate.pack.stages import Packed
 from curate.read.sources import Unread
 from curate.read.traces import Run
-from curate.trajectory import Annotated, Component, Trajectory
+from curate.trajectory import Annotated, Trajectory
 
 Step = Literal["read", "grade", "annotate", "pack", "select"]
 
@@ -35,16 +34,6 @@ class Annotator(Protocol):
 
     async def annotate(self, given: Trajectory) -> Annotated:
         """Raises Dropped where none can be found that hold to the rules."""
-        ...
-
-
-class LeakFinder(Protocol):
-    """Finds leaks that values do not show."""
-
-    async def leaks(
-        self, given: Trajectory, stages: tuple[tuple[Component, ...], ...]
-    ) -> tuple[Leak, ...]:
-        """Raises Dropped where there is no answer."""
         ...
 
 
@@ -71,41 +60,6 @@ class Outcome:
     position: int
     candidate: Candidate | None
     dropped: DroppedRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """How a trajectory is divided.
-
-    `shortest_execution` is in sentences. A leak adds the edge that was missing, or drops the
-    trajectory. `asks` is asked for leaks that values do not show; None where nobody is.
-    """
-
-    shortest_execution: int = 3
-    on_leak: Literal["edge", "drop"] = "edge"
-    asks: LeakFinder | None = None
-
-
-async def packed(annotated: Annotated, how: Packing) -> Packed:
-    """A trajectory divided into stages, whose executions use nothing of their siblings.
-
-    Raises Dropped for a leak, where leaks are not to be mended.
-    """
-    components = annotated.components
-    mended: list[Leak] = []
-    asked = how.asks is None
-    while True:
-        stages = packed_stages(components, how.shortest_execution)
-        found = leaks.find(annotated.trajectory.question, stages)
-        if not found and not asked and how.asks is not None:
-            asked = True
-            found = await how.asks.leaks(annotated.trajectory, stages)
-        if not found:
-            return Packed(Annotated(annotated.trajectory, components), stages, tuple(mended))
-        if how.on_leak == "drop":
-            raise Dropped(Reason.LEAK, f"{found[0].component} uses {found[0].value!r}")
-        mended += found
-        components = leaks.with_edges(components, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +90,7 @@ class Work:
             annotated = await self.annotator.annotate(given)
             step = "pack"
             how = self.packing
-            divided = await packed(annotated, how) if how else Packed(annotated, ())
+            divided = await pack_leak_free(annotated, how) if how else Packed(annotated, ())
             return Outcome(position, Candidate(divided), None)
         except Dropped as why:
             return Outcome(position, None, DroppedRecord.of(given, step, why))

@@ -19,7 +19,8 @@ from curate.llm.client import Client
 from curate.llm.cost import Figures, Ledger
 from curate.llm.recorded import Recorded
 from curate.options import Asking, Dividing
-from curate.pipeline import Annotator, Outcome, Packing, Work, outcomes
+from curate.pack.leak_free import Packing
+from curate.pipeline import Annotator, Outcome, Work, outcomes
 from curate.read.sources import Unread
 from curate.read.traces import Run
 from curate.spool import Spool

@@ -19,16 +19,10 @@ from curate.drops import Dropped, Reason
 from curate.files import jsonl
 from curate.files.jsonl import Writer
 from curate.grade.graders import Ungraded
+from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.pack.stages import Packed
-from curate.pipeline import (
-    DroppedRecord,
-    Outcome,
-    Packing,
-    Work,
-    outcomes,
-    packed,
-)
+from curate.pipeline import DroppedRecord, Outcome, Work, outcomes
 from curate.read.sources import Unread
 from curate.samples import Sample
 from curate.select import Figures, Selection, check, figures, in_share
@@ -79,7 +73,7 @@ class TestPacking:
     @settings(max_examples=150, deadline=None)
     @given(annotated())
     def test_nothing_stands_before_or_beside_an_executing_parent(self, given: Annotated) -> None:
-        found = anyio.run(packed, given, Packing())
+        found = anyio.run(pack_leak_free, given, Packing())
         at = stage_of(found.stages)
         executes = {c.number for stage in found.stages for c in stage if c.execution}
         for component in found.annotated.components:
@@ -89,7 +83,7 @@ class TestPacking:
     @settings(max_examples=150, deadline=None)
     @given(annotated())
     def test_no_text_is_lost_and_the_run_reads_back(self, given: Annotated) -> None:
-        found = anyio.run(packed, given, Packing())
+        found = anyio.run(pack_leak_free, given, Packing())
         run = Candidate(packed=found).transcript
         assert parse(run.text) == run
         for line in given.trajectory.text.splitlines():
@@ -98,7 +92,7 @@ class TestPacking:
     @settings(max_examples=150, deadline=None)
     @given(annotated())
     def test_what_an_execution_uses_was_found_in_an_earlier_stage(self, given: Annotated) -> None:
-        found = anyio.run(packed, given, Packing())
+        found = anyio.run(pack_leak_free, given, Packing())
         at = stage_of(found.stages)
         executing = [c for stage in found.stages for c in stage if c.execution]
         for component in executing:
@@ -110,7 +104,7 @@ class TestPacking:
     @settings(max_examples=150, deadline=None)
     @given(annotated(used_by_executions=False))
     def test_what_a_comment_uses_was_found_when_its_plan_is_written(self, given: Annotated) -> None:
-        found = anyio.run(packed, given, Packing())
+        found = anyio.run(pack_leak_free, given, Packing())
         at = stage_of(found.stages)
         for component in (c for stage in found.stages for c in stage if c.comment):
             (used,) = re.findall(r"less than (\d+)", component.comment)
@@ -122,11 +116,11 @@ class TestPacking:
         one = Component(1, prompt="a", execution="One. Two. So 1 + 1 = 517.")
         two = Component(2, prompt="b", execution="Use 517. Two. Three.")
         given = Annotated(Trajectory("What?", "", "7"), (one, two))
-        mended = await packed(given, Packing())
+        mended = await pack_leak_free(given, Packing())
         assert mended.leaks == (Leak(2, 1, "517"),)
         assert len(mended.stages) == 2
         with pytest.raises(Dropped, match="2 uses '517'"):
-            await packed(given, Packing(on_leak="drop"))
+            await pack_leak_free(given, Packing(on_leak="drop"))
 
     async def test_a_model_is_asked_once_for_what_values_do_not_show(self) -> None:
         class ReceivedRequest:
@@ -142,7 +136,7 @@ class TestPacking:
             Component(2, prompt="b", execution="Since. It. Failed."),
         )
         given = Annotated(Trajectory("What?", "", "7"), two)
-        assert len((await packed(given, Packing(asks=asked))).stages) == 2
+        assert len((await pack_leak_free(given, Packing(leak_finder=asked))).stages) == 2
         assert asked.times == 1
 
 
@@ -160,7 +154,7 @@ class TestNotes:
                 parents=frozenset({3}),
             ),
         )
-        found = await packed(Annotated(Trajectory("What?", "", "7"), components), Packing())
+        found = await pack_leak_free(Annotated(Trajectory("What?", "", "7"), components), Packing())
         run = Candidate(packed=found).transcript
         assert run.stages[1].turn == (
             "<Plan_2>\nObservation about execution_1.1: It is 5.\n"
@@ -175,7 +169,7 @@ class TestNotes:
             1, plan=hostile, prompt=hostile, execution=f"{hostile}. B. C.", comment=hostile
         )
         given = Annotated(Trajectory(hostile, hostile, "7"), (one,))
-        candidate = Candidate(packed=await packed(given, Packing()))
+        candidate = Candidate(packed=await pack_leak_free(given, Packing()))
         for run in (candidate.transcript, replace(candidate, undivided=True).transcript):
             assert parse(run.text).text == run.text
             assert len(parse(run.text).stages) == 1
@@ -248,7 +242,7 @@ def candidates(count: int) -> list[Candidate]:
     for trajectory in written:
         if trajectory is not None:
             how = Packing(shortest_execution=1)
-            found.append(Candidate(anyio.run(packed, symbolic.annotate(trajectory), how)))
+            found.append(Candidate(anyio.run(pack_leak_free, symbolic.annotate(trajectory), how)))
         if len(found) == count:
             return found
     raise AssertionError("the puzzles ran out")
@@ -288,7 +282,7 @@ class TestSelection:
             Component(3, plan="End.", parents=frozenset({1})),
         )
         given = Annotated(Trajectory("What?", "", "7"), components)
-        run = Candidate(await packed(given, Packing(shortest_execution=1))).transcript
+        run = Candidate(await pack_leak_free(given, Packing(shortest_execution=1))).transcript
         found = figures(run, len)
         assert (found.stages, found.steps, found.prompts) == (2, 3, (2, 0))
         first = run.stages[0].turn
@@ -325,7 +319,7 @@ class TestSelection:
             for n in range(1, 13)
         ]
         given = Annotated(Trajectory("What?", "It is 7.", "7"), tuple(steps))
-        chain = Candidate(await packed(given, Packing(shortest_execution=1)))
+        chain = Candidate(await pack_leak_free(given, Packing(shortest_execution=1)))
         assert chain.packed is not None
         assert len(chain.packed.stages) == 12
         _, (dropped,) = chosen([chain], Selection(), tmp_path)
