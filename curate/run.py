@@ -13,11 +13,10 @@ from curate.annotate.annotator import LlmAnnotator
 from curate.files import jsonl
 from curate.files.jsonl import Writer
 from curate.grade import graders
-from curate.llm.bill import Cost
 from curate.llm.cache import Cache
 from curate.llm.client import Client
-from curate.llm.cost import Figures, Ledger
-from curate.llm.recorded import Recorded
+from curate.llm.cost import CostReport, Ledger, Spending
+from curate.llm.recorded import RecordedEndpoint
 from curate.options import Asking, Dividing
 from curate.pack.leak_free import Packing
 from curate.pipeline import Annotator, Outcome, Work, outcomes
@@ -49,8 +48,8 @@ class Session:
 
     annotator: Annotator | None
     at_once: int
-    spent: Callable[[], Figures] | None = None
-    cost: Callable[[], Cost] | None = None
+    spent: Callable[[], Spending] | None = None
+    cost: Callable[[], CostReport] | None = None
 
 
 @asynccontextmanager
@@ -68,7 +67,7 @@ async def session(asking: Asking | None, out: Path) -> AsyncGenerator[Session]:
         case "recorded":
             if asking.annotations is None:
                 raise ValueError("--annotator recorded needs --annotations")
-            yield Session(LlmAnnotator(Recorded(asking.annotations)), _AT_ONCE)
+            yield Session(LlmAnnotator(RecordedEndpoint(asking.annotations)), _AT_ONCE)
         case "llm":
             key = os.environ.get("OPENAI_API_KEY", "")
             if not key:
@@ -90,8 +89,8 @@ async def session(asking: Asking | None, out: Path) -> AsyncGenerator[Session]:
                     yield Session(
                         LlmAnnotator(client),
                         asking.concurrency * _AT_ONCE,
-                        lambda: ledger.figures,
-                        lambda: Cost(cache.answers(), cache.paid(prices) if prices else None),
+                        lambda: ledger.spending,
+                        lambda: CostReport(cache.answers(), cache.paid(prices) if prices else None),
                     )
 
 

@@ -20,7 +20,7 @@ class LeakFinder(Protocol):
     """Finds leaks that a comparison of values does not show."""
 
     async def leaks(
-        self, given: Trajectory, stages: tuple[tuple[Component, ...], ...]
+        self, given: Trajectory, stages: tuple[tuple[Component, ...], ...], /
     ) -> tuple[Leak, ...]:
         """Returns the leaks between components of the same stage.
 

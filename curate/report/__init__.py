@@ -7,7 +7,7 @@ from pathlib import Path
 from curate import select
 from curate.candidate import Candidate
 from curate.files import jsonl
-from curate.llm import bill
+from curate.llm import cost
 from curate.pipeline import DroppedRecord
 from curate.report import figures
 from curate.report.examples import Picks, view
@@ -20,7 +20,7 @@ def write(folder: Path, count: select.Count) -> Path:
     """Writes `report.html` into a folder of `selected.jsonl` and `dropped.jsonl`; returns its path.
 
     `count` says how many tokens a text has. What a model has cost is read from `cost.json`, where there
-    is one (a `bill.Cost`). The page needs nothing else: no network, no scripts. The same files make the
+    is one (a `CostReport`). The page needs nothing else: no network, no scripts. The same files make the
     same page, byte for byte. Memory holds a few numbers for each trajectory and those that are drawn.
     Raises OSError where a file is missing, ValueError where one is corrupt.
     """
@@ -33,7 +33,7 @@ def write(folder: Path, count: select.Count) -> Path:
     page = render(
         kept,
         figures.losses(dropped, kept.count),
-        bill.read(folder / "cost.json"),
+        cost.read_report(folder / "cost.json"),
         [view(number, example) for number, example in enumerate(picks.picked, 1)],
     )
     path = folder / "report.html"

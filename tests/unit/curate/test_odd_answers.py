@@ -81,7 +81,7 @@ def test_one_with_half_a_character_goes_back_to_the_model_without() -> None:
 
 def test_what_a_model_refuses_with_can_be_kept(tmp_path: Path) -> None:
     with pytest.raises(Dropped) as caught:
-        Completion("", "stop", f"I will not {HALF}").whole()
+        Completion("", "stop", f"I will not {HALF}").complete_text()
     assert caught.value.detail == "I will not ?"
     with Spool(tmp_path) as spool:
         spool.write(Outcome(0, None, DroppedRecord.of(GIVEN, "annotate", caught.value)))

@@ -116,7 +116,7 @@ class TestFigures:
         (tmp_path / "cost.json").write_text(json.dumps(spent | {"dollars": None}))
         assert "Cost – no prices were given" in text_of(report.write(tmp_path, count))
         (tmp_path / "cost.json").write_text("[]")
-        with pytest.raises(ValueError, match="not a cost"):
+        with pytest.raises(ValueError, match="not a cost report"):
             report.write(tmp_path, count)
 
     @pytest.mark.parametrize(
