@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from curate.drops import Reason
-from curate.llm.cost import Figures
+from curate.llm.cost import Spending
 from curate.pipeline import Outcome
 
 _SHOWN = 4
@@ -25,7 +25,7 @@ class ProgressDisplay:
         spent: returns what models were asked so far. None if no model is asked.
     """
 
-    def __init__(self, total: int | None, spent: Callable[[], Figures] | None) -> None:
+    def __init__(self, total: int | None, spent: Callable[[], Spending] | None) -> None:
         self.kept = 0
         self.dropped: Counter[Reason] = Counter()
         self._spent = spent
@@ -65,7 +65,7 @@ class ProgressDisplay:
         return [line, *([_spending(self._spent())] if self._spent else [])]
 
 
-def _spending(figures: Figures) -> str:
+def _spending(figures: Spending) -> str:
     tokens = f"{figures.prompt_tokens:,} + {figures.completion_tokens:,} tokens"
     parts = [f"{figures.requests:,} requests", f"{figures.cached:,} cached answers", tokens]
     if figures.retries:

@@ -18,11 +18,10 @@ from curate.drops import Dropped, DroppedRecord, Reason, SkippedRecord
 from curate.files import jsonl
 from curate.files.jsonl import Writer
 from curate.grade import graders
-from curate.llm.bill import Cost
 from curate.llm.cache import Cache
 from curate.llm.client import Client
-from curate.llm.cost import Figures, Ledger
-from curate.llm.recorded import Recorded
+from curate.llm.cost import CostReport, Ledger, Spending
+from curate.llm.recorded import RecordedEndpoint
 from curate.options import AnnotatorOptions, PackingOptions
 from curate.pack.leak_free import Packing
 from curate.pipeline import Annotator, Outcome, Pipeline, ReorderBuffer, process
@@ -65,9 +64,9 @@ class AnnotatorSession:
     """None if nothing needs annotation: the runtime's own runs are divided already."""
     workers: int
     """How many trajectories to process at a time."""
-    spent: Callable[[], Figures] | None = None
+    spent: Callable[[], Spending] | None = None
     """Returns what this session has asked so far. None if no model is asked."""
-    cost: Callable[[], Cost] | None = None
+    cost: Callable[[], CostReport] | None = None
     """Returns the cost of all answers in the cache. None if no model is asked."""
 
 
@@ -91,7 +90,7 @@ async def annotator_session(
         case "recorded":
             if options.annotations is None:
                 raise ValueError("--annotator recorded needs --annotations FILE")
-            recorded = LlmAnnotator(Recorded(options.annotations))
+            recorded = LlmAnnotator(RecordedEndpoint(options.annotations))
             yield AnnotatorSession(recorded, _WORKERS_PER_REQUEST)
         case "llm":
             key = os.environ.get("OPENAI_API_KEY", "")
@@ -115,7 +114,7 @@ async def annotator_session(
                         LlmAnnotator(client),
                         options.concurrency * _WORKERS_PER_REQUEST,
                         lambda: ledger.figures,
-                        lambda: Cost(cache.answers(), cache.paid(prices) if prices else None),
+                        lambda: CostReport(cache.answers(), cache.paid(prices) if prices else None),
                     )
 
 

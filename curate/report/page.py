@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from curate.llm.bill import Cost
+from curate.llm.cost import CostReport
 from curate.report.examples import View
 from curate.report.figures import Kept, Losses, mean, middle
 from curate.report.histogram import Bins, Histogram, bins, chart
@@ -16,7 +16,9 @@ from curate.report.histogram import Bins, Histogram, bins, chart
 _COMPACT = 10_000_000
 
 
-def render(kept: Kept, lost: Sequence[Losses], cost: Cost | None, examples: Sequence[View]) -> str:
+def render(
+    kept: Kept, lost: Sequence[Losses], cost: CostReport | None, examples: Sequence[View]
+) -> str:
     """The page's HTML."""
     # Everything that is filled in is escaped, and nothing but the template's own text is markup.
     environment = Environment(

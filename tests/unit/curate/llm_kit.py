@@ -12,7 +12,7 @@ import pytest
 from curate.drops import Dropped, Reason
 from curate.llm.cache import Cache
 from curate.llm.client import Client
-from curate.llm.cost import Figures, Ledger
+from curate.llm.cost import Ledger, Spending
 from curate.llm.endpoint import Kind, Message, Query
 from sprint_agent import retry
 from sprint_agent.testing import FaultServer
@@ -52,8 +52,8 @@ class Asker:
         return caught.value.reason
 
     @property
-    def figures(self) -> Figures:
-        return self.ledger.figures
+    def spending(self) -> Spending:
+        return self.ledger.spending
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from curate.annotate.annotator import LlmAnnotator
 from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Query
+from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.pack.values import values
-from curate.pipeline import Packing, packed
-from curate.select import figures
+from curate.select import measure
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated, Trajectory
 from sprint_agent.protocol import tags
@@ -131,7 +131,9 @@ async def test_no_prompt_gives_away_what_comes_out(word: str) -> None:
 
 @pytest.mark.parametrize("word", SHAPES)
 async def test_its_stages(word: str) -> None:
-    found = figures(Candidate(await packed(await annotated(word), Packing())).transcript, len)
+    found = measure(
+        Candidate(await pack_leak_free(await annotated(word), Packing())).transcript, len
+    )
     assert found.prompts == SHAPES[word]
     assert (found.executions_ratio < 1.5) == (word == SEQUENTIAL)
 
@@ -139,7 +141,7 @@ async def test_its_stages(word: str) -> None:
 @pytest.mark.parametrize("word", SHAPES)
 async def test_the_leak_check_finds_the_missing_edges_and_no_others(word: str) -> None:
     before = await annotated(word)
-    found = await packed(before, Packing())
+    found = await pack_leak_free(before, Packing())
     assert found.leaks == ((Leak(6, 2, "250"), Leak(6, 3, "340")) if word == LEAKING else ())
     if word == LEAKING:
         assert before.components[5].parents == frozenset()

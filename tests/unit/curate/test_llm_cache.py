@@ -16,7 +16,7 @@ import pytest
 from curate.drops import Dropped, Reason
 from curate.llm import cache as cache_file
 from curate.llm.cache import Cache, CacheError
-from curate.llm.recorded import Recorded, Recorder
+from curate.llm.recorded import RecordedEndpoint, RecordingEndpoint
 from curate.llm.wire import Completion
 from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
@@ -117,8 +117,8 @@ def test_what_was_lost_outlives_the_process(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     for _ in range(2):
         with Cache(path) as cache:
-            cache.lose("m", 10, 5)
-            cache.lose("other", 10, 5)
+            cache.put_lost("m", 10, 5)
+            cache.put_lost("other", 10, 5)
     with Cache(path) as cache:
         assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
         assert cache.paid(PRICES) == 0
@@ -134,7 +134,7 @@ class TestRecorded:
     async def test_texts_and_objects(self, tmp_path: Path) -> None:
         path = tmp_path / "answers.jsonl"
         path.write_text(line("so") + "\n" + line({"a": [1]}, kind="leaks") + line("2", attempt=2))
-        recorded = Recorded(path)
+        recorded = RecordedEndpoint(path)
         assert await recorded.ask(query()) == "so"
         assert await recorded.ask(query(attempt=2)) == "2"
         assert json.loads(await recorded.ask(query(kind="leaks"))) == {"a": [1]}
@@ -144,7 +144,7 @@ class TestRecorded:
         path.write_text(line("so"))
         for other in (query(subject="t"), query(attempt=2), query(kind="leaks")):
             with pytest.raises(Dropped, match="no recorded answer") as caught:
-                await Recorded(path).ask(other)
+                await RecordedEndpoint(path).ask(other)
             assert caught.value.reason is Reason.REJECTED
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestRecorded:
         path = tmp_path / "answers.jsonl"
         path.write_text(line("so") + bad)
         with pytest.raises(ValueError, match=r"answers\.jsonl:2"):
-            Recorded(path)
+            RecordedEndpoint(path)
 
     @pytest.mark.parametrize(
         "answer", ["so", '{"a":  [1]}', "[1]", "7", '{"a": NaN}', "{", "\ud800☃", ""]
@@ -166,9 +166,9 @@ class TestRecorded:
 
         path = tmp_path / "answers.jsonl"
         for subject in "ab":
-            with Recorder(Model(), path) as recorder:
+            with RecordingEndpoint(Model(), path) as recorder:
                 assert await recorder.ask(query(subject=subject)) == answer
         stored = json.loads(path.read_text().splitlines()[1])["answer"]
         assert stored == ({"a": [1]} if "[1]}" in answer else answer)
-        again = await Recorded(path).ask(query(subject="b"))
+        again = await RecordedEndpoint(path).ask(query(subject="b"))
         assert again == answer or json.loads(again) == json.loads(answer)

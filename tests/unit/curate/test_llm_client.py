@@ -63,7 +63,7 @@ class TestKept:
                     # Whom it is about, and how often it was asked, is not what is asked.
                     assert await asker.ask(subject="t", attempt=2) == OK
             assert len(server.requests) == 1
-            assert (asker.figures.requests, asker.figures.cached) == (0, 2)
+            assert (asker.spending.requests, asker.spending.cached) == (0, 2)
 
     @pytest.mark.parametrize(
         "other",
@@ -97,7 +97,7 @@ class TestEqualQueries:
                 for _ in range(5):
                     group.start_soon(asker.ask)
             assert len(server.requests) == 1
-            assert asker.figures.cached == 4
+            assert asker.spending.cached == 4
 
     async def test_who_waits_outlives_who_asks(self) -> None:
         answers: list[str] = []
@@ -162,13 +162,13 @@ class TestCost:
         cache = Cache(":memory:")
         async with server, asking(server, ledger=ledger, cache=cache) as asker:
             await asker.ask()
-            figures = asker.figures
-            assert figures.prompt_tokens == len("system: be exact\n\nuser: Q")
+            spending = asker.spending
+            assert spending.prompt_tokens == len("system: be exact\n\nuser: Q")
             # The end has a token of its own.
-            assert figures.completion_tokens == len(OK) + 1
-            assert figures.cached_tokens == 5
-            expected = figures.prompt_tokens - 2.5 + figures.completion_tokens
-            assert (figures.cost, figures.paid, figures.lost) == (expected, 7.0, 0.0)
+            assert spending.completion_tokens == len(OK) + 1
+            assert spending.cached_tokens == 5
+            expected = spending.prompt_tokens - 2.5 + spending.completion_tokens
+            assert (spending.cost, spending.paid, spending.lost) == (expected, 7.0, 0.0)
             assert cache.paid({}) == cache.paid(PRICES) == expected
 
     async def test_the_ceiling_holds_with_many_under_way(self) -> None:
@@ -194,7 +194,7 @@ class TestCost:
         # An answer costs about 40, and might have cost some 650: one at a time is sent.
         assert answered > 3
         assert ended == [True] * answered + [False] * (50 - answered)
-        assert 1000 - 700 < ledger.figures.cost <= 1000
+        assert 1000 - 700 < ledger.spending.cost <= 1000
 
     async def test_a_ceiling_needs_prices(self) -> None:
         with pytest.raises(ValueError, match="prices of small"):
@@ -218,13 +218,13 @@ async def test_cancellation_anywhere() -> None:
         return server.in_flight
 
     async with FaultServer(says, chunk=99) as server:
-        leaked = {"reserved": lambda: ledger._under_way, "in the server": in_server}
+        leaked = {"reserved": lambda: ledger.running, "in the server": in_server}
         report = await cancel_everywhere(run, leaked=leaked)
     assert report.ok, str(report)
     assert report.points > 10
     # Some were cancelled when an answer was under way, and some behind it.
-    assert ledger.figures.lost > 0
-    assert ledger.figures.cost > 0
+    assert ledger.spending.lost > 0
+    assert ledger.spending.cost > 0
 
 
 async def test_an_answer_without_usage_costs_what_was_reserved() -> None:
@@ -232,7 +232,7 @@ async def test_an_answer_without_usage_costs_what_was_reserved() -> None:
     reserved = await ledger.reserve("m", 10, 20)
     assert reserved == 30
     assert ledger.answered(reserved, "m", None) == 30
-    assert ledger.figures.cost == 30
+    assert ledger.spending.cost == 30
 
 
 class TestLedger:

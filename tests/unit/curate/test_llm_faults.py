@@ -74,8 +74,8 @@ async def test_what_passes_is_asked_again(fault: Fault, reason: Reason) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         server.fail(*[fault] * (TRIES - 1))
         assert await asker.ask() == OK
-        assert len(server.requests) == asker.figures.requests == TRIES
-        assert asker.figures.retries == TRIES - 1
+        assert len(server.requests) == asker.spending.requests == TRIES
+        assert asker.spending.retries == TRIES - 1
         server.fail(*[fault] * TRIES)
         assert await asker.reason("another") is reason
         assert len(server.requests) == 2 * TRIES
@@ -162,7 +162,7 @@ async def test_no_server() -> None:
         await server.crash()
         with pytest.raises(EndpointDown, match="no server answers"):
             await asker.ask()
-        assert asker.figures.requests == TRIES
+        assert asker.spending.requests == TRIES
 
 
 async def test_a_server_that_comes_back() -> None:
@@ -177,7 +177,7 @@ async def test_a_server_that_comes_back() -> None:
             group.start_soon(ask)
             await server.until(lambda: server.requests)
             with anyio.fail_after(30):
-                while asker.figures.retries == 0:  # noqa: ASYNC110 - figures have no event
+                while asker.spending.retries == 0:  # noqa: ASYNC110 - figures have no event
                     await anyio.sleep(0.01)
             await server.restart()
     assert answers == [OK]
@@ -201,7 +201,7 @@ async def test_what_was_cut_off_or_refused_is_not_paid_twice() -> None:
             assert await asker.reason("declined") is Reason.REFUSED
             assert await asker.reason("long") is Reason.TRUNCATED
         assert len(server.requests) == 3
-        assert asker.figures.cached == 3
+        assert asker.spending.cached == 3
 
 
 async def test_half_a_character() -> None:
@@ -239,14 +239,14 @@ class TestRetryAfter:
                 # One round trip more, on which a query that is not held back would be sent.
                 await asker.ask("another", kind="leaks")
                 assert [asked.body["model"] for asked in server.requests].count("large") == 1
-                assert asker.figures.retries == 1
+                assert asker.spending.retries == 1
                 group.cancel_scope.cancel()
 
     @pytest.mark.parametrize("code", [429, 503])
     async def test_who_asks_for_too_long_a_wait_ends_the_run(self, code: int) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             server.fail(Status(code, retry_after=901))
-            with pytest.raises(EndpointDown, match="left alone for 901 s"):
+            with pytest.raises(EndpointDown, match="asks to wait for 901 s"):
                 await asker.ask()
 
     async def test_a_burst_costs_nobody_all_tries(self) -> None:
@@ -291,14 +291,14 @@ async def test_an_answer_that_never_came_may_be_charged(fault: Fault) -> None:
     async with FaultServer(says) as server, asking(server, **options) as asker:
         server.fail(fault)
         await asker.ask()
-    figures = ledger.figures
-    assert figures.cost == figures.prompt_tokens + figures.completion_tokens
+    spending = ledger.spending
+    assert spending.cost == spending.prompt_tokens + spending.completion_tokens
     if fault in FREE:
-        assert figures.lost == 0
+        assert spending.lost == 0
     else:
-        assert figures.lost >= figures.prompt_tokens + 99
+        assert spending.lost >= spending.prompt_tokens + 99
     # A later session counts it as well.
-    assert asker.cache.lost(prices) == figures.lost
+    assert asker.cache.lost(prices) == spending.lost
 
 
 BAD_TERMS: list[tuple[str, bytes]] = [
@@ -330,7 +330,7 @@ async def test_what_a_server_does_not_take_is_learned_once(
         # What was learned is no part of what is asked: the answer is found again.
         await asker.ask("first")
         assert len(server.requests) == 4
-        assert asker.figures.retries == 0
+        assert asker.spending.retries == 0
 
 
 async def test_two_refusals_at_a_time_are_both_learned() -> None:
