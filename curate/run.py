@@ -113,7 +113,7 @@ async def annotator_session(
                     yield AnnotatorSession(
                         LlmAnnotator(client),
                         options.concurrency * _WORKERS_PER_REQUEST,
-                        lambda: ledger.figures,
+                        lambda: ledger.spending,
                         lambda: CostReport(cache.answers(), cache.paid(prices) if prices else None),
                     )
 

@@ -116,7 +116,7 @@ class TestSearcher:
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers(1, 30), min_size=3, max_size=5))
-    def test_an_opening_is_barren_for_a_reason(self, numbers: list[int]) -> None:
+    def test_a_dead_end_has_a_reason(self, numbers: list[int]) -> None:
         groups = searcher.openings(Puzzle(tuple(numbers), 24))
         names = "abcdef"[: len(numbers)]
         for (_, operations), group in zip(searcher.GROUPS, groups, strict=True):
@@ -136,7 +136,7 @@ class TestSearcher:
                 "too large": exact > searcher.CAP,
                 "no use": (exact == 0 and len(numbers) > 4) or (operation == "/" and second == 1),
             }
-            assert not opening.barren if not any(reasons.values()) else reasons[opening.barren]
+            assert not opening.dead_end if not any(reasons.values()) else reasons[opening.dead_end]
             tried.add((first, operation, second))
 
     @settings(max_examples=60, deadline=None)

@@ -178,6 +178,15 @@ class TestLayouts:
         assert isinstance(second, Trajectory)
         assert (second.source, second.claimed, second.verdict) == ("part.jsonl:1#2", "5", False)
 
+    @pytest.mark.parametrize("by", ["deepseek", "gemini"])
+    def test_s1k_with_an_empty_list(self, tmp_path: Path, by: str) -> None:
+        record = {**S1K_RECORD, f"{by}_thinking_trajectory": []}
+        kinds = {type(item): item for item in read(written(tmp_path, record))}
+        assert isinstance(kinds[Trajectory], Trajectory)
+        skipped = kinds[SkippedRecord]
+        assert isinstance(skipped, SkippedRecord)
+        assert (skipped.reason, by in skipped.detail) == (Reason.EMPTY, True)
+
     def test_s1k_with_a_solution_that_is_no_answer(self, tmp_path: Path) -> None:
         first, _ = read(written(tmp_path, {**S1K_RECORD, "solution": "We prove.\n\nSo it is."}))
         assert isinstance(first, SkippedRecord)
