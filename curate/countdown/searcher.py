@@ -86,7 +86,7 @@ class Term:
         return text if text.isdigit() else f"({text})"
 
     def derivation(self, steps: Sequence[Term]) -> str:
-        """Returns equal forms of the expression. `steps` are written out one at a time, the last first."""
+        """Returns equal forms of the expression: `steps` written out one at a time, from the last."""
         forms = [self.expression(steps[:kept]) for kept in range(len(steps), -1, -1)]
         return " = ".join([*forms[:-1], f"\\boxed{{{forms[-1]}}}"])
 

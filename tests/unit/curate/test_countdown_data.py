@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain, combinations, islice, pairwise
 from pathlib import Path
 
@@ -123,7 +124,7 @@ class TestSearcher:
             pairs = combinations(names, 2)
             tasks = [f"{first} {o} {second}" for first, second in pairs for o in operations]
             assert [opening.task for opening in group] == tasks
-        tried: set[tuple[int, str, int]] = set()
+        tried: set[tuple[int | Fraction, str, int | Fraction]] = set()
         for opening in chain(*groups):
             made = opening.remaining[-1].made
             assert made is not None
