@@ -55,7 +55,7 @@ def stage_of(stages: tuple[tuple[Component, ...], ...]) -> dict[int, int]:
 class TestPacking:
     @settings(max_examples=150, deadline=None)
     @given(annotated())
-    def test_nothing_stands_before_or_beside_an_executing_parent(self, given: Annotated) -> None:
+    def test_a_child_is_in_a_later_stage_than_its_executing_parent(self, given: Annotated) -> None:
         found = anyio.run(pack_leak_free, given, Packing())
         at = stage_of(found.stages)
         executes = {c.number for stage in found.stages for c in stage if c.execution}
@@ -95,7 +95,7 @@ class TestPacking:
             # A comment opens the plan of the next stage.
             assert not finder.execution or at[finder.number] <= at[component.number]
 
-    async def test_a_leak_drops_the_trajectory_where_that_is_wanted(self) -> None:
+    async def test_a_leak_drops_the_trajectory_if_wanted(self) -> None:
         one = Component(1, prompt="a", execution="One. Two. So 1 + 1 = 517.")
         two = Component(2, prompt="b", execution="Use 517. Two. Three.")
         given = Annotated(Trajectory("What?", "", "7"), (one, two))
@@ -105,7 +105,7 @@ class TestPacking:
         with pytest.raises(Dropped, match="2 uses '517'"):
             await pack_leak_free(given, Packing(on_leak="drop"))
 
-    async def test_a_model_is_asked_once_for_what_values_do_not_show(self) -> None:
+    async def test_a_model_is_asked_once_for_leaks_that_values_do_not_show(self) -> None:
         class ReceivedRequest:
             times = 0
 

@@ -42,12 +42,12 @@ class TestEveryText:
 
     @given(texts)
     @settings(max_examples=300, deadline=None)
-    def test_blanks_stay_with_the_sentence_before_them(self, text: str) -> None:
+    def test_white_space_belongs_to_the_sentence_before_it(self, text: str) -> None:
         assert not any(piece[0].isspace() for piece in sentences(text)[1:])
 
     @given(texts)
     @settings(max_examples=300, deadline=None)
-    def test_no_formula_and_no_code_is_cut(self, text: str) -> None:
+    def test_formulas_and_code_are_not_split(self, text: str) -> None:
         inner = {at for span in spans(text) for at in range(span.start + 1, span.end)}
         at = 0
         for piece in sentences(text):
@@ -64,7 +64,7 @@ class TestEveryText:
     @given(
         st.lists(st.sampled_from(["a. B", "So x = 5", "see e.g.", "hm...", "- foo"]), min_size=1)
     )
-    def test_a_blank_line_is_never_within_a_piece(self, paragraphs: list[str]) -> None:
+    def test_a_blank_line_always_ends_a_piece(self, paragraphs: list[str]) -> None:
         assert not any("\n\n" in piece.rstrip() for piece in sentences("\n\n".join(paragraphs)))
 
 
@@ -86,7 +86,7 @@ class TestFullStops:
             "So x = ? = 3.",
         ],
     )
-    def test_not_the_end(self, text: str) -> None:
+    def test_this_does_not_end_a_sentence(self, text: str) -> None:
         assert cut(text) == text
 
     @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ class TestFullStops:
             ("So. 3 is. `x` is. $y$ is.", "So.|3 is.|`x` is.|$y$ is."),
         ],
     )
-    def test_the_end(self, text: str, wanted: str) -> None:
+    def test_this_ends_a_sentence(self, text: str, wanted: str) -> None:
         assert cut(text) == wanted
 
     @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ class TestFormulasAndCode:
             "So `a. B` and ``a` . B`` hold.",
         ],
     )
-    def test_whole(self, text: str) -> None:
+    def test_it_is_not_split(self, text: str) -> None:
         assert cut(text) == text
 
     def test_a_fenced_block_is_a_piece(self) -> None:
@@ -195,7 +195,7 @@ class TestFormulasAndCode:
             "$5",
         ],
     )
-    def test_what_was_never_closed_is_ordinary_text(self, opener: str) -> None:
+    def test_an_opening_delimiter_alone_is_ordinary_text(self, opener: str) -> None:
         text = f"It is {opener} so. Then it is. So\n\nAnd $x. Y$ is. \\[ a. B \\] So. `C. D` is."
         pieces = [piece.strip() for piece in sentences(text)]
         assert pieces[-3:] == ["And $x. Y$ is.", "\\[ a. B \\] So.", "`C. D` is."]
@@ -207,7 +207,7 @@ class TestFormulasAndCode:
         assert cut(text) == wanted
         assert cut("\\$5. Then $ a. B $ is $5 + 3. X$ so") == "\\$5.|Then $ a. B $ is $5 + 3. X$ so"
 
-    def test_a_formula_reaches_no_further_than_its_bound(self) -> None:
+    def test_a_formula_has_a_maximum_length(self) -> None:
         for opener, closer in (("\\[", "\\]"), ("\\begin{a}", "\\end{a}")):
             text = f"{opener} So. " + "Yes. " * 3000 + closer
             assert len(sentences(text)) > 3000
@@ -222,7 +222,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("unit", [*HOSTILE, None])
-def test_the_time_is_in_proportion_to_the_text(unit: str | None) -> None:
+def test_the_time_is_linear_in_the_length(unit: str | None) -> None:
     def hostile(size: int) -> str:
         if unit is not None:
             return unit * (size // len(unit))

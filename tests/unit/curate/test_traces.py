@@ -37,7 +37,7 @@ async def traced(path: Path, turns: list[str], question: str = "What?") -> Resul
     return await agent.solve(question, trace=path)
 
 
-async def test_a_run_reads_as_what_it_was(tmp_path: Path) -> None:
+async def test_a_run_is_read_back_unchanged(tmp_path: Path) -> None:
     result = await traced(tmp_path / "run.jsonl", PARALLEL)
     run = traces.read(tmp_path / "run.jsonl", {})
     # What the result leaves open is closed in what is learned.
@@ -50,7 +50,7 @@ async def test_a_run_reads_as_what_it_was(tmp_path: Path) -> None:
     assert (sample.transcript, sample.executions) == (run.transcript, run.executions)
 
 
-async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
+async def test_a_plan_that_a_success_cut_off_remains_cut_off(tmp_path: Path) -> None:
     turns: list[str | Reply] = [Reply(plan("one", "two")[:-12], hang=True), answer("5")]
     engine = ScriptedEngine(Scripted(turns, {(1, 2): Reply("", hang=True)}))
     join = first_success(lambda execution: "did 1.1" in execution.text)
@@ -63,7 +63,7 @@ async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
     assert run.executions == {"1.1": "did 1.1\n"}
 
 
-async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
+async def test_a_run_without_an_answer_is_reported(tmp_path: Path) -> None:
     agent = Sprint(ScriptedEngine(Continuing(PARALLEL)), executors=[tool])
     await agent.solve("What?", limits=Limits(executions=2), trace=tmp_path / "limit.jsonl")
     whole = tmp_path / "whole.jsonl"
@@ -85,7 +85,7 @@ async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
         list(ReadOptions(layout="trace").reader().items((str(tmp_path / "none.jsonl"),)))
 
 
-async def test_references_say_what_is_right(tmp_path: Path) -> None:
+async def test_references_are_the_correct_answers(tmp_path: Path) -> None:
     await traced(tmp_path / "run.jsonl", PARALLEL)
     right = tmp_path / "right.jsonl"
     right.write_text('{"question": "What?", "answer": 7}\n{"question": "Else?", "answer": "1"}\n')
