@@ -91,10 +91,10 @@ class TestComponents:
 
     def test_the_words_say_what_is_wrong(self) -> None:
         assert violation(Reason.OVERLAP, answer((0, "plan", "1-3"))) == (
-            "sentence 3 stands in components 1 and 2"
+            "sentence 3 is in components 1 and 2"
         )
         assert violation(Reason.MISSING, '{"components": []}', PIECES[:2]) == (
-            "no component holds sentence 1, 2"
+            "no component contains sentence 1, 2"
         )
 
     @given(st.integers(1, 40), st.data())
