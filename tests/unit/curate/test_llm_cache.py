@@ -1,9 +1,8 @@
-"""What is kept of answers, and answers from a file."""
+"""The cache: what it keeps, what it says of the cost, and which files it refuses."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sqlite3
@@ -13,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from curate.drops import Dropped, Reason
 from curate.llm import cache as cache_file
 from curate.llm.cache import Cache, CacheError
-from curate.llm.recorded import RecordedEndpoint, RecordingEndpoint
 from curate.llm.wire import Completion
 from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
-from tests.unit.curate.llm_kit import query
 
 ANSWERS = [
     Completion("text", "stop", "", TokenUsage(3, 2, 1)),
@@ -122,53 +118,3 @@ def test_what_was_lost_outlives_the_process(tmp_path: Path) -> None:
     with Cache(path) as cache:
         assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
         assert cache.paid(PRICES) == 0
-
-
-def line(answer: object, subject: str = "s", kind: str = "steps", attempt: int = 1) -> str:
-    facts = {"subject": subject, "kind": kind, "attempt": attempt, "answer": answer}
-    return json.dumps(facts) + "\n"
-
-
-@pytest.mark.anyio
-class TestRecorded:
-    async def test_texts_and_objects(self, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so") + "\n" + line({"a": [1]}, kind="leaks") + line("2", attempt=2))
-        recorded = RecordedEndpoint(path)
-        assert await recorded.ask(query()) == "so"
-        assert await recorded.ask(query(attempt=2)) == "2"
-        assert json.loads(await recorded.ask(query(kind="leaks"))) == {"a": [1]}
-
-    async def test_what_is_not_there(self, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so"))
-        for other in (query(subject="t"), query(attempt=2), query(kind="leaks")):
-            with pytest.raises(Dropped, match="no recorded answer") as caught:
-                await RecordedEndpoint(path).ask(other)
-            assert caught.value.reason is Reason.REJECTED
-
-    @pytest.mark.parametrize(
-        "bad", ["{", "[1]", "7", '{"subject": "s"}', line(7), line(None), "[" * 100_000]
-    )
-    async def test_a_line_that_is_none(self, bad: str, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so") + bad)
-        with pytest.raises(ValueError, match=r"answers\.jsonl:2"):
-            RecordedEndpoint(path)
-
-    @pytest.mark.parametrize(
-        "answer", ["so", '{"a":  [1]}', "[1]", "7", '{"a": NaN}', "{", "\ud800☃", ""]
-    )
-    async def test_what_is_recorded_is_answered(self, answer: str, tmp_path: Path) -> None:
-        class Model:
-            async def ask(self, query: object) -> str:
-                return answer
-
-        path = tmp_path / "answers.jsonl"
-        for subject in "ab":
-            with RecordingEndpoint(Model(), path) as recorder:
-                assert await recorder.ask(query(subject=subject)) == answer
-        stored = json.loads(path.read_text().splitlines()[1])["answer"]
-        assert stored == ({"a": [1]} if "[1]}" in answer else answer)
-        again = await RecordedEndpoint(path).ask(query(subject="b"))
-        assert again == answer or json.loads(again) == json.loads(answer)

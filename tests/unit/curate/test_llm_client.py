@@ -227,54 +227,6 @@ async def test_cancellation_anywhere() -> None:
     assert ledger.spending.cost > 0
 
 
-async def test_an_answer_without_usage_costs_what_was_reserved() -> None:
-    ledger = Ledger({"m": Prices(1e6, 1e6)})
-    reserved = await ledger.reserve("m", 10, 20)
-    assert reserved == 30
-    assert ledger.answered(reserved, "m", None) == 30
-    assert ledger.spending.cost == 30
-
-
-class TestLedger:
-    async def test_who_does_not_fit_waits_for_what_is_under_way(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
-        first = await ledger.reserve("m", 0, 60)
-        granted: list[float] = []
-
-        async def wait() -> None:
-            granted.append(await ledger.reserve("m", 0, 50))
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-            assert granted == []
-            # What is spent already leaves no room for this one, whatever comes.
-            with pytest.raises(CostCeiling):
-                await ledger.reserve("m", 0, 101)
-            ledger.refused(first)
-        assert granted == [50]
-
-    async def test_who_waits_is_told_when_there_is_no_more_hope(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
-        first = await ledger.reserve("m", 0, 60)
-
-        async def wait() -> None:
-            with pytest.raises(CostCeiling):
-                await ledger.reserve("m", 0, 50)
-
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as group:
-                group.start_soon(wait)
-                await anyio.wait_all_tasks_blocked()
-                ledger.lost(first)
-
-    async def test_what_was_paid_before_counts(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100, paid=95)
-        with pytest.raises(CostCeiling):
-            await ledger.reserve("m", 0, 6)
-        assert await ledger.reserve("m", 0, 5) == 5
-
-
 async def test_what_a_model_says_last_is_said_in_full() -> None:
     async with FaultServer(lambda _: Reply("")) as server, asking(server) as asker:
         assert await asker.ask() == ""
