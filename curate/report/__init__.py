@@ -20,9 +20,9 @@ def write(folder: Path, count: select.Count) -> Path:
     """Writes `report.html` into a folder of `selected.jsonl` and `dropped.jsonl`; returns its path.
 
     `count` says how many tokens a text has. What a model has cost is read from `cost.json`, where there
-    is one (a `CostReport`). The page needs nothing else: no network, no scripts. The same files make the
-    same page, byte for byte. Memory holds a few numbers for each trajectory and those that are drawn.
-    Raises OSError where a file is missing, ValueError where one is corrupt.
+    is one (a `CostReport`). The page needs nothing else: no network, no scripts. The same files make
+    the same page, byte for byte. Memory holds a few numbers for each trajectory and those that are
+    drawn. Raises OSError where a file is missing, ValueError where one is corrupt.
     """
     kept, picks = figures.Kept(), Picks()
     for candidate in jsonl.read(folder / "selected.jsonl", Candidate):

@@ -100,9 +100,9 @@ class TestFigures:
         assert "Dropped 1,202" in said
         assert "Kept undivided 1" in said
         assert "wrong answer 1,200 99.4 %" in said
-        assert "Prompts of a stage 1.75 on average; 66.7 % of stages have several" in said
-        assert "Leaks mended 1 edges added, in 1 trajectory" in said
-        assert "left no cost.json" in said
+        assert "Prompts per stage 1.75 on average; 66.7 % of the stages have several" in said
+        assert "Leaks mended 1 edges added in 1 trajectory" in said
+        assert "There is no cost.json : no model was asked" in said
 
     def test_what_the_model_cost_is_read(self, tmp_path: Path) -> None:
         curated.write(tmp_path, HAND_WRITTEN)
@@ -302,13 +302,13 @@ class TestPage:
     def test_a_folder_of_undivided_ones_alone(self, tmp_path: Path) -> None:
         said = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
         assert "kept undivided" in said
-        assert "1 of those that were kept" in said
+        assert "Example 1 of the kept trajectories" in said
 
     def test_a_run_that_answered_at_once(self, tmp_path: Path) -> None:
         said = text_of(
             report.write(curated.write(tmp_path, [curated.run("What?", "4", [])]), count)
         )
-        assert "the answer came at once" in said
+        assert "the run answered at once" in said
 
     def test_a_corrupt_or_missing_file_is_named_and_nothing_is_left(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"selected\.jsonl"):
