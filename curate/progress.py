@@ -1,4 +1,4 @@
-"""A curation on a terminal: how far it is, what was kept and what not, the cost, the time left."""
+"""The terminal display of a curation: progress, what was kept and dropped, cost, remaining time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from curate.llm.cost import Spending
 from curate.pipeline import Outcome
 
 _SHOWN = 4
-"""Reasons that stand on the screen, the most frequent ones; the others are added up."""
+"""How many reasons are displayed, the most frequent ones. The others are added up."""
 
 
-class UsageCounter:
-    """What became of the trajectories so far; a rich renderable."""
+class ProgressDisplay:
+    """Counts the outcomes so far. It is a rich renderable.
+
+    Args:
+        total: the number of trajectories, None if it is unknown.
+        spent: returns what models were asked so far. None if no model is asked.
+    """
 
     def __init__(self, total: int | None, spent: Callable[[], Spending] | None) -> None:
         self.kept = 0
@@ -41,15 +46,15 @@ class UsageCounter:
         self._bar.advance(self._task)
 
     @property
-    def passing(self) -> int:
-        """How many were dropped for what may have passed when they are asked for again."""
+    def retryable(self) -> int:
+        """How many were dropped for a reason that may not recur when they are asked for again."""
         return self.dropped[Reason.BUSY] + self.dropped[Reason.FAILED]
 
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self.lines()))
 
     def lines(self) -> list[str]:
-        """What was kept and dropped, and what it cost, in words."""
+        """Returns what was kept and dropped, and what it cost, in words."""
         lost = self.dropped.total()
         line = f"kept {self.kept:,}, dropped {lost:,}"
         if lost:
@@ -62,7 +67,7 @@ class UsageCounter:
 
 def _spending(figures: Spending) -> str:
     tokens = f"{figures.prompt_tokens:,} + {figures.completion_tokens:,} tokens"
-    parts = [f"{figures.requests:,} requests", f"{figures.cached:,} answers kept", tokens]
+    parts = [f"{figures.requests:,} requests", f"{figures.cached:,} cached answers", tokens]
     if figures.retries:
         parts.insert(1, f"{figures.retries:,} retries")
     spent = figures.cost + figures.lost

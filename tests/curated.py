@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from curate.candidate import Candidate
-from curate.drops import Reason
+from curate.drops import DroppedRecord, Reason, Step
 from curate.files import jsonl
 from curate.pack.leaks import Leak, with_edges
 from curate.pack.stages import Packed, packed_stages
-from curate.pipeline import DroppedRecord, Step
-from curate.read.traces import Run
+from curate.read.traces import TracedRun
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import PuzzleSpace
 from sprint_agent.protocol import tags
@@ -61,7 +60,7 @@ def run(
     transcript = Transcript(question, tuple(told), tags.answer(answer))
     given = Trajectory(question, transcript.text, answer, "run-3.jsonl")
     learned = {f"1.{k}": text for k, text in enumerate(told[0].executions[:2], 1)} if told else {}
-    return Candidate(run=Run(given, transcript, learned))
+    return Candidate(run=TracedRun(given, transcript, learned))
 
 
 def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:

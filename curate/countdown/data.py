@@ -18,9 +18,9 @@ from curate.countdown.drills import drills
 from curate.countdown.searcher import openings, search
 from curate.drops import Dropped
 from curate.pack.stages import Packed, pack
-from curate.render import Claim, claimed, first_success, sequential, waiting
+from curate.render import Claim, claimed, first_success, sequential, without_notes
 from curate.samples import Sample
-from curate.select import Selection, check, figures
+from curate.select import Selection, check, measure
 from curate.trajectory import Component
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Smaller, Split, claim, generate, right_claim
 from sprint_agent.protocol import tags
@@ -114,7 +114,7 @@ def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
 
 def _is_parallel(packed: Packed) -> bool:
     try:
-        check(figures(waiting(packed, claim), len), Selection())
+        check(measure(without_notes(packed, claim), len), Selection())
     except Dropped:
         return False
     return True
@@ -163,7 +163,7 @@ def run_sample(
     """What planner and executors learn from the `number`-th run."""
     rng = random.Random(f"{data.seed}/{number}")
     if rng.randrange(data.waiting_every) == 0:
-        run = _derived(waiting(packed, claim))
+        run = _derived(without_notes(packed, claim))
     else:
         mistaken = rng.randrange(data.mistaken_every) == 0 and not _asks(packed)
         read = _mistaken(packed, rng) if mistaken else packed
@@ -174,7 +174,7 @@ def run_sample(
 
 def search_sample(packed: Packed) -> Sample:
     """What executors learn from a trajectory's first stage, and the planner from its plan."""
-    run = waiting(packed, claim)
+    run = without_notes(packed, claim)
     executions = _executions(packed)
     first = {name: text for name, text in executions.items() if name.startswith("1.")}
     return Sample(run, planner=False, executions=first)

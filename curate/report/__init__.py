@@ -6,9 +6,9 @@ from pathlib import Path
 
 from curate import select
 from curate.candidate import Candidate
+from curate.drops import DroppedRecord
 from curate.files import jsonl
 from curate.llm import cost
-from curate.pipeline import DroppedRecord
 from curate.report import figures
 from curate.report.examples import Picks, view
 from curate.report.page import render
@@ -26,7 +26,7 @@ def write(folder: Path, count: select.Count) -> Path:
     """
     kept, picks = figures.Kept(), Picks()
     for candidate in jsonl.read(folder / "selected.jsonl", Candidate):
-        found = select.figures(candidate.transcript, count)
+        found = select.measure(candidate.transcript, count)
         kept.add(candidate, found)
         picks.add(candidate, found)
     dropped = figures.count_dropped(jsonl.read(folder / "dropped.jsonl", DroppedRecord))

@@ -18,7 +18,7 @@ from sprint_agent.protocol.transcript import StageText, Transcript
 
 EXAMPLES = 10
 
-Example = tuple[str, int, Candidate, select.Figures]
+Example = tuple[str, int, Candidate, select.RunMetrics]
 """A trajectory's key, its position, the trajectory and its figures; sorted by the first two."""
 
 
@@ -36,7 +36,7 @@ class Picks:
     _undivided: list[Example] = field(default_factory=list[Example])
     _seen: int = 0
 
-    def add(self, candidate: Candidate, found: select.Figures) -> None:
+    def add(self, candidate: Candidate, found: select.RunMetrics) -> None:
         """Takes a trajectory into account."""
         if candidate.undivided:
             held = self._undivided
@@ -93,7 +93,7 @@ class View:
     question: str
     answer: str
     source: str
-    figures: select.Figures
+    figures: select.RunMetrics
     drawing: Drawing
     stages: tuple[Stage, ...]
     added: tuple[str, ...]

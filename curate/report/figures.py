@@ -11,7 +11,7 @@ from typing import get_args
 
 from curate import select
 from curate.candidate import Candidate
-from curate.pipeline import DroppedRecord, Step
+from curate.drops import DroppedRecord, Step
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Kept:
     divided_tokens: int = 0
     divided_sequential_tokens: int = 0
 
-    def add(self, candidate: Candidate, found: select.Figures) -> None:
+    def add(self, candidate: Candidate, found: select.RunMetrics) -> None:
         """Counts a trajectory that was kept."""
         self.tokens.append(found.tokens)
         self.sequential_tokens.append(found.sequential_tokens)

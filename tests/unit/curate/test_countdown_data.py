@@ -29,7 +29,7 @@ from curate.countdown import (
 )
 from curate.pack import graph
 from curate.pack.stages import pack
-from curate.render import first_success, sequential, waiting
+from curate.render import first_success, sequential, without_notes
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
 from sprint_agent.countdown.puzzle import PuzzleSpace
@@ -191,7 +191,7 @@ class TestPacking:
     @given(components())
     def test_no_text_is_lost(self, given: list[Component]) -> None:
         annotated = Annotated(Trajectory("Q?", "", "1"), tuple(given))
-        text = waiting(pack(annotated), lambda _: None).text
+        text = without_notes(pack(annotated), lambda _: None).text
         for component in given:
             lines = [*component.plan.splitlines(), *component.execution.splitlines()]
             assert all(line in text for line in lines)
@@ -314,7 +314,7 @@ class TestRendering:
         for packed in trajectories(CountdownData(spaces=SMALL, trajectories=30), "train"):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
             for transcript in (
-                waiting(packed, claim),
+                without_notes(packed, claim),
                 first_success(packed, claim, len, lambda: 0),
                 sequential(packed.annotated.trajectory),
             ):

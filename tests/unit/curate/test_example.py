@@ -15,7 +15,7 @@ from curate.llm.endpoint import Query
 from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.pack.values import values
-from curate.select import figures
+from curate.select import measure
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated, Trajectory
 from sprint_agent.protocol import tags
@@ -131,7 +131,7 @@ async def test_no_prompt_gives_away_what_comes_out(word: str) -> None:
 
 @pytest.mark.parametrize("word", SHAPES)
 async def test_its_stages(word: str) -> None:
-    found = figures(
+    found = measure(
         Candidate(await pack_leak_free(await annotated(word), Packing())).transcript, len
     )
     assert found.prompts == SHAPES[word]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from curate.countdown import symbolic
 from curate.drops import Dropped, Reason
 from curate.grade import math_pool
-from curate.grade.graders import Grader, Mathematics, Name, grader, normal
-from curate.grade.math_pool import CheckerError, Checkers
+from curate.grade.graders import Grader, GraderName, MathGrader, grader, normalize
+from curate.grade.math_pool import MathPool, MathPoolError
 from curate.trajectory import Trajectory
 from sprint_agent.countdown import Puzzle
 
@@ -33,7 +33,7 @@ def claiming(claimed: str, answer: str = "4", verdict: bool | None = None) -> Tr
     return Trajectory("What is 2 + 2?", "So.", answer, claimed=claimed, verdict=verdict)
 
 
-async def graded(name: Name, trajectory: Trajectory) -> bool:
+async def graded(name: GraderName, trajectory: Trajectory) -> bool:
     async with grader(name) as one:
         return await one.grade(trajectory)
 
@@ -82,7 +82,7 @@ class TestWithoutProcesses:
     @given(st.text(max_size=30))
     @settings(deadline=None)
     def test_normal_is_so_for_good(self, text: str) -> None:
-        assert normal(f" {text} ") == normal(text)
+        assert normalize(f" {text} ") == normalize(text)
 
     async def test_given(self) -> None:
         assert await graded("given", claiming("", verdict=True)) is True
@@ -104,7 +104,7 @@ class TestWithoutProcesses:
             assert await reason(one, claiming("4")) is Reason.UNGRADED
 
     @pytest.mark.parametrize("name", ["exact", "mathematics", "countdown"])
-    async def test_nothing_claimed(self, name: Name) -> None:
+    async def test_nothing_claimed(self, name: GraderName) -> None:
         async with grader(name) as one:
             nothing = Trajectory(PUZZLE.question, "So.", "4")
             assert await reason(one, nothing) is Reason.UNGRADED
@@ -112,13 +112,13 @@ class TestWithoutProcesses:
     async def test_equal_texts_and_long_ones_start_no_process(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(math_pool, "_CHILD", Path("there is none"))
+        monkeypatch.setattr(math_pool, "_WORKER", Path("there is none"))
         async with grader("mathematics") as one:
             assert await one.grade(claiming("$ 4 $")) is True
             for long in ("{" * 1_000_000, "(" * 2001, "9" * 5000):
                 assert await reason(one, claiming(long)) is Reason.UNGRADED
                 assert await reason(one, claiming("4", long)) is Reason.UNGRADED
-            with pytest.raises(CheckerError):
+            with pytest.raises(MathPoolError):
                 await one.grade(claiming("5"))
 
     async def test_what_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ class TestWithoutProcesses:
 
 async def test_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
     # Computing time alone is bounded here: how busy the machine is shall not decide.
-    monkeypatch.setattr(math_pool, "_PATIENCE", 100)
+    monkeypatch.setattr(math_pool, "_WALL_TIME_FACTOR", 100)
     pairs = {
         ("0.5", "\\frac{1}{2}"): True,
         ("1 + x", "x+1"): True,
@@ -142,8 +142,8 @@ async def test_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
         ("(1,2)", "[1,2]"): False,
         ("31/2", "3 1/2"): False,
     }
-    async with Checkers(1, seconds=3) as pool:
-        one = Mathematics(pool)
+    async with MathPool(1, seconds=3) as pool:
+        one = MathGrader(pool)
         for (claimed, answer), right in pairs.items():
             assert await one.grade(claiming(claimed, answer)) is right, (claimed, answer)
         for unread in ("\\frac{", "\\", "}" * 50, "{" * 500, "?"):
@@ -181,7 +181,7 @@ for line in sys.stdin:
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "stand_in.py"
     path.write_text(_STAND_IN)
-    monkeypatch.setattr(math_pool, "_CHILD", path)
+    monkeypatch.setattr(math_pool, "_WORKER", path)
     kept: list[Process] = []
 
     async def open_process(*args: Any, **more: Any) -> Process:
@@ -198,25 +198,25 @@ class TestProcesses:
     async def test_one_that_is_stuck_or_dies_is_replaced(
         self, stand_in: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(math_pool, "_PATIENCE", 2)
-        async with Checkers(1, seconds=1) as pool:
-            assert await pool.same("a", "a") is True
+        monkeypatch.setattr(math_pool, "_WALL_TIME_FACTOR", 2)
+        async with MathPool(1, seconds=1) as pool:
+            assert await pool.equal("a", "a") is True
             (first,) = children()
             for claimed in ("stuck", "die"):
                 with pytest.raises(Dropped) as why:
-                    await pool.same("a", claimed)
+                    await pool.equal("a", claimed)
                 assert why.value.reason is Reason.UNGRADED
                 assert not children()
-            assert await pool.same("a", "b") is False
+            assert await pool.equal("a", "b") is False
             (second,) = children()
             assert second.pid != first.pid
         assert not children()
 
     async def test_there_are_as_many_as_there_may_be(self, stand_in: Path) -> None:
-        async with Checkers(2) as pool:
+        async with MathPool(2) as pool:
             async with anyio.create_task_group() as group:
                 for _ in range(20):
-                    group.start_soon(pool.same, "a", "a")
+                    group.start_soon(pool.equal, "a", "a")
             assert 1 <= len(children()) <= 2
         assert not children()
 
@@ -227,10 +227,10 @@ class TestProcesses:
 
         if moment == "starting":
             await anyio.Path(stand_in).write_text("import time; time.sleep(600)")
-        async with Checkers(3) as pool:
+        async with MathPool(3) as pool:
             async with anyio.create_task_group() as group:
                 for _ in range(3):
-                    group.start_soon(pool.same, "a", "stuck")
+                    group.start_soon(pool.equal, "a", "stuck")
                 with anyio.fail_after(300):
                     # Nothing tells when they are that far.
                     while len(children()) < 3 or (moment == "at work" and len(stuck()) < 3):  # noqa: ASYNC110
@@ -239,18 +239,18 @@ class TestProcesses:
             assert not children()
 
     async def test_none_is_left_when_cancelled_at_once(self, stand_in: Path) -> None:
-        async with Checkers(3) as pool, anyio.create_task_group() as group:
+        async with MathPool(3) as pool, anyio.create_task_group() as group:
             for _ in range(3):
-                group.start_soon(pool.same, "a", "stuck")
+                group.start_soon(pool.equal, "a", "stuck")
             await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
         assert not children()
 
     async def test_one_that_does_not_start(self, stand_in: Path) -> None:
         await anyio.Path(stand_in).write_text("raise SystemExit(1)")
-        async with Checkers() as pool:
-            with pytest.raises(CheckerError):
-                await pool.same("a", "b")
+        async with MathPool() as pool:
+            with pytest.raises(MathPoolError):
+                await pool.equal("a", "b")
         assert not children()
 
 

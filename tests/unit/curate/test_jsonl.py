@@ -21,12 +21,12 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_second_process_is_told_where_the_first_one_writes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
-        jsonl.alone(out, out / ".lock"),
+        jsonl.exclusive(out, out / ".lock"),
         pytest.raises(jsonl.InUse, match=f"writes to {out}"),
-        jsonl.alone(out, out / ".lock"),
+        jsonl.exclusive(out, out / ".lock"),
     ):
         pass
-    with jsonl.alone(out, out / ".lock"):
+    with jsonl.exclusive(out, out / ".lock"):
         pass
 
 

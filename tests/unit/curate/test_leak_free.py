@@ -1,15 +1,99 @@
-"""Packing without leaks: which edges are added, and when the leak finder is asked."""
+"""Packing without leaks: dependent work is in different stages, no text is lost, leaks add edges."""
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
 from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.trajectory import Annotated, Component, Trajectory
+from sprint_agent.protocol.transcript import parse
 
 pytestmark = pytest.mark.anyio
+
+
+@st.composite
+def random_annotated(draw: st.DrawFn, *, used_by_executions: bool = True) -> Annotated:
+    """Random components. Some have executions, of any length, and some use what others found."""
+    made: list[Component] = []
+    for number in range(1, draw(st.integers(1, 9)) + 1):
+        parents = (
+            draw(st.frozensets(st.integers(1, number - 1), max_size=3)) if number > 1 else None
+        )
+        lines = draw(st.integers(0, 5))
+        uses = draw(st.integers(1, number))
+        work = "".join(f"Line {number}x{k} of work.\n" for k in range(lines))
+        found = f"Then 1 + {number} = {number + 500}.\n"
+        if used_by_executions:
+            found += f"With {uses + 500} we are done.\n"
+        remark = f"Remark {number}c, less than {uses + 500}.\n"
+        made.append(
+            Component(
+                number,
+                plan=f"Thought {number}p.\n",
+                prompt=f"task {number}" if lines else "",
+                execution=work + found if lines else "",
+                comment=remark if draw(st.booleans()) else "",
+                parents=parents or frozenset(),
+            )
+        )
+    text = "".join(c.plan + c.execution + c.comment for c in made)
+    return Annotated(Trajectory("What?", text, "7"), tuple(made))
+
+
+def stage_of(stages: tuple[tuple[Component, ...], ...]) -> dict[int, int]:
+    return {c.number: at for at, stage in enumerate(stages, 1) for c in stage}
+
+
+class TestRandomComponents:
+    @settings(max_examples=150, deadline=None)
+    @given(random_annotated())
+    def test_the_stages_follow_the_formula(self, given: Annotated) -> None:
+        found = anyio.run(pack_leak_free, given, Packing())
+        at = stage_of(found.stages)
+        executes = {c.number for stage in found.stages for c in stage if c.execution}
+        for component in found.annotated.components:
+            waits = [at[p] + (p in executes) for p in component.parents]
+            assert at[component.number] == max(waits, default=1)
+
+    @settings(max_examples=150, deadline=None)
+    @given(random_annotated())
+    def test_no_text_is_lost_and_the_run_can_be_parsed(self, given: Annotated) -> None:
+        found = anyio.run(pack_leak_free, given, Packing())
+        run = Candidate(packed=found).transcript
+        assert parse(run.text) == run
+        for line in given.trajectory.text.splitlines():
+            assert run.text.count(line) >= given.trajectory.text.count(line)
+
+    @settings(max_examples=150, deadline=None)
+    @given(random_annotated())
+    def test_an_execution_uses_what_earlier_stages_found(self, given: Annotated) -> None:
+        found = anyio.run(pack_leak_free, given, Packing())
+        at = stage_of(found.stages)
+        executing = [c for stage in found.stages for c in stage if c.execution]
+        for component in executing:
+            (used,) = re.findall(r"With (\d+)", component.execution)
+            finder = next((c for c in executing if c.number == int(used) - 500), component)
+            if finder is not component:
+                assert at[finder.number] < at[component.number]
+
+    @settings(max_examples=150, deadline=None)
+    @given(random_annotated(used_by_executions=False))
+    def test_a_comment_uses_what_was_found_before_its_plan(self, given: Annotated) -> None:
+        found = anyio.run(pack_leak_free, given, Packing())
+        at = stage_of(found.stages)
+        for component in (c for stage in found.stages for c in stage if c.comment):
+            (used,) = re.findall(r"less than (\d+)", component.comment)
+            finder = next(c for c in found.annotated.components if c.number == int(used) - 500)
+            # The plan of the next stage begins with the comment.
+            assert not finder.execution or at[finder.number] <= at[component.number]
 
 
 def annotated(*components: Component) -> Annotated:

@@ -9,12 +9,11 @@ import pytest
 
 from curate.annotate import prompts, replies
 from curate.candidate import Candidate
-from curate.drops import Dropped, Reason
+from curate.drops import Dropped, DroppedRecord, Reason
 from curate.llm.endpoint import Message
 from curate.llm.wire import Completion, read_completion
 from curate.pack.stages import Packed
-from curate.pipeline import DroppedRecord, Outcome
-from curate.spool import Spool
+from curate.pipeline import Outcome, ReorderBuffer
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.testing import FaultServer, Status
 from tests.unit.curate.llm_kit import asking, query
@@ -55,9 +54,9 @@ def test_an_answer_that_cannot_be_stored_is_malformed(answer: str, tmp_path: Pat
     found = outcome(answer)
     assert found.dropped
     assert found.dropped.reason is Reason.MALFORMED
-    with Spool(tmp_path) as spool:
-        spool.write(found)
-        assert list(spool.read()) == [found]
+    with ReorderBuffer(tmp_path) as buffer:
+        buffer.write(found)
+        assert list(buffer.read()) == [found]
 
 
 def test_an_unpaired_surrogate_in_the_other_answers_is_malformed() -> None:
@@ -83,8 +82,8 @@ def test_a_refusal_with_a_surrogate_can_be_stored(tmp_path: Path) -> None:
     with pytest.raises(Dropped) as caught:
         Completion("", "stop", f"I will not {SURROGATE}").complete_text()
     assert caught.value.detail == "I will not ?"
-    with Spool(tmp_path) as spool:
-        spool.write(Outcome(0, None, DroppedRecord.of(GIVEN, "annotate", caught.value)))
+    with ReorderBuffer(tmp_path) as buffer:
+        buffer.write(Outcome(0, None, DroppedRecord.of(GIVEN, "annotate", caught.value)))
 
 
 @pytest.mark.anyio

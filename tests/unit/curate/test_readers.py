@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.drops import Reason
+from curate.drops import Reason, SkippedRecord
 from curate.read import sources
 from curate.read.layouts import LAYOUTS, OPENR1, PLAIN, detect, last_box, of_fields
 from curate.read.shards import Shard, in_shard
-from curate.read.sources import Dataset, SourceError, Unread, read
+from curate.read.sources import Dataset, SourceError, read
 from curate.trajectory import Trajectory
 
 THOUGHT = "<think>\nSo 2 + 2.\n</think>\n\nIt is $\\boxed{4}$."
@@ -56,15 +56,15 @@ def written(folder: Path, *records: object, name: str = "part.jsonl") -> Path:
     return path
 
 
-def only(found: Iterator[Trajectory | Unread]) -> Trajectory:
+def only(found: Iterator[Trajectory | SkippedRecord]) -> Trajectory:
     (one,) = found
     assert isinstance(one, Trajectory), one
     return one
 
 
-def why(found: Iterator[Trajectory | Unread]) -> tuple[str, Reason]:
+def why(found: Iterator[Trajectory | SkippedRecord]) -> tuple[str, Reason]:
     (one,) = found
-    assert isinstance(one, Unread), one
+    assert isinstance(one, SkippedRecord), one
     assert one.detail
     return one.source, one.reason
 
@@ -81,9 +81,9 @@ class TestLayouts:
         )
         assert isinstance(wrong, Trajectory)
         assert (wrong.source, wrong.claimed, wrong.verdict) == ("part.jsonl:1#2", "5", False)
-        assert isinstance(cut, Unread)
+        assert isinstance(cut, SkippedRecord)
         assert (cut.source, cut.reason) == ("part.jsonl:1#3", Reason.TRUNCATED)
-        assert isinstance(bare, Unread)
+        assert isinstance(bare, SkippedRecord)
         assert (bare.source, bare.reason) == ("part.jsonl:1#4", Reason.EMPTY)
 
     def test_openr1_takes_the_second_judge_where_the_first_says_no(self, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ class TestLayouts:
 
     def test_s1k_with_a_solution_that_is_no_answer(self, tmp_path: Path) -> None:
         first, _ = read(written(tmp_path, {**S1K_RECORD, "solution": "We prove.\n\nSo it is."}))
-        assert isinstance(first, Unread)
+        assert isinstance(first, SkippedRecord)
         short, _ = read(written(tmp_path, {**S1K_RECORD, "solution": 128}))
         assert isinstance(short, Trajectory)
         assert short.answer == "128"
@@ -199,10 +199,10 @@ class TestLayouts:
         assert only(read(written(tmp_path, {"q": "Q?", "t": "So \\boxed{5}"}), own)).answer == "5"
         assert why(read(written(tmp_path, {"q": "Q?", "t": "So"}), own))[1] is Reason.UNREADABLE
 
-    def test_each_is_known_by_its_fields(self) -> None:
+    def test_each_is_required_its_fields(self) -> None:
         for name, layout in LAYOUTS.items():
             assert layout.name == name
-            assert detect(layout.known_by | {"more"}) is layout
+            assert detect(layout.required | {"more"}) is layout
         assert detect(OPENR1_RECORD) is OPENR1
         assert detect({"text"}) is None
 
@@ -280,7 +280,7 @@ class TestBrokenFiles:
             "part.jsonl:12",
             "part.jsonl:13",
         ]
-        lost = [f for f in found if isinstance(f, Unread)]
+        lost = [f for f in found if isinstance(f, SkippedRecord)]
         assert [f.source.partition(":")[2] for f in lost] == [
             "2",
             "3",
@@ -305,8 +305,8 @@ class TestBrokenFiles:
         monkeypatch.setattr(sources, "_LONGEST_LINE", 1000)
         path = written(tmp_path, plain(text="x" * 5000), plain(), plain(text="x" * 5000))
         first, second, third = read(path)
-        assert isinstance(first, Unread)
-        assert isinstance(third, Unread)
+        assert isinstance(first, SkippedRecord)
+        assert isinstance(third, SkippedRecord)
         assert "longer" in first.detail
         assert isinstance(second, Trajectory)
         assert second.source == "part.jsonl:2"
@@ -330,7 +330,7 @@ class TestBrokenFiles:
         path.write_bytes(whole[: len(whole) // 2])
         *read_before, last = read(path)
         assert read_before
-        assert isinstance(last, Unread)
+        assert isinstance(last, SkippedRecord)
         assert last.reason is Reason.UNREADABLE
         assert last.source == f"part.jsonl.gz:{len(read_before) + 1}"
 
@@ -374,9 +374,9 @@ class TestParquet:
         columns = {"question": ["Q?"] * 3, "text": texts, "answer": [4, 4, 4]}
         first, second, third = read(self.write(tmp_path / "a.parquet", columns))
         assert isinstance(first, Trajectory)
-        assert isinstance(second, Unread)
+        assert isinstance(second, SkippedRecord)
         assert (second.source, second.reason) == ("a.parquet:2", Reason.UNREADABLE)
-        assert isinstance(third, Unread)
+        assert isinstance(third, SkippedRecord)
         assert (third.source, third.reason) == ("a.parquet:3", Reason.EMPTY)
 
     def test_only_what_is_needed_is_read(
@@ -393,8 +393,8 @@ class TestParquet:
 
     def test_unknown_columns(self, tmp_path: Path) -> None:
         path = self.write(tmp_path / "a.parquet", {"a": [1, 2]})
-        assert [type(f) for f in read(path)] == [Unread, Unread]
-        assert [type(f) for f in read(path, PLAIN)] == [Unread, Unread]
+        assert [type(f) for f in read(path)] == [SkippedRecord, SkippedRecord]
+        assert [type(f) for f in read(path, PLAIN)] == [SkippedRecord, SkippedRecord]
 
 
 class TestDatasets:
@@ -415,7 +415,7 @@ class TestDatasets:
         assert asked == ["org/name", {"split": "test", "streaming": True}]
         assert isinstance(first, Trajectory)
         assert first.source == "name:1"
-        assert isinstance(second, Unread)
+        assert isinstance(second, SkippedRecord)
         with pytest.raises(SourceError, match="org/name: gone"):
             next(rows)
 

@@ -60,14 +60,14 @@ class _Reader(HTMLParser):
 def gathered(*candidates: Candidate) -> figures.Kept:
     kept = figures.Kept()
     for candidate in candidates:
-        kept.add(candidate, select.figures(candidate.transcript, count))
+        kept.add(candidate, select.measure(candidate.transcript, count))
     return kept
 
 
 class TestFigures:
     def test_they_are_right_on_a_folder_made_by_hand(self) -> None:
         kept = gathered(*HAND_WRITTEN)
-        found = [select.figures(c.transcript, count) for c in HAND_WRITTEN]
+        found = [select.measure(c.transcript, count) for c in HAND_WRITTEN]
         assert (kept.count, kept.divided, kept.undivided) == (5, 4, 1)
         assert (kept.leaks, kept.mended) == (1, 1)
         assert sum(kept.tokens) == sum(f.tokens for f in found)
@@ -246,7 +246,7 @@ class TestDrawing:
 
     @staticmethod
     def view(candidate: Candidate) -> examples.View:
-        found = select.figures(candidate.transcript, count)
+        found = select.measure(candidate.transcript, count)
         return examples.view(1, ("key", 0, candidate, found))
 
 
@@ -370,5 +370,5 @@ class TestPicks:
     def picked(candidates: list[Candidate]) -> tuple[examples.Example, ...]:
         picks = examples.Picks()
         for candidate in candidates:
-            picks.add(candidate, select.figures(candidate.transcript, count))
+            picks.add(candidate, select.measure(candidate.transcript, count))
         return picks.picked

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from curate.candidate import Candidate
-from curate.drops import Dropped, Reason
+from curate.drops import Dropped, DroppedRecord, Reason, SkippedRecord
 from curate.files import jsonl
 from curate.files.jsonl import Writer
-from curate.options import Reading
-from curate.pipeline import DroppedRecord
+from curate.options import ReadOptions
 from curate.read import sources, traces
-from curate.read.sources import SourceError, Unread
-from curate.read.traces import Run
+from curate.read.sources import SourceError
+from curate.read.traces import TracedRun
+from curate.run import select
 from curate.select import Selection
-from curate.steps import select
 from sprint_agent import Limits, Sprint, Task, executor, first_success
 from sprint_agent.protocol.transcript import parse
 from sprint_agent.result import Result, Verdict
@@ -80,19 +79,19 @@ async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
             traces.read(tmp_path / f"{name}.jsonl", {})
         assert caught.value.reason is reason
     paths = [str(tmp_path / f"{name}.jsonl") for name in ("limit", "whole", "other")]
-    kinds = [type(item) for item in Reading(layout="trace").items(tuple(paths))]
-    assert kinds == [Unread, Run, Unread]
+    kinds = [type(item) for item in ReadOptions(layout="trace").reader().items(tuple(paths))]
+    assert kinds == [SkippedRecord, TracedRun, SkippedRecord]
     with pytest.raises(SourceError, match="no file"):
-        list(Reading(layout="trace").items((str(tmp_path / "none.jsonl"),)))
+        list(ReadOptions(layout="trace").reader().items((str(tmp_path / "none.jsonl"),)))
 
 
 async def test_references_say_what_is_right(tmp_path: Path) -> None:
     await traced(tmp_path / "run.jsonl", PARALLEL)
     right = tmp_path / "right.jsonl"
     right.write_text('{"question": "What?", "answer": 7}\n{"question": "Else?", "answer": "1"}\n')
-    reading = Reading(layout="trace", references=right)
-    (run,) = reading.items((str(tmp_path / "run.jsonl"),))
-    assert isinstance(run, Run)
+    reader = ReadOptions(layout="trace", references=right).reader()
+    (run,) = reader.items((str(tmp_path / "run.jsonl"),))
+    assert isinstance(run, TracedRun)
     assert run.trajectory.answer == "7"
 
 
@@ -106,8 +105,8 @@ async def test_references_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         sources, "read", lambda path, layout: seen.append(path) or read(path, layout)
     )
-    reading = Reading(layout="trace", references=right)
-    assert len(list(reading.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
+    reader = ReadOptions(layout="trace", references=right).reader()
+    assert len(list(reader.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
     assert seen == [right]
 
 
