@@ -9,15 +9,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curate.llm.cost import CostReport
-from curate.report.examples import View
-from curate.report.figures import Kept, Losses, mean, middle
+from curate.report.examples import ExampleView
 from curate.report.histogram import Bins, Histogram, bins, chart
+from curate.report.summary import KeptSummary, StepLosses, mean, middle
 
 _COMPACT = 10_000_000
 
 
 def render(
-    kept: Kept, lost: Sequence[Losses], cost: CostReport | None, examples: Sequence[View]
+    kept: KeptSummary,
+    lost: Sequence[StepLosses],
+    cost: CostReport | None,
+    examples: Sequence[ExampleView],
 ) -> str:
     """Returns the HTML of the page."""
     # Every value is escaped, so only the text of the template itself is markup.
@@ -48,7 +51,7 @@ def render(
     )
 
 
-def charts(kept: Kept) -> tuple[Histogram, ...]:
+def charts(kept: KeptSummary) -> tuple[Histogram, ...]:
     """Returns the histograms. Those that a reader compares have the same bins."""
     ratios = bins([*kept.executions_ratios, *kept.steps_ratios], whole=False)
     lengths = bins([*kept.tokens, *kept.sequential_tokens], whole=True)

@@ -49,7 +49,7 @@ class TestCacheKey:
             {"messages": (Message("user", "be exact"), Message("user", "Q"))},
         ],
     )
-    def test_everything_that_the_model_sees_is(self, change: dict[str, object]) -> None:
+    def test_everything_that_the_model_sees_is(self, change: dict[str, Any]) -> None:
         assert cache_key(query(), "m", 9) != cache_key(query(**change), "m", 9)
 
     def test_so_are_the_model_and_the_length(self) -> None:
