@@ -13,7 +13,6 @@ from typing import Self
 import anyio
 import httpx2
 import openai
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
 from curate.drops import Dropped, Reason
 from curate.llm import errors, wire
@@ -140,14 +139,12 @@ class Client:
 
     async def _ask_with_retries(self, key: str, model: str, query: Query) -> Completion:
         """Asks the model, again after a transient failure. No other layer retries a query."""
-        # One for each query: an AsyncRetrying keeps the state of its calls.
-        retrying = AsyncRetrying(
-            retry=_is_retried,
-            wait=_wait,
-            stop=stop_after_attempt(TRIES),
-            sleep=anyio.sleep,
-            before_sleep=lambda _: self._ledger.retried(),
-            reraise=True,
+        retrying = retry.retrying(
+            left=lambda: math.inf,
+            spread=random.random,
+            before_sleep=lambda *_: self._ledger.retried(),
+            most=TRIES,
+            longest=errors.LONGEST_WAIT,
         )
         try:
             return await retrying(self._send, key, model, query)
@@ -245,27 +242,3 @@ class _PendingQuery:
     def __init__(self) -> None:
         self.ended = anyio.Event()
         self.error: Exception | None = None
-
-
-def _is_retried(state: RetryCallState) -> bool:
-    """Whether the last try is followed by another one. Never after a cancellation."""
-    return _pause(state) is not None
-
-
-def _wait(state: RetryCallState) -> float:
-    """The seconds before the next try. tenacity asks for them before it asks whether to stop."""
-    return _pause(state) or 0.0
-
-
-def _pause(state: RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(error, RequestFailed):
-        return None
-    return retry.pause(
-        error,
-        state.attempt_number,
-        math.inf,
-        random.random(),
-        most=TRIES,
-        longest=errors.LONGEST_WAIT,
-    )

@@ -45,8 +45,8 @@ class Packing:
 async def pack_leak_free(annotated: Annotated, packing: Packing) -> Packed:
     """Divides a trajectory into stages whose components use nothing that only a sibling found.
 
-    Each leak adds an edge, which moves a component to a later stage. That may show further leaks, so the
-    new stages are checked as well. The leak finder is asked once, after the values show no leak.
+    Each leak adds an edge, which moves a component to a later stage. That may show further leaks, so
+    the new stages are checked as well. The leak finder is asked once, after the values show no leak.
 
     Raises:
         Dropped: if there is a leak and `packing.on_leak` is "drop", or as the leak finder does.

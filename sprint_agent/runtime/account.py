@@ -10,9 +10,11 @@ from typing import Self
 import anyio
 
 from sprint_agent.engine import Delta, RunTag, TokenUsage
-from sprint_agent.limits import Budget, Grant, Limits, Prices
+from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import add
-from sprint_agent.runtime.slots import Place, Slots
+from sprint_agent.runtime.budget import Budget, Grant
+from sprint_agent.runtime.critical_path import RunClock
+from sprint_agent.runtime.slots import Slot, SlotPool
 
 
 class UsageCounter:
@@ -85,7 +87,8 @@ class RunAccount:
     run: str
     tag: RunTag
     budget: Budget
-    slots: Slots
+    slots: SlotPool
+    clock: RunClock
     tally: UsageCounter
     ends: Ends
 
@@ -95,17 +98,24 @@ class RunAccount:
         run = uuid.uuid4().hex[:8]
         tag = RunTag(run, time.time())
         return cls(
-            run, tag, Budget(limits, prices), Slots(limits.concurrency), UsageCounter(), Ends()
+            run,
+            tag,
+            Budget(limits, prices),
+            SlotPool(limits.concurrency),
+            RunClock(),
+            UsageCounter(),
+            Ends(),
         )
 
-    def nested(self, place: Place, limits: Limits, tally: UsageCounter) -> RunAccount:
-        """The account of a run inside the execution at `place`: its limits within this run's."""
-        stage, number = place.path[-2:]
+    def nested(self, slot: Slot, limits: Limits, tally: UsageCounter) -> RunAccount:
+        """The account of a run inside the execution that has `slot`: its limits within this run's."""
+        stage, number = slot.path[-2:]
         return RunAccount(
             f"{self.run}/{stage}.{number}",
             self.tag,
             self.budget.nested(limits),
-            Slots(limits.concurrency, place),
+            SlotPool(limits.concurrency, slot),
+            RunClock(slot.clock.now),
             tally,
             self.ends,
         )
@@ -113,7 +123,7 @@ class RunAccount:
     async def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
         """Reserves tokens for a call, and waits for others to end where these leave too few.
 
-        Raises Exhausted where none are left.
+        Raises BudgetExhausted where none are left.
         """
         while (grant := self.budget.reserve(prompt_tokens, wanted)) is None:
             await self.ends.wait()

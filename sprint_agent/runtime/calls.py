@@ -17,8 +17,7 @@ import anyio
 
 from sprint_agent import events, retry
 from sprint_agent.engine import Delta, Engine, ExecutorCard, Finish, Request, Sampling
-from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.errors import BudgetExhausted, EngineError, TruncatedStream
 from sprint_agent.protocol.context import Snapshot
 from sprint_agent.result import Execution, Prompt, Result, Stage
 from sprint_agent.runtime.account import RunAccount, UsageCounter

@@ -12,14 +12,14 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import Delta, Sampling, TokenUsage
-from sprint_agent.errors import ExecutorError
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.errors import BudgetExhausted, ExecutorError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
 from sprint_agent.runtime.account import RunAccount, UsageCounter
 from sprint_agent.runtime.calls import Call, Recorded, prompts
-from sprint_agent.runtime.slots import Place
+from sprint_agent.runtime.critical_path import ExecutionClock
+from sprint_agent.runtime.slots import Slot
 from sprint_agent.task import Generation, Nested, Task, text_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def execute(
     if setting.recorded is not None and _took(setting, setting.recorded, stage, prompt, ended):
         return
     tally = setting.account.tally.child()
-    work = _Work(setting, stage, prompt.number, tally)
+    work = _Work(setting, stage, prompt, tally)
     started: float | None = None
     name = setting.routing.name(prompt.executor)
 
@@ -73,15 +73,14 @@ async def execute(
                 started=started,
                 ended=setting.now(),
                 error=error or None,
-                slot_free_at=work.place.since if work.place else 0,
+                slot_free_at=work.clock.slot_free_at,
                 ids=ids,
                 parallel_tokens=work.parallel_tokens,
             )
         )
 
     try:
-        take = setting.account.slots.take(stage, prompt.number, prompt.tokens, work.spent)
-        async with take as work.place:
+        async with setting.account.slots.take(stage, prompt.number, work.clock) as work.slot:
             started = setting.now()
             setting.emit(events.ExecutionStarted(started, stage, prompt.number))
             task = Task(prompt.text, stage, prompt.number, context, setting.account.run, work)
@@ -150,21 +149,22 @@ def _cancelled() -> bool:
 class _Work:
     """What one execution's task asks of its run, counted on the execution's tally.
 
-    `place` is set once it has one. When the execution is closed, what still goes on is cancelled, and
+    `slot` is set once it has one. When the execution is closed, what still goes on is cancelled, and
     nothing more can be asked: a thread that was left may try.
     """
 
-    def __init__(self, setting: Setting, stage: int, number: int, tally: UsageCounter) -> None:
+    def __init__(self, setting: Setting, stage: int, prompt: Prompt, tally: UsageCounter) -> None:
         self._setting = setting
         self._stage = stage
-        self._number = number
+        self._number = prompt.number
         self._tally = tally
         self._beside = 0
         self._runs = 0
         self._calls = 0
         self._asked: set[anyio.CancelScope] = set()
         self._closed = False
-        self.place: Place | None = None
+        self.clock = ExecutionClock(setting.account.clock, prompt.tokens, self.spent)
+        self.slot: Slot | None = None
 
     def close(self) -> None:
         """The execution has ended."""
@@ -192,7 +192,7 @@ class _Work:
     @property
     def parallel_tokens(self) -> int:
         """Tokens off its critical path, less those for which it waited there."""
-        return self._beside - (self.place.delay if self.place else 0)
+        return self._beside - self.clock.wait_tokens
 
     @property
     def tokens_left(self) -> int | None:
@@ -216,11 +216,11 @@ class _Work:
 
     async def solve(self, nested: Nested) -> Result:
         with self._asking():
-            assert self.place is not None
-            account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
+            assert self.slot is not None
+            account = self._setting.account.nested(self.slot, nested.limits, self._tally.child())
             inside = Inside(self._sampling(), account, self._reporter(), None)
             result, earlier = self._earlier(nested.question, inside)
-            async with self.place.lent():
+            async with self.slot.lend():
                 if result is None:
                     result = await self._setting.nested(nested, replace(inside, recorded=earlier))
                 self._beside += result.usage.completion_tokens - result.usage.sequential_tokens

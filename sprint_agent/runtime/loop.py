@@ -19,9 +19,9 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import Engine, Sampling, TokenUsage
-from sprint_agent.errors import QuestionError
+from sprint_agent.errors import BudgetExhausted, QuestionError
 from sprint_agent.join import Join
-from sprint_agent.limits import BudgetExhausted, LimitName, Limits, Prices
+from sprint_agent.limits import LimitName, Limits, Prices
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
@@ -141,7 +141,7 @@ class Loop:
         else:
             self._context.append_generated(*turn.text())
             self._rest.append(turn.tally.usage)
-            self._setting.account.slots.advance(turn.tally.usage.completion_tokens)
+            self._setting.account.clock.advance(turn.tally.usage.completion_tokens)
         self._turn = None
         return turn
 
@@ -149,7 +149,7 @@ class Loop:
         """Joins a turn and its executions to the context, in prompt order."""
         stage = turn.stage()
         self._stages.append(stage)
-        self._setting.account.slots.advance(stage.sequential_tokens)
+        self._setting.account.clock.advance(stage.sequential_tokens)
         text, ids = turn.text()
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)

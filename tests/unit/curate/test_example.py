@@ -100,7 +100,7 @@ async def test_only_the_overlapping_one_is_asked_twice(word: str) -> None:
     await LlmAnnotator(endpoint).annotate(example(word))
     again = [query.messages[-1].content for query in endpoint.asked if query.attempt > 1]
     assert len(again) == (word == OVERLAPPING)
-    assert all("stands in components 6 and 7" in said for said in again)
+    assert all("is in components 6 and 7" in message for message in again)
 
 
 async def test_an_edge_that_points_forward_twice_is_the_end() -> None:

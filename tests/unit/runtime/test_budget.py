@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
-from sprint_agent.limits import Budget, BudgetExhausted, Grant
+from sprint_agent.errors import BudgetExhausted
+from sprint_agent.runtime.budget import Budget, Grant, Ledger
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 
@@ -193,3 +194,34 @@ def test_budgets_within_budgets_are_never_overdrawn(
 def test_prices_count_a_million_tokens() -> None:
     assert Prices(prompt=3.0, completion=15.0).cost(1_000_000, 2_000_000) == 33.0
     assert Prices(prompt=3.0, completion=15.0, cached=0.3).cost(2_000_000, 0, 1_000_000) == 3.3
+
+
+@given(
+    st.none() | st.integers(0, 40),
+    st.lists(st.none() | st.integers(0, 40), max_size=3),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(0, 20)), max_size=20),
+)
+def test_ledgers_within_ledgers_are_never_overdrawn(
+    budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
+) -> None:
+    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    ledgers = [Ledger(budget)]
+    for inner in budgets:
+        ledgers.append(Ledger(inner, ledgers[-1]))
+    open_calls: list[tuple[int, int, int]] = []
+    for at, wanted, used in calls:
+        depth = min(at, len(ledgers) - 1)
+        left = ledgers[depth].left
+        granted = wanted if left is None else min(wanted, left)
+        ledgers[depth].reserve(granted)
+        assert ledgers[depth].left == (None if left is None else left - granted)
+        open_calls.append((depth, granted, min(used, granted)))
+    for depth, granted, used in open_calls:
+        ledgers[depth].settle(granted, used)
+    for depth, bound in enumerate([budget, *budgets]):
+        spent = sum(used for deep, _, used in open_calls if deep >= depth)
+        assert bound is None or spent <= bound
+        # With no call under way, what is left is all that can be had.
+        assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
+    if budget is not None:
+        assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)
