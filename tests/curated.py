@@ -39,13 +39,13 @@ def candidate(
     leaks: Sequence[Leak] = (),
     *,
     source: str = "math.jsonl:1",
-    undivided: bool = False,
+    unsplit: bool = False,
 ) -> Candidate:
     """A packed trajectory of these components, with the edges that mend the leaks."""
     text = "".join(f"{c.plan}{c.execution}{c.comment}" for c in components)
     mended = with_edges(components, leaks)
     annotated = Annotated(Trajectory(question, text, answer, source), mended)
-    return Candidate(Packed(annotated, packed_stages(mended, 1), tuple(leaks)), None, undivided)
+    return Candidate(Packed(annotated, packed_stages(mended, 1), tuple(leaks)), None, unsplit)
 
 
 def run(
@@ -283,7 +283,7 @@ CHAIN = candidate(
         plan(3, "So the digit is 3.\n", "Read it off", 2),
     ],
     source="math.jsonl:301",
-    undivided=True,
+    unsplit=True,
 )
 
 RUN = run(

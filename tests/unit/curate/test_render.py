@@ -50,7 +50,7 @@ class TestNotes:
         )
         given = Annotated(Trajectory(hostile, hostile, "7"), (one,))
         candidate = Candidate(packed=await pack_leak_free(given, Packing()))
-        for run in (candidate.transcript, replace(candidate, undivided=True).transcript):
+        for run in (candidate.transcript, replace(candidate, unsplit=True).transcript):
             assert parse(run.text).text == run.text
             assert len(parse(run.text).stages) == 1
         assert candidate.sequential_sample.transcript.text.count("</Final_answer>") == 1
@@ -103,7 +103,7 @@ class TestCandidate:
         with pytest.raises(ValueError, match=r"a\.jsonl is a recorded run"):
             _ = Candidate(run=run).sequential_sample
 
-    def test_an_undivided_one_has_no_executions(self) -> None:
-        candidate = Candidate(packed_stage("One."), undivided=True)
+    def test_an_unsplit_one_has_no_executions(self) -> None:
+        candidate = Candidate(packed_stage("One."), unsplit=True)
         assert candidate.sample.executions == {}
         assert candidate.transcript == render.unsplit(candidate.trajectory)

@@ -69,7 +69,7 @@ class TestSummary:
     def test_the_numbers_of_examples_written_by_hand(self) -> None:
         kept = summarized(*HAND_WRITTEN)
         found = [select.measure(c.transcript, count) for c in HAND_WRITTEN]
-        assert (kept.count, kept.divided, kept.undivided) == (5, 4, 1)
+        assert (kept.count, kept.divided, kept.unsplit) == (5, 4, 1)
         assert (kept.leaks, kept.mended) == (1, 1)
         assert sum(kept.tokens) == sum(f.tokens for f in found)
         # There are 3, 3, 4 and 2 stages, with 3+2+0, 2+3+0, 3+2+2+0 and 3+1 prompts.
@@ -78,7 +78,7 @@ class TestSummary:
         assert kept.parallel_stages == pytest.approx(8 / 12)
         assert kept.mean_ratio == pytest.approx((5 / 3 + 5 / 3 + 7 / 4 + 4 / 2) / 4)
         assert kept.mean_steps_ratio == pytest.approx((7 / 3 + 7 / 3 + 11 / 4 + 4 / 2) / 4)
-        divided = [f for c, f in zip(HAND_WRITTEN, found, strict=True) if not c.undivided]
+        divided = [f for c, f in zip(HAND_WRITTEN, found, strict=True) if not c.unsplit]
         share = sum(f.sequential_tokens for f in divided) / sum(f.tokens for f in divided)
         assert kept.critical_share == pytest.approx(share)
 
@@ -99,7 +99,7 @@ class TestSummary:
         assert "Read 1,207" in shown
         assert "Kept 5 0.4 % of those read" in shown
         assert "Dropped 1,202" in shown
-        assert "Kept undivided 1" in shown
+        assert "Kept unsplit 1" in shown
         assert "wrong answer 1,200 99.4 %" in shown
         assert "Prompts per stage 1.75 on average; 66.7 % of the stages have several" in shown
         assert "Leaks mended 1 edge added in 1 trajectory" in shown
@@ -268,7 +268,7 @@ class TestPage:
         ]
         packed = curated.candidate(shown, shown, components, [Leak(4, 3, shown)], source=shown)
         ran = curated.run(shown, shown, [(shown, [(shown, shown), (shown, shown)])])
-        whole = curated.candidate(f"{shown}!", shown, components, undivided=True, source=shown)
+        whole = curated.candidate(f"{shown}!", shown, components, unsplit=True, source=shown)
         (tmp_path / "cost.json").write_text(json.dumps({"models": {shown: {}}}))
         written = report.write(curated.write(tmp_path, [packed, ran, whole]), count).read_text()
         read = _Reader()
@@ -302,9 +302,9 @@ class TestPage:
         shown = text_of(report.write(curated.write(tmp_path, [], lost), count))
         assert "Kept 0 0 % of those read" in shown
 
-    def test_a_folder_with_undivided_trajectories_only(self, tmp_path: Path) -> None:
+    def test_a_folder_with_unsplit_trajectories_only(self, tmp_path: Path) -> None:
         shown = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
-        assert "kept undivided" in shown
+        assert "kept unsplit" in shown
         assert "Example 1 of the kept trajectories" in shown
 
     def test_a_run_that_answered_at_once(self, tmp_path: Path) -> None:
@@ -330,19 +330,17 @@ class TestExamplePicker:
         assert keys[0] == keys[1]
         assert keys[0][:9] == sorted(c.trajectory.key for c in candidates[:-1])[:9]
 
-    def test_parallel_ones_come_first_and_one_is_undivided(self) -> None:
+    def test_parallel_ones_come_first_and_one_is_unsplit(self) -> None:
         parallel = [self.named(QUARTIC, n) for n in range(3)]
-        chains = [replace(self.named(CHAIN, n), undivided=False) for n in range(4)]
-        undivided = [self.named(CHAIN, n) for n in range(10, 20)]
-        found = [c for _, _, c, _ in self.picked([*undivided, *chains, *parallel])]
+        chains = [replace(self.named(CHAIN, n), unsplit=False) for n in range(4)]
+        unsplit = [self.named(CHAIN, n) for n in range(10, 20)]
+        found = [c for _, _, c, _ in self.picked([*unsplit, *chains, *parallel])]
         assert len(found) == 10
         assert all(c in parallel for c in found[:3])
         assert all(c in chains for c in found[3:7])
-        assert all(c.undivided for c in found[7:])
+        assert all(c.unsplit for c in found[7:])
         many = [self.named(QUARTIC, n) for n in range(30)]
-        assert [c.undivided for _, _, c, _ in self.picked([*undivided, *many])] == [False] * 9 + [
-            True
-        ]
+        assert [c.unsplit for _, _, c, _ in self.picked([*unsplit, *many])] == [False] * 9 + [True]
 
     def test_a_report_on_five_thousand_takes_a_bounded_time(self, tmp_path: Path) -> None:
         made = [

@@ -72,20 +72,18 @@ class TestSelection:
         assert kept == given
         assert Counter(d.reason for d in dropped) == {Reason.DUPLICATE: 2}
 
-    def test_a_share_of_the_hardly_parallel_ones_is_kept_undivided(self, tmp_path: Path) -> None:
+    def test_a_share_of_the_hardly_parallel_ones_is_kept_unsplit(self, tmp_path: Path) -> None:
         given = candidates(40)
         wanted = Selection(least_ratio=99, keep_sequential=0.5)
         kept, dropped = chosen(given, wanted, tmp_path)
         assert 8 < len(kept) < 32
         assert len(kept) + len(dropped) == 40
-        assert all(c.undivided and not c.sample.executions for c in kept)
+        assert all(c.unsplit and not c.sample.executions for c in kept)
         (stage,) = kept[0].transcript.stages
         assert stage.executions == ()
         assert kept[0].trajectory.text.strip() in stage.turn
 
-    async def test_a_chain_is_kept_undivided_however_many_stages_it_has(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_a_chain_is_kept_unsplit_however_many_stages_it_has(self, tmp_path: Path) -> None:
         steps = [
             Component(n, prompt="p", execution="x" * 50, parents=frozenset({n - 1} - {0}))
             for n in range(1, 13)
@@ -96,12 +94,12 @@ class TestSelection:
         assert len(chain.packed.stages) == 12
         _, (dropped,) = chosen([chain], Selection(), tmp_path)
         assert dropped.reason is Reason.RATIO
-        # The length of the undivided text counts, not that of the stages.
+        # The length of the unsplit text counts, not that of the stages.
         wanted = Selection(
-            keep_sequential=1, longest=len(replace(chain, undivided=True).transcript.text)
+            keep_sequential=1, longest=len(replace(chain, unsplit=True).transcript.text)
         )
         (kept,), _ = chosen([chain], wanted, tmp_path)
-        assert kept.undivided
+        assert kept.unsplit
         assert wanted.longest is not None
         shorter = replace(wanted, longest=wanted.longest - 1)
         _, (dropped,) = chosen([chain], shorter, tmp_path)

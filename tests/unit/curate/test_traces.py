@@ -127,7 +127,7 @@ async def test_the_most_parallel_run_on_a_question_is_kept(tmp_path: Path) -> No
     assert reasons == [Reason.DUPLICATE] * 2
 
 
-async def test_a_run_is_never_kept_undivided(tmp_path: Path) -> None:
+async def test_a_run_is_never_kept_unsplit(tmp_path: Path) -> None:
     await traced(tmp_path / "run.jsonl", PARALLEL)
     jsonl.write([Candidate(run=traces.read(tmp_path / "run.jsonl", {}))], tmp_path / "packed.jsonl")
     wanted = Selection(least_ratio=99, keep_sequential=1.0)
