@@ -40,7 +40,7 @@ class TrajectoryFields:
     tagged: bool = False
     """Whether a trajectory must be in thinking tags. If not, a text without tags is all thinking."""
     solution: str = ""
-    """What was said after the thinking, if that is a field of its own."""
+    """What was said after the thinking, if that is a separate field."""
     claimed: str = ""
     """The claimed answer alone."""
     verdicts: tuple[str, ...] = ()

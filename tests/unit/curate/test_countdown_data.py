@@ -1,4 +1,4 @@
-"""Curation of the searcher's trajectories: true text, the packing rule, and no text lost."""
+"""The searcher's trajectories and what is learned from them: all of their text is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records on disk: whole or not at all, read back or named, and written by one process at a time."""
+"""Records on disk: written completely or not at all, and by one process at a time."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def children() -> list[psutil.Process]:
 
 
 async def test_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Computing time alone is bounded here: how busy the machine is shall not decide.
+    # Only computing time is limited here, so that a busy machine does not change the result.
     monkeypatch.setattr(math_pool, "_WALL_TIME_FACTOR", 100)
     pairs = {
         ("0.5", "\\frac{1}{2}"): True,
@@ -64,14 +64,14 @@ async def test_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
             "(" * 900 + ")" * 900,
             "\\sqrt{" * 300 + "}" * 300,
         ):
-            # Wrong or not to be said; what matters is that it comes to an end.
+            # The result may be "wrong" or "unknown". It matters only that the comparison ends.
             with contextlib.suppress(Dropped):
                 assert await one.grade(claiming(hostile)) is False
         assert await one.grade(claiming("8/2")) is True
     assert not children()
 
 
-# A process that does as it is told, in place of the one that compares.
+# A worker for tests: the claimed answer tells it what to do.
 _STAND_IN = """
 import json, os, sys, time
 print("ready", flush=True)
@@ -94,7 +94,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept: list[Process] = []
 
     async def open_process(*args: Any, **more: Any) -> Process:
-        # What is kept here is not ended by being forgotten.
+        # This reference keeps the process alive, so that only the code under test can end it.
         kept.append(await open_it(*args, **more))
         return kept[-1]
 
@@ -141,7 +141,7 @@ class TestProcesses:
                 for _ in range(3):
                     group.start_soon(pool.equal, "a", "stuck")
                 with anyio.fail_after(300):
-                    # Nothing tells when they are that far.
+                    # There is no event to wait for.
                     while len(children()) < 3 or (moment == "at work" and len(stuck()) < 3):  # noqa: ASYNC110
                         await anyio.sleep(0.05)
                 group.cancel_scope.cancel()
@@ -167,7 +167,7 @@ async def test_a_process_ends_itself_at_its_limit() -> None:
     child = Path(math_pool.__file__).with_name("math_worker.py")
     ended = await anyio.run_process(
         [sys.executable, "-P", str(child), str(2 * 1024**3), "1"],
-        # No sum of it is known, and it is looked for a long time.
+        # There is no closed form, and the library searches for a long time.
         input=b'["1", "9^{9^{9}} + \\\\int_0^1 x^{x^{x}} dx"]\n',
         check=False,
     )

@@ -78,6 +78,6 @@ class TestPacking:
             graph.build([Component(1), Component(2, parents=frozenset({2}))])
 
     def test_stages_need_no_graph(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # They are reckoned anew in each round of the leak check.
+        # Each round of the leak check computes the stages again.
         monkeypatch.delattr(nx, "transitive_reduction")
         assert graph.stages([Component(1), Component(2, parents=frozenset({1}))]) == {1: 1, 2: 1}

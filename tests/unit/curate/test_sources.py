@@ -89,12 +89,10 @@ class TestBrokenFiles:
 
     def test_a_truncated_gzip_file_is_read_up_to_its_end(self, tmp_path: Path) -> None:
         path = tmp_path / "part.jsonl.gz"
-        whole = gzip.compress(
-            b"".join(json.dumps(plain(n=n)).encode() + b"\n" for n in range(5000))
-        )
-        path.write_bytes(whole)
+        data = gzip.compress(b"".join(json.dumps(plain(n=n)).encode() + b"\n" for n in range(5000)))
+        path.write_bytes(data)
         assert sum(isinstance(f, Trajectory) for f in read(path)) == 5000
-        path.write_bytes(whole[: len(whole) // 2])
+        path.write_bytes(data[: len(data) // 2])
         *read_before, last = read(path)
         assert read_before
         assert isinstance(last, SkippedRecord)
@@ -166,10 +164,10 @@ class TestParquet:
 
 class TestDatasets:
     def test_streamed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[object] = []
+        calls: list[object] = []
 
         def load_dataset(*args: object, **more: object) -> Iterator[dict[str, object]]:
-            asked.extend((*args, more))
+            calls.extend((*args, more))
             yield plain()
             yield {}
             raise ConnectionError("gone")
@@ -179,7 +177,7 @@ class TestDatasets:
         monkeypatch.setitem(sys.modules, "datasets", library)
         rows = read(Dataset("org/name", "test"))
         first, second = next(rows), next(rows)
-        assert asked == ["org/name", {"split": "test", "streaming": True}]
+        assert calls == ["org/name", {"split": "test", "streaming": True}]
         assert isinstance(first, Trajectory)
         assert first.source == "name:1"
         assert isinstance(second, SkippedRecord)

@@ -1,4 +1,4 @@
-"""Sentences: none torn apart, no character lost, in time in proportion to the text."""
+"""Sentences: no formula is split, no character is lost, and the time is linear in the length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join) | st.text
 
 
 def cut(text: str) -> str:
-    """`text` with a bar wherever it is cut."""
+    """Returns `text` with a bar at each position where it is split."""
     pieces = sentences(text)
     assert "".join(pieces) == text
     return "|".join(piece.strip() for piece in pieces)
@@ -226,7 +226,7 @@ def test_the_time_is_linear_in_the_length(unit: str | None) -> None:
     def hostile(size: int) -> str:
         if unit is not None:
             return unit * (size // len(unit))
-        # Fences, each of which is shorter than those before it, so that none closes another.
+        # Each fence is shorter than those before it, so that none closes another.
         lines: list[str] = []
         longest = int((2 * size) ** 0.5)
         for length in range(longest, 2, -1):
@@ -236,7 +236,7 @@ def test_the_time_is_linear_in_the_length(unit: str | None) -> None:
     def seconds(size: int) -> float:
         text = hostile(size)
         best = float("inf")
-        # The collector goes through all that earlier tests left, the oftener the longer this takes.
+        # Garbage collection visits the objects of earlier tests, which would distort the measurement.
         gc.disable()
         try:
             for _ in range(2):
@@ -247,7 +247,7 @@ def test_the_time_is_linear_in_the_length(unit: str | None) -> None:
             gc.enable()
         return best
 
-    # Eight times the text: 64 times the time if it were quadratic. Time that is hardly any says nothing.
+    # Eight times the text would take 64 times the time if it were quadratic. Very short times are noise.
     assert seconds(400_000) <= 40 * max(seconds(50_000), 0.005)
 
 

@@ -1,4 +1,4 @@
-"""The runtime's own traces as trajectories: read, graded, the best on each question kept."""
+"""Traces of the runtime as trajectories: they are read, and the best on each question is kept."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ async def traced(path: Path, turns: list[str], question: str = "What?") -> Resul
 async def test_a_run_is_read_back_unchanged(tmp_path: Path) -> None:
     result = await traced(tmp_path / "run.jsonl", PARALLEL)
     run = traces.read(tmp_path / "run.jsonl", {})
-    # What the result leaves open is closed in what is learned.
+    # The learned text closes the tags that the result leaves open.
     assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
     assert parse(run.transcript.text).text == run.transcript.text
-    # The tool's words are no model's.
+    # A tool wrote execution 1.2, not a model.
     assert run.executions == {"1.1": "did 1.1\n", "1.3": "did 1.3\n", "2.1": "did 2.1\n"}
     assert (run.trajectory.claimed, run.trajectory.answer) == ("5", "")
     sample = Candidate(run=run).sample
