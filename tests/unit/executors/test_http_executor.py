@@ -185,7 +185,7 @@ class TestResponses:
 
     async def test_an_incomplete_response_is_an_error(self) -> None:
         async with serving(responds(200, b"hello", content_length="100")) as web:
-            with pytest.raises(ExecutorError, match="the request to 127.0.0.1 failed"):
+            with pytest.raises(ExecutorError, match=r"the request to 127\.0\.0\.1 failed"):
                 await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
 
     async def test_a_compressed_response_is_refused(self) -> None:
