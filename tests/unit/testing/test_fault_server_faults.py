@@ -266,7 +266,7 @@ async def test_what_a_script_may_say() -> None:
         "hang": Reply("hm", hang=True),
         "fail": Reply("hm", error=ValueError("lost")),
         "long": Reply("hm", reason="length"),
-        "slow": Reply("hm", pace=0.02),
+        "slow": Reply("hm", delay=0.02),
     }
     events: list[str] = []
     server = FaultServer(lambda prompt: says[prompt])
