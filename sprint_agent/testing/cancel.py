@@ -26,7 +26,7 @@ import anyio
 T = TypeVar("T")
 
 LeakCheck = Callable[[], object | Awaitable[object]]
-"""Returns what is left over, or an awaitable of it. A false value means that nothing is left over."""
+"""Returns what is left over, or an awaitable of it. A false value means that nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ async def cancel_everywhere(
 
     Args:
         make: Makes the coroutine of one run.
-        leaked: Checks by name. They are called after each run, and awaited if they are async. A true
-            value describes what is left over.
+        leaked: Checks by name. They are called after each run, and awaited if they are async.
+            A true value describes what is left over.
         max_points: After this many points the check gives up, and the report is not complete.
 
     What the coroutine raises without being cancelled is raised here.
@@ -170,7 +170,7 @@ class _Trial:
 
 
 _current: ContextVar[_Trial | None] = ContextVar("sprint_agent_trial", default=None)
-"""The trial that a task belongs to. Tasks inherit it: their context is a copy of their creator's."""
+"""The trial that a task belongs to. A task inherits it, with the context of its creator."""
 
 
 @contextmanager
