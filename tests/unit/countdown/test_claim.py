@@ -38,8 +38,8 @@ def test_only_a_right_claim_is_returned(claimed: str, expected: str | None) -> N
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("claimed", "accepted"), [(RIGHT, 2), ("3 + 5 + 7 + 11", 0)])
-async def test_a_right_claim_ends_the_stage(claimed: str, accepted: int) -> None:
+@pytest.mark.parametrize(("claimed", "right"), [(RIGHT, True), ("3 + 5 + 7 + 11", False)])
+async def test_a_right_claim_ends_the_stage(claimed: str, right: bool) -> None:
     """Prompt 2 makes the claim. The planner is told it if it is right."""
 
     def script(context: str) -> str:
@@ -50,4 +50,4 @@ async def test_a_right_claim_ends_the_stage(claimed: str, accepted: int) -> None
         return f"{text}\n</execution_"
 
     result = await Sprint(ScriptedEngine(script)).solve(PUZZLE.question, join=solved(PUZZLE))
-    assert (f"Accepted: {claimed}" in result.text) == bool(accepted)
+    assert (f"Accepted: {claimed}" in result.text) == right

@@ -6,7 +6,7 @@ import pytest
 
 from sprint_agent import QuestionError
 from sprint_agent.countdown import Puzzle, solver
-from sprint_agent.testing import Reply, ScriptedEngine
+from sprint_agent.testing import ScriptedEngine
 from tests.script import answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -28,13 +28,15 @@ async def test_the_agent_is_greedy_and_within_its_limits() -> None:
     assert {request.sampling.max_tokens for request in engine.requests} <= set(range(1, 513))
 
 
-async def test_the_agent_stops_after_the_last_stage() -> None:
-    engine = ScriptedEngine(
-        lambda context: Reply(plan("a - b") if not execution_of(context) else "None.\n</execution_")
-    )
-    async with solver.agent(engine) as agent:
+async def test_the_last_stage_is_the_answer() -> None:
+    def always_plans(context: str) -> str:
+        if execution_of(context):
+            return "None.\n</execution_"
+        return plan("a - b", stage=context.count("</Execution_") + 1)
+
+    async with solver.agent(ScriptedEngine(always_plans)) as agent:
         result = await agent.solve(PUZZLE.question)
-    assert len(result.stages) < solver.LIMITS.stages
+    assert len(result.stages) == solver.LIMITS.stages - 1
 
 
 async def test_other_questions_are_refused_before_the_model_is_loaded(
