@@ -36,7 +36,7 @@ def execution_of(prompt: str) -> tuple[int, int] | None:
 
 
 class Scripted:
-    """Replies to the planner with `turns`, one after another, and to executors with `executions`."""
+    """Replies to the planner with `turns`, one after another, to executors with `executions`."""
 
     def __init__(
         self, turns: list[str | Reply], executions: dict[tuple[int, int], str | Reply] | None = None

@@ -1,4 +1,4 @@
-"""cancel_everywhere finds every suspension point of a coroutine, and what is left over after one."""
+"""cancel_everywhere finds every suspension point of a coroutine, and what is left over."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ class PythonExecutor:
     """Runs its prompt, a Python program, in a separate process and returns what it prints.
 
     The program has Python's standard library only: no installed packages, no input, and no
-    environment variables except HOME and TMPDIR. Both name a temporary folder of the program. It may
-    write files of up to 16 MiB. When it ends, or when the execution is cancelled, its process group
-    is killed and the folder is deleted.
+    environment variables except HOME and TMPDIR. Both name a temporary folder of the program. It
+    may write files of up to 16 MiB. When it ends, or when the execution is cancelled, its process
+    group is killed and the folder is deleted.
 
     It cannot start processes or threads, unless you are the superuser. On Linux it also has no
     network, and nothing that it started outlives it, if the kernel lets an unprivileged process

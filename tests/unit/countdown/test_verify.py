@@ -1,4 +1,4 @@
-"""The Countdown verifier computes exact values and refuses everything that is not a right answer."""
+"""The Countdown verifier computes exact values and refuses everything but a right answer."""
 
 from __future__ import annotations
 
