@@ -24,7 +24,7 @@ from sprint_agent import (
     executor,
     with_policy,
 )
-from sprint_agent.executors import ModelExecutor, policy
+from sprint_agent.executors import Generation, ModelExecutor, policy
 from sprint_agent.testing import ScriptedEngine, cancel_everywhere
 from tests.script import a_task, answer, execution_of, plan
 
@@ -80,7 +80,7 @@ class Renamed:
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
 
-    async def execute(self, task: Task) -> object:
+    async def execute(self, task: Task) -> str | Generation:
         return await self._inner.execute(task)
 
 

@@ -316,6 +316,7 @@ class TestFailures:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep, 0)
                 raise KeyError("Lisboa")
+            return prompt
 
         assert (await one(grouped, "x")).error == "KeyError: 'Lisboa'"
 

@@ -32,7 +32,7 @@ async def test_equal_prompts_are_executed_once() -> None:
     pure = with_policy(works, Policy(pure=True))
     tasks = [("works", "x"), ("works", "y"), ("works", "x")]
     for _ in range(2):
-        executions = await executed(pure, tasks=tasks)  # type: ignore
+        executions = await executed(pure, tasks=tasks)
         assert [e.text for e in executions] == ["works: x", "works: y", "works: x"]
     assert works.calls == {"x": 1, "y": 1}
 

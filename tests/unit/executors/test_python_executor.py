@@ -46,7 +46,7 @@ class TestPrograms:
     async def test_several_programs_run_in_parallel(self) -> None:
         made = PythonExecutor()
         tasks = [("python", f"print({n})") for n in range(3)]
-        executions = await executed(made, tasks=tasks)  # type: ignore
+        executions = await executed(made, tasks=tasks)
         assert [e.text for e in executions] == ["0\n", "1\n", "2\n"]
 
 
