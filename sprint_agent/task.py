@@ -28,7 +28,7 @@ class Generation:
 
     text: str
     ids: tuple[int, ...]
-    """The token ids that were sampled; empty if the engine has no tokenizer."""
+    """The token ids that were sampled. Empty if the engine has no tokenizer."""
     reason: FinishReason
     """Why the generation ended."""
 
@@ -53,9 +53,9 @@ class Remaining:
     """What an execution may still use."""
 
     seconds: float | None
-    """Seconds until the nearest deadline; None if there is no deadline."""
+    """Seconds until the nearest deadline, or None if there is no deadline."""
     tokens: int | None
-    """Tokens that may still be generated; None if they are not limited."""
+    """Tokens that may still be generated, or None if they are not limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Executor(Protocol):
 
     @property
     def schema(self) -> JsonSchema | None:
-        """The JSON schema of its prompts; None if they are plain text."""
+        """The JSON schema of its prompts, or None if they are plain text."""
         ...
 
     async def execute(self, task: Task) -> str | Generation:

@@ -30,7 +30,7 @@ def answer(text: str) -> str:
 
 
 def execution_of(prompt: str) -> tuple[int, int] | None:
-    """Returns the stage and number of the execution that a context ends with; None if none."""
+    """Returns the stage and number of the execution that a context ends with, or None."""
     match = _EXECUTION.search(prompt)
     return (int(match[1]), int(match[2])) if match else None
 

@@ -12,13 +12,13 @@ _CLAIM = re.compile(r"\\boxed\{(.+)\}$", re.MULTILINE)
 
 
 def claim(execution: str) -> str | None:
-    """Returns the expression in the `\\boxed{…}` of an execution; None if it has none."""
+    """Returns the expression in the `\\boxed{…}` of an execution, or None if it has none."""
     match = _CLAIM.search(execution)
     return match.group(1).strip() if match else None
 
 
 def right_claim(execution: str, puzzle: Puzzle) -> str | None:
-    """Returns the claim of an execution if it is right; None if it is wrong or missing."""
+    """Returns the claim of an execution if it is right, or None if it is wrong or missing."""
     claimed = claim(execution)
     return claimed if claimed is not None and verify(claimed, puzzle) else None
 

@@ -49,7 +49,7 @@ class Smaller:
 
     @classmethod
     def read(cls, execution: str) -> Smaller | None:
-        """Reads the question of an execution; None if it has none or the question is invalid."""
+        """Returns the question of an execution, or None if it has none or an invalid one."""
         match = _QUESTION.match(execution)
         if match is None:
             return None

@@ -31,7 +31,7 @@ def verify(answer: str, puzzle: Puzzle) -> bool:
 
 
 def explain(answer: str, puzzle: Puzzle) -> str | None:
-    """Returns why the answer is wrong, in one line; None if it is right."""
+    """Returns why the answer is wrong, in one line, or None if it is right."""
     try:
         expression, claim = _split_claim(_tokenize(answer))
         value = _Evaluator(expression).run()

@@ -17,7 +17,7 @@ from sprint_agent.task import Generation, JsonSchema, Task
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=str | Generation | Awaitable[str | Generation])
-"""What the function returns; for an async function, what awaiting it returns."""
+"""The return type of the function: a string, a Generation, or an awaitable of one."""
 
 _Execute = Callable[[Task], Awaitable[str | Generation]]
 _Call = Callable[..., Awaitable[str | Generation]]
@@ -39,7 +39,7 @@ class FunctionExecutor(Generic[P, R]):
     run: _Execute
     """Reads a task's prompt, calls the function and returns its text, under the policy if any."""
     schema: JsonSchema | None = None
-    """The JSON schema of the prompts; None if they are plain text."""
+    """The JSON schema of the prompts, or None if they are plain text."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls the function with these arguments, without a prompt and without the policy."""
@@ -66,7 +66,7 @@ def executor(*, policy: Policy) -> Callable[[Callable[P, R]], FunctionExecutor[P
 def executor(
     function: Callable[P, R] | None = None, /, *, policy: Policy | None = None
 ) -> FunctionExecutor[P, R] | Callable[[Callable[P, R]], FunctionExecutor[P, R]]:
-    """Makes an executor of a function; its name and docstring become those of the executor.
+    """Makes an executor of a function, with the name and the docstring of the function.
 
     The parameters decide what a prompt is:
 
@@ -156,7 +156,7 @@ def _fields(
 
 
 def _types(function: Callable[..., object], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Returns the type of each parameter by its name; `str` if it has no annotation."""
+    """Returns the type of each parameter by its name, `str` if it has no annotation."""
     name = _name(function)
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
         raise TypeError(

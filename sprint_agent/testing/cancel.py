@@ -34,7 +34,7 @@ class Leak:
     """What was left over or went wrong after a cancellation."""
 
     point: int
-    """The suspension point of the cancellation, from 1; 0 for the run that was not cancelled."""
+    """The suspension point of the cancellation, from 1. It is 0 for the run that was not cancelled."""
     what: str
     """A description in one line."""
 

@@ -58,7 +58,7 @@ async def check_engine(
         engine: The engine to check.
         prompts: One or more prompts, ids or text as the engine takes them. The greedy answer to the
             first should have at least 8 characters, and better 24 tokens.
-        checks: The checks to run; all of `CHECKS` by default.
+        checks: The checks to run. The default is all of `CHECKS`.
         patience: The most seconds for each check. A check that takes longer fails.
     """
     bench = Bench(engine, tuple(prompts), patience)

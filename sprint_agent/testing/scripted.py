@@ -72,7 +72,7 @@ class ScriptedEngine(AlwaysOpen):
     tokenizer: Tokenizer | None = field(default_factory=CharTokenizer)
     """Splits the answers into ids. None for an engine that takes text."""
     context_length: int | None = None
-    """The most ids of a prompt and its answer; None for no limit."""
+    """The most ids of a prompt and its answer, or None for no limit."""
     chunk: int = 1
     """How many ids each delta contains."""
     requests: list[Request] = field(default_factory=list[Request])

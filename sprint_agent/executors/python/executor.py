@@ -101,7 +101,7 @@ class PythonExecutor:
         return text or "The program printed nothing."
 
     async def _run(self, folder: Path, printed: IO[bytes]) -> int | None:
-        """Returns the exit status (negative: a signal); None if the program ran out of time."""
+        """Returns the exit status (negative: a signal), or None if the program ran out of time."""
         python = [sys.executable, *_FLAGS]
         limits = [str(self.memory), str(math.ceil(self.seconds) + 1)]
         # Not cancelled while it starts: an unknown process could not be killed.

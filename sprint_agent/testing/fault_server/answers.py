@@ -20,10 +20,10 @@ class ParsedRequest:
     prompt: tuple[int, ...]
     """The ids of the prompt."""
     text: str | None = None
-    """The prompt as text; None if the request contained ids."""
+    """The prompt as text, or None if the request contained ids."""
     stops: tuple[str, ...] = ()
     max_tokens: int | None = None
-    """The most tokens of the answer; None if the request did not say."""
+    """The most tokens of the answer, or None if the request did not say."""
     stream: bool = False
     include_stop: bool = False
     """Whether the answer's text also contains the stop string, or the text of the end id."""
@@ -41,7 +41,7 @@ class Model:
     cached_tokens: int
 
     def problem(self, request: ParsedRequest) -> str | None:
-        """Returns why the request exceeds the context, in SGLang's words; None if it fits."""
+        """Returns why the request exceeds the context, in SGLang's words, or None if it fits."""
         length, context = len(request.prompt), self.context_length
         if context is None:
             return None

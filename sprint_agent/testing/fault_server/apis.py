@@ -196,7 +196,7 @@ class ChatDialect(_OpenAIDialect):
 
 
 def self_description(path: str, model: Model, incremental: bool) -> Json | None:
-    """Returns what a server of both APIs reports about itself on a path; None on other paths."""
+    """Returns what a server of both APIs reports about itself on a path, or None."""
     name, context = model.name, model.context_length
     match path:
         case "/model_info" | "/get_model_info":

@@ -28,9 +28,9 @@ class Fault:
     """One thing that goes wrong for the next `times` requests to `path`."""
 
     times: int | None = 1
-    """How many requests it affects; None for all."""
+    """How many requests it affects, or None for all."""
     path: str | None = None
-    """The path that it affects; None for each path that returns answers.
+    """The path that it affects, or None for each path that returns answers.
 
     These are `/generate`, `/v1/completions` and `/v1/chat/completions`.
     """
@@ -54,7 +54,7 @@ class Reset(Fault):
     """The connection is reset (TCP RST)."""
 
     after: int | None = None
-    """After how many tokens; None for before the response."""
+    """After how many tokens, or None for before the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Crash(Fault):
     """
 
     after: int | None = None
-    """After how many tokens of this answer; None for before the response."""
+    """After how many tokens of this answer, or None for before the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Stall(Fault):
     """The server sends nothing more until the request is aborted or its client disconnects."""
 
     after: int | None = None
-    """After how many tokens; None for before the head of the response."""
+    """After how many tokens, or None for before the head of the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ Cut = Reset | Crash | Stall | Garbage | Failure | Truncated
 
 
 def cut_after(fault: Fault | None) -> int | None:
-    """Returns after how many tokens the fault ends the answer; None if it does not."""
+    """Returns after how many tokens the fault ends the answer, or None if it does not."""
     if isinstance(fault, Cut):
         return fault.after or 0
     if isinstance(fault, Unfinished) and not fault.finish:

@@ -110,7 +110,7 @@ class FaultServer:
     end_id: int = 3
     """The id at the end of an answer."""
     context_length: int | None = None
-    """The most ids of a prompt and its answer; None for no limit."""
+    """The most ids of a prompt and its answer, or None for no limit."""
     model: str = "scripted"
     """The name of the model that the server reports."""
     chunk: int = 1
@@ -255,7 +255,7 @@ class FaultServer:
             self._notify()
 
     def _problem(self, request: ParsedRequest) -> str | None:
-        """Returns why SGLang would refuse the request; None if it would not."""
+        """Returns why SGLang would refuse the request, or None if it would not."""
         if request.rid in [call.request.rid for call in self._calls]:
             return f"Duplicate request ID detected: {request.rid}"
         return self._model.problem(request)
@@ -330,7 +330,7 @@ class FaultServer:
         return await respond(connection, body, fault, self.crash)
 
     def _other_body(self, request: HttpRequest) -> bytes | None:
-        """Does what the request asks for and returns the body; None for an unknown path.
+        """Does what the request asks for and returns the body, or None for an unknown path.
 
         Raises:
             ValueError: the body of the request is invalid.
