@@ -1,54 +1,69 @@
-"""What a run may use up. Limits are real: the deadline bounds the whole run, budgets are reserved.
-
-A nested run draws on the budget of the run that it is part of, besides its own.
-"""
+"""What a run may use at most, and what its tokens cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 LimitName = Literal["deadline", "tokens", "executions", "cost"]
-"""The limits that end a run. (The one on stages makes the planner answer.)"""
+"""The limits that end a run. (The limit on stages makes the planner answer instead.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one run.
+    """The limits of one run. None means that there is no limit.
 
-    `deadline` is in seconds from its start. `tokens` bounds all that is generated, and `cost` what
-    that and the prompts cost, by the agent's prices: a call reserves the `max_tokens` of its sampling
-    until it ends, and waits where those under way leave less. At most `stages` turns of the planner;
-    the last one is made to answer (12 in the paper). `executions` bounds those that begin, and
-    `concurrency` those of a run at the same time. None is no bound.
+    A nested run uses up the budget of the run that it is part of, besides its own.
 
-    Raises ValueError for a bound that is not positive.
+    Raises:
+        ValueError: A limit is not positive.
     """
 
     deadline: float | None = None
+    """Seconds from the beginning of the run to its end, whatever is still running then."""
     tokens: int | None = None
+    """Tokens that the run generates, nested runs included.
+
+    It is never exceeded: a call reserves the `max_tokens` of its sampling until it ends. If running
+    calls leave too few tokens, the call waits for them. If too few are left after that, it gets fewer.
+    """
     cost: float | None = None
+    """What generated tokens and prompts cost, by the agent's `Prices`. Reserved like `tokens`."""
     stages: int = 12
+    """Turns of the planner. The last one is made to answer. (The paper's limit is 12.)"""
     executions: int | None = None
+    """Executions that begin, nested runs included."""
     concurrency: int | None = None
+    """Executions that run at the same time, nested runs included."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             bound = getattr(self, field.name)
-            if bound is not None and bound <= 0:
+            if bound is not None and not bound > 0:  # so that NaN is refused too
                 raise ValueError(f"the limit {field.name} must be positive, not {bound}")
+
+    def within(self, other: Limits) -> Limits:
+        """Returns the tighter limit of both, field by field."""
+        tighter: dict[str, Any] = {}
+        for field in fields(self):
+            bounds = (getattr(self, field.name), getattr(other, field.name))
+            tighter[field.name] = min((b for b in bounds if b is not None), default=None)
+        return Limits(**tighter)
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a million tokens cost, in any currency: of prompts, of cached prompts, of answers."""
+    """What a million tokens cost, in any currency."""
 
     prompt: float
+    """A million prompt tokens that are not taken from the engine's prefix cache."""
     completion: float
+    """A million generated tokens."""
     cached: float | None = None
+    """A million prompt tokens that are taken from the cache. None means the same as `prompt`."""
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """What so many tokens cost; `cached_tokens` are among the `prompt_tokens`."""
+        """Returns what these tokens cost. The `cached_tokens` are among the `prompt_tokens`."""
         cached = self.prompt if self.cached is None else self.cached
         prompt = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
         return (prompt + completion_tokens * self.completion) / 1e6

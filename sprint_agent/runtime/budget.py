@@ -1,4 +1,8 @@
-"""The budget of a run (tokens, executions, cost): calls reserve what they may use before they go out."""
+"""The budget of a run: tokens, executions, cost.
+
+Each call reserves what it may use before it is sent, so the budget is never exceeded, however many
+calls run at the same time. The budget of a nested run is part of the budget of the run around it.
+"""
 
 from __future__ import annotations
 
@@ -12,64 +16,77 @@ N = TypeVar("N", int, float)
 
 
 class Ledger(Generic[N]):
-    """A quantity that calls use up: reserved before one is sent, settled when it has ended.
+    """One quantity that calls use up. It is reserved before a call is sent, and settled after its end.
 
-    So the budget is never overshot, however many calls are under way. What is reserved is also
-    reserved with `parent`, the ledger of the run that this one is part of, and what is spent spent.
+    `budget` is None if there is no limit. Everything is also taken off `parent`, the ledger of the run
+    around this one.
     """
 
     def __init__(self, budget: N | None, parent: Ledger[N] | None = None) -> None:
         self._budget = budget
         self._parent = parent
-        self._gone: N | Literal[0] = 0
-        self._open = 0
+        self._taken: N | Literal[0] = 0
+        """Reserved or spent. After a resume it may exceed the budget."""
+        self._open_calls = 0
 
     @property
     def left(self) -> N | None:
-        """What could be reserved now; None where there is no bound."""
+        """What can be reserved now, never negative. None if there is no limit."""
         bounds: list[N] = []
         if self._parent is not None and self._parent.left is not None:
             bounds.append(self._parent.left)
         if self._budget is not None:
-            bounds.append(max(self._budget - self._gone, self._budget - self._budget))
+            zero = self._budget - self._budget  # of the type N
+            bounds.append(max(self._budget - self._taken, zero))
         return min(bounds, default=None)
 
     def attainable(self, wanted: N) -> N:
-        """What of `wanted` may be left once calls under way have ended."""
+        """Returns how much of `wanted` may be left after running calls have ended.
+
+        A ledger with running calls may get everything back. After a resume, the result may be negative.
+        """
         bound = wanted if self._parent is None else self._parent.attainable(wanted)
-        own = None if self._budget is None or self._open else self._budget - self._gone
-        return bound if own is None else min(bound, own)
+        if self._budget is None or self._open_calls:
+            return bound
+        return min(bound, self._budget - self._taken)
 
     def reserve(self, amount: N) -> None:
-        """Takes what a call may use up off what is left, until it is settled."""
+        """Takes off what a call may use at most, until the call is settled."""
         self._move(amount, 1)
 
     def settle(self, granted: N, used: N) -> None:
-        """Ends a call: what it did not use of its reservation is free again."""
+        """Ends a call that reserved `granted` and used `used`: the rest can be reserved again."""
         self._move(used - granted, -1)
 
     def spend(self, amount: N) -> None:
-        """Takes off what is used up."""
+        """Takes off what was used without a reservation."""
         self._move(amount, 0)
 
     def _move(self, amount: N, calls: int) -> None:
-        self._gone = self._gone + amount
-        self._open += calls
+        self._taken = self._taken + amount
+        self._open_calls += calls
         if self._parent is not None:
             self._parent._move(amount, calls)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a call may use: `tokens` to generate, for at most `cost`. `bound` is what cut it down."""
+    """What a call may use."""
 
     tokens: int
+    """Tokens that it may generate."""
     cost: float
+    """What these tokens and the prompt cost: the reservation."""
     bound: LimitName | None
+    """The limit that left fewer tokens than were wanted, None if all were granted."""
 
 
 class Budget:
-    """All that a run may use up and that calls must not overshoot: tokens, executions, cost."""
+    """What a run may still use of its limits on tokens, executions and cost.
+
+    Raises:
+        ValueError: The cost is limited, but there are no prices.
+    """
 
     def __init__(
         self, limits: Limits, prices: Prices | None = None, parent: Budget | None = None
@@ -83,28 +100,35 @@ class Budget:
 
     @property
     def tokens_left(self) -> int | None:
-        """Tokens that a call could generate now; None where there is no bound."""
+        """Tokens that a call can reserve now, None if there is no limit."""
         return self._tokens.left
 
     def nested(self, limits: Limits) -> Budget:
-        """The budget of a run inside this one: its own limits, within this one's."""
+        """Returns the budget of a nested run: its own limits, within what is left of this budget."""
         return Budget(limits, self._prices, self)
 
     def begin_execution(self) -> None:
-        """Takes one execution off the budget. Raises BudgetExhausted where none is left."""
+        """Takes one execution off the budget.
+
+        Raises:
+            BudgetExhausted: None is left.
+        """
         if self._executions.left == 0:
             raise BudgetExhausted("executions")
         self._executions.spend(1)
 
     def reserve(self, prompt_tokens: int, wanted: int) -> Grant | None:
-        """Reserves up to `wanted` tokens of an answer. Raises BudgetExhausted if not even one is left.
+        """Reserves up to `wanted` tokens of an answer, and their cost.
 
-        None where less is left, and more may be as soon as a call under way has ended. `prompt_tokens`
-        are 0 where the engine takes text: the cost of such prompts is known only when the call has
-        ended.
+        Returns None if too little is left now but a running call may give some back: wait and retry.
+        `prompt_tokens` is 0 if the engine takes text. The cost of such a prompt is only known after
+        the call has ended.
+
+        Raises:
+            BudgetExhausted: Not even one token is left.
         """
-        whole = self._price(prompt_tokens, wanted)
-        if _awaited(self._tokens, wanted) or _awaited(self._cost, whole):
+        cost = self._price(prompt_tokens, wanted)
+        if _may_grow(self._tokens, wanted) or _may_grow(self._cost, cost):
             return None
         granted, bound = wanted, None
         if (left := self._tokens.left) is not None and left < granted:
@@ -124,12 +148,12 @@ class Budget:
         return Grant(granted, cost, bound)
 
     def settle(self, grant: Grant, prompt_tokens: int, used: int, cached_tokens: int) -> None:
-        """Ends a call: what it did not use of its grant is free again."""
+        """Ends a call: what it did not use of its grant can be reserved again."""
         self._tokens.settle(grant.tokens, used)
         self._cost.settle(grant.cost, self._price(prompt_tokens, used, cached_tokens))
 
     def resume(self, prompt_tokens: int, used: int, cached_tokens: int, executions: int) -> None:
-        """Takes off what an earlier part of the run had used, even where it is more than is left."""
+        """Takes off what an earlier part of the run used, even if it is more than what is left."""
         self._tokens.spend(used)
         self._cost.spend(self._price(prompt_tokens, used, cached_tokens))
         self._executions.spend(executions)
@@ -138,7 +162,7 @@ class Budget:
         return self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
 
 
-def _awaited(ledger: Ledger[N], wanted: N) -> bool:
-    """Whether less than `wanted` is left, and a call under way may give more of it back."""
+def _may_grow(ledger: Ledger[N], wanted: N) -> bool:
+    """Whether less than `wanted` is left, and a running call may give more of it back."""
     left = ledger.left
     return left is not None and left < ledger.attainable(wanted)

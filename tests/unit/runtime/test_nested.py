@@ -19,7 +19,7 @@ from sprint_agent import (
     executor,
     first_success,
 )
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.scope import Dispatch
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import answer, execution_of, plan
 
