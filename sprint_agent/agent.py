@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
 from sprint_agent.engine import Sampling
-from sprint_agent.engines import Place, open_engine
+from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
@@ -108,10 +108,10 @@ class Sprint:
 
     def __init__(
         self,
-        engine: Place | Sequence[Place],
+        engine: EngineAddress | Sequence[EngineAddress],
         *,
         executors: Sequence[Executor] = (),
-        executor_engine: Place | Sequence[Place] | None = None,
+        executor_engine: EngineAddress | Sequence[EngineAddress] | None = None,
         limits: Limits = Limits(),
         dispatch: Dispatch = "tag",
         join: Join = "all",

@@ -25,7 +25,7 @@ from curate.llm.throttle import AdaptiveLimiter
 from curate.llm.wire import Completion
 from sprint_agent import retry
 from sprint_agent.engines.openai import wire as openai_wire
-from sprint_agent.engines.openai.server import open_openai, raised_below
+from sprint_agent.engines.openai.server import http_cause, open_openai
 from sprint_agent.errors import EngineUnavailable
 
 TRIES = 6
@@ -79,7 +79,7 @@ class Client:
         self._timeout = timeout
         self._max_tokens = max_tokens
         self._pending: dict[str, _PendingQuery] = {}
-        self._terms: dict[str, openai_wire.Terms] = {}
+        self._quirks: dict[str, openai_wire.ServerQuirks] = {}
         self._health = EndpointHealth()
         self._api: openai.AsyncOpenAI | None = None
 
@@ -156,15 +156,15 @@ class Client:
         most = self._max_tokens
         async with self._limiter.slot(model) as since:
             while True:
-                terms = self._terms.get(model, openai_wire.Terms())
+                quirks = self._quirks.get(model, openai_wire.ServerQuirks())
                 try:
-                    answer = await self._send_paid(key, wire.body(query, model, most, terms), most)
+                    answer = await self._send_paid(key, wire.body(query, model, most, quirks), most)
                 except openai.APIStatusError as error:
                     status, body = error.status_code, error.body
                     failed = errors.from_status(self._url, status, body, error.response.headers)
                     if status == 429:
                         self._limiter.busy(model, since, failed.retry_after)
-                    learned = terms.learn(status, body)
+                    learned = quirks.after_refusal(status, body)
                     if learned is not None:
                         self._learn(model, learned, error)
                     elif failed.too_long and most > _LEAST_ANSWER:
@@ -176,13 +176,15 @@ class Client:
                     self._health.answered(model)
                     return answer
 
-    def _learn(self, model: str, learned: openai_wire.Terms, error: openai.APIStatusError) -> None:
-        known = self._terms.get(model, openai_wire.Terms()).refuses
+    def _learn(
+        self, model: str, learned: openai_wire.ServerQuirks, error: openai.APIStatusError
+    ) -> None:
+        known = self._quirks.get(model, openai_wire.ServerQuirks()).refuses
         if learned.refuses - known:
             names = ", ".join(learned.refuses - known)
             _log.warning("requests to %s leave out %s from now on: %s", model, names, error)
         # Another request may have learned something else since this one was sent.
-        self._terms[model] = replace(learned, refuses=known | learned.refuses)
+        self._quirks[model] = replace(learned, refuses=known | learned.refuses)
 
     async def _send_paid(self, key: str, body: dict[str, object], most: int) -> Completion:
         """Sends one request, counts its cost, and keeps its answer."""
@@ -223,7 +225,7 @@ class Client:
             except openai.APIStatusError:
                 raise
             except (openai.OpenAIError, httpx2.HTTPError) as error:
-                cause = raised_below(error)
+                cause = http_cause(error)
                 raise errors.from_exception(self._url, cause, self._timeout) from error
             except UnicodeEncodeError as error:
                 dropped = Dropped(Reason.REJECTED, "the prompt contains an unpaired surrogate")

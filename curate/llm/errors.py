@@ -8,7 +8,7 @@ import httpx2
 
 from curate.drops import Dropped, Reason
 from curate.llm.endpoint import EndpointDown
-from sprint_agent.engines.http_client import unreached
+from sprint_agent.engines.http_client import connection_error
 from sprint_agent.engines.openai import wire
 from sprint_agent.errors import ContextTooLong, EngineError
 
@@ -59,8 +59,8 @@ class RequestFailed(EngineError):
 
 def from_status(url: str, status: int, body: object, headers: Mapping[str, str]) -> RequestFailed:
     """Returns what an HTTP error means, given its status, its parsed body and its headers."""
-    error = wire.refused(url, status, body, headers)
-    message, code = str(error), wire.field(body, "code")
+    error = wire.status_error(url, status, body, headers)
+    message, code = str(error), wire.error_field(body, "code")
     if status in _DOWN or status < 400 or code in _UNPAID:
         return RequestFailed(EndpointDown(message))
     if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
@@ -82,7 +82,7 @@ def from_status(url: str, status: int, body: object, headers: Mapping[str, str])
 
 def from_exception(url: str, error: BaseException, timeout: float) -> RequestFailed:
     """Returns what an exception of the HTTP client means, which allows `timeout` seconds of silence."""
-    message, transient = str(unreached(url, error, timeout)), isinstance(error, _TRANSIENT)
+    message, transient = str(connection_error(url, error, timeout)), isinstance(error, _TRANSIENT)
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not transient:
         return RequestFailed(EndpointDown(message), transient=transient, unsent=True)
     return RequestFailed(Dropped(Reason.FAILED, message), transient=True)

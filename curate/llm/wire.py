@@ -11,7 +11,7 @@ from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Query
 from sprint_agent.engine import TokenUsage
 from sprint_agent.engines.http_client import as_object, read_object
-from sprint_agent.engines.openai.wire import Terms, read_usage
+from sprint_agent.engines.openai.wire import ServerQuirks, read_usage
 
 _TEMPERATURE = 0.0
 _MOST_TOKENS = 2**31
@@ -44,7 +44,7 @@ class Completion:
         return self.text
 
 
-def body(query: Query, model: str, most: int, terms: Terms) -> dict[str, object]:
+def body(query: Query, model: str, most: int, quirks: ServerQuirks) -> dict[str, object]:
     """Returns the body of a request for at most `most` tokens, without what the server refuses."""
     schema = {"name": query.kind, "strict": True, "schema": query.schema}
     fields: dict[str, object] = {
@@ -54,9 +54,9 @@ def body(query: Query, model: str, most: int, terms: Terms) -> dict[str, object]
         "max_tokens": most,
         "response_format": {"type": "json_schema", "json_schema": schema},
     }
-    if "max_tokens" in terms.refuses:
+    if "max_tokens" in quirks.refuses:
         fields["max_completion_tokens"] = most
-    return {name: value for name, value in fields.items() if name not in terms.refuses}
+    return {name: value for name, value in fields.items() if name not in quirks.refuses}
 
 
 def cache_key(query: Query, model: str, most: int) -> str:
@@ -65,7 +65,7 @@ def cache_key(query: Query, model: str, most: int) -> str:
     The key does not depend on what a server refuses. Otherwise each session would have to learn that
     again before it finds the kept answers.
     """
-    request = [body(query, model, most, Terms()), query.version]
+    request = [body(query, model, most, ServerQuirks()), query.version]
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

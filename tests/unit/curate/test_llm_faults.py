@@ -29,7 +29,7 @@ from sprint_agent.testing import (
     Unfinished,
 )
 from tests.unit.curate.llm_kit import asking, hasty
-from tests.unit.engines.fake_openai import Behaviour, Body, ReplyWriter, Server, serving
+from tests.unit.engines.fake_openai import Behaviour, Body, ResponseWriter, Server, serving
 
 pytestmark = pytest.mark.anyio
 __all__ = ["hasty"]
@@ -95,10 +95,10 @@ async def test_a_silent_server_is_retried_and_then_given_up() -> None:
 async def test_the_timeout_bounds_the_whole_answer() -> None:
     """A server that keeps sending bytes does not extend it."""
 
-    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
-        await reply.begin()
+    async def behave(server: Server, reply: ResponseWriter, asked: Body) -> None:
+        await reply.start_stream()
         while True:
-            await reply.raw(b" ")
+            await reply.send_chunk(b" ")
             await anyio.sleep(0.02)
 
     async with serving(behave) as server, asking(server.url, timeout=0.2) as asker:
@@ -253,7 +253,7 @@ class TestRetryAfter:
         """Many requests at once, at a server that runs 4 at a time and sends a Retry-After."""
         served = refused = under_way = 0
 
-        async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
+        async def behave(server: Server, reply: ResponseWriter, asked: Body) -> None:
             nonlocal served, refused, under_way
             if under_way == 4:
                 refused += 1
@@ -265,7 +265,7 @@ class TestRetryAfter:
             under_way -= 1
             served += 1
             choice = {"finish_reason": "stop", "message": {"content": OK}}
-            await reply.whole(200, json.dumps({"choices": [choice]}))
+            await reply.send_response(200, json.dumps({"choices": [choice]}))
 
         async with (
             serving(behave) as server,
@@ -337,17 +337,17 @@ async def test_two_refusals_at_the_same_time_are_both_learned() -> None:
     def refuse() -> Behaviour:
         names = ["temperature", "max_tokens"]
 
-        async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
+        async def behave(server: Server, reply: ResponseWriter, asked: Body) -> None:
             if names:
                 name = names.pop()
                 if not names:
                     both.set()
                 await both.wait()
                 words = {"error": {"message": f"Unsupported parameter: '{name}'"}}
-                await reply.whole(400, json.dumps(words))
+                await reply.send_response(400, json.dumps(words))
                 return
             choice = {"finish_reason": "stop", "message": {"content": OK}}
-            await reply.whole(200, json.dumps({"choices": [choice]}))
+            await reply.send_response(200, json.dumps({"choices": [choice]}))
 
         return behave
 
@@ -356,7 +356,7 @@ async def test_two_refusals_at_the_same_time_are_both_learned() -> None:
             group.start_soon(asker.ask, "a")
             group.start_soon(asker.ask, "b")
         await asker.ask("c")
-        assert not server.asked[-1].keys() & {"temperature", "max_tokens"}
+        assert not server.requests[-1].keys() & {"temperature", "max_tokens"}
 
 
 async def test_a_request_that_exceeds_the_context_is_sent_for_fewer_tokens() -> None:
