@@ -73,8 +73,8 @@ def run(
 ) -> None:
     """Curate trajectories: write train.jsonl, validation.jsonl, dropped.jsonl and report.html.
 
-    You can stop the command with Ctrl-C, or lose the machine, and start it again. No answer is paid
-    for twice, and the files are the same.
+    After Ctrl-C, or a crash of the machine, run the same command again: it resumes, pays for no
+    answer twice, and writes the same files.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def run(
         How answers are compared with the reference: as mathematics, as Countdown expressions,
         exactly, by the dataset's own verdict (given), or not at all (none).
     tokenizer
-        Folder of the tokenizer that counts tokens. Without one, words and punctuation marks count.
+        Folder of the tokenizer that counts tokens. Without it, words and punctuation marks are
+        counted.
     validation
         Share of the questions that is held out for validation.
     """

@@ -18,7 +18,7 @@ class Candidate:
 
     packed: Packed | None = None
     run: TracedRun | None = None
-    undivided: bool = False
+    unsplit: bool = False
     """Whether a packed trajectory is rendered without prompts, because it is hardly parallel."""
 
     @property
@@ -32,7 +32,7 @@ class Candidate:
     @property
     def transcript(self) -> Transcript:
         """Its text as a run."""
-        if self.undivided:
+        if self.unsplit:
             return render.unsplit(self.trajectory)
         if self.packed is not None:
             return render.with_notes(self.packed)

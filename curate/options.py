@@ -30,9 +30,9 @@ class ReadOptions:
     ----------
     layout
         Layout of the records: openr1, openthoughts, s1k, messages, plain (question, text, answer),
-        or trace for traces of this library's own runs. By default, each record's fields tell it.
+        or trace for traces of this library's own runs. By default it is detected for each record.
     question
-        Field of the question, for records of any other layout. A dot leads into a field: a.b.
+        Field of the question, for records of any other layout. For a nested field, write a.b.
     answer
         Field of the reference answer.
     trajectory
@@ -42,7 +42,8 @@ class ReadOptions:
     references
         For traces: JSON lines with `question` and `answer`, the correct answers.
     shard
-        Read one part of several, such as 2/8. Trajectories on one question are in the same part.
+        Read only one part of the input, such as 2/8 for the second of eight parts. All trajectories
+        on one question are in the same part.
     """
 
     layout: str | None = None
@@ -92,8 +93,8 @@ class AnnotatorOptions:
     Parameters
     ----------
     annotator
-        A model with an OpenAI-compatible API (llm), recorded answers (recorded), or, for the
-        Countdown searcher's trajectories, its own knowledge of them (symbolic).
+        Who annotates: a model with an OpenAI-compatible API (llm), recorded answers (recorded), or
+        the rules of the Countdown searcher, for trajectories that it wrote (symbolic).
     annotations
         File of recorded answers.
     base_url
@@ -117,7 +118,8 @@ class AnnotatorOptions:
         Price of a million tokens of a model, as MODEL=PROMPT,COMPLETION or
         MODEL=PROMPT,COMPLETION,CACHED. Give the option once for each model.
     max_cost
-        End the run before it costs more than this. The cost of earlier runs counts.
+        End the run before it costs more than this, in the currency of the prices. The cost of earlier
+        runs with the same cache counts.
     """
 
     annotator: Literal["llm", "symbolic", "recorded"] = "llm"

@@ -62,15 +62,15 @@ class ProgressDisplay:
             parts = [f"{reason} {count:,}" for reason, count in common]
             rest = lost - sum(count for _, count in common)
             line += ": " + ", ".join([*parts, *([f"others {rest:,}"] if rest else [])])
-        return [line, *([_spending(self._spent())] if self._spent else [])]
+        return [line, *([_in_words(self._spent())] if self._spent else [])]
 
 
-def _spending(figures: Spending) -> str:
-    tokens = f"{figures.prompt_tokens:,} + {figures.completion_tokens:,} tokens"
-    parts = [f"{figures.requests:,} requests", f"{figures.cached:,} cached answers", tokens]
-    if figures.retries:
-        parts.insert(1, f"{figures.retries:,} retries")
-    spent = figures.cost + figures.lost
-    if spent or figures.paid:
-        parts.append(f"cost {spent:,.2f}" + (f" (+ {figures.paid:,.2f})" if figures.paid else ""))
+def _in_words(spending: Spending) -> str:
+    tokens = f"{spending.prompt_tokens:,} + {spending.completion_tokens:,} tokens"
+    parts = [f"{spending.requests:,} requests", f"{spending.cached:,} cached answers", tokens]
+    if spending.retries:
+        parts.insert(1, f"{spending.retries:,} retries")
+    spent = spending.cost + spending.lost
+    if spent or spending.paid:
+        parts.append(f"cost {spent:,.2f}" + (f" (+ {spending.paid:,.2f})" if spending.paid else ""))
     return ", ".join(parts)

@@ -113,7 +113,7 @@ async def annotator_session(
                     yield AnnotatorSession(
                         LlmAnnotator(client),
                         options.concurrency * _WORKERS_PER_REQUEST,
-                        lambda: ledger.figures,
+                        lambda: ledger.spending,
                         lambda: CostReport(cache.answers(), cache.paid(prices) if prices else None),
                     )
 
@@ -196,8 +196,8 @@ def select(
             why = Dropped(Reason.DUPLICATE, "only the most parallel one is kept")
             dropped.write(DroppedRecord.of(candidate.trajectory, "select", why))
         else:
-            undivided = verdict[1][0] == 1
-            selected.write(Candidate(candidate.packed, candidate.run, undivided))
+            unsplit = verdict[1][0] == 1
+            selected.write(Candidate(candidate.packed, candidate.run, unsplit))
 
 
 def render(
@@ -224,26 +224,24 @@ def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str
         check(metrics, wanted)
     except Dropped as why:
         # A recorded run is divided already, so it cannot be rendered as one plan.
-        can_be_undivided = candidate.packed is not None and why.reason is Reason.RATIO
+        can_be_unsplit = candidate.packed is not None and why.reason is Reason.RATIO
         # The word "whole" is a part of the hash: another word would keep other trajectories.
-        if not can_be_undivided or not in_share(
-            given.question_key, wanted.keep_sequential, "whole"
-        ):
+        if not can_be_unsplit or not in_share(given.question_key, wanted.keep_sequential, "whole"):
             return why
-        return _undivided_verdict(candidate, metrics, wanted, count)
+        return _unsplit_verdict(candidate, metrics, wanted, count)
     return given.question_key, rank(metrics, wanted, True, given.key)
 
 
-def _undivided_verdict(
+def _unsplit_verdict(
     candidate: Candidate, metrics: RunMetrics, wanted: Selection, count: Count
 ) -> tuple[str, Rank] | Dropped:
-    """Returns the same for a candidate that is kept undivided.
+    """Returns the same for a candidate that is kept unsplit.
 
-    Its length is that of the undivided text, not that of the stages into which it was divided.
+    Its length is that of the unsplit text, not that of the stages into which it was divided.
     """
     given = candidate.trajectory
     try:
-        check_length(measure(replace(candidate, undivided=True).transcript, count), wanted)
+        check_length(measure(replace(candidate, unsplit=True).transcript, count), wanted)
     except Dropped as why:
         return why
     return given.question_key, rank(metrics, wanted, False, given.key)

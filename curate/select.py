@@ -122,7 +122,7 @@ def check_length(metrics: RunMetrics, wanted: Selection) -> None:
 def rank(metrics: RunMetrics, wanted: Selection, divided: bool, key: str) -> Rank:
     """Returns the rank of a trajectory among those on its question. The smallest is the best.
 
-    A divided one is better than an undivided one. After that the ratio counts, then the critical
+    A divided one is better than an unsplit one. After that the ratio counts, then the critical
     path, then the key, so that the order never depends on the machine.
     """
     return (0 if divided else 1, -metrics.ratio(wanted.ratio), metrics.sequential_tokens, key)

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from curate.drops import Dropped, Reason
 from curate.trajectory import Trajectory
@@ -40,7 +40,7 @@ class TrajectoryFields:
     tagged: bool = False
     """Whether a trajectory must be in thinking tags. If not, a text without tags is all thinking."""
     solution: str = ""
-    """What was said after the thinking, if that is a field of its own."""
+    """What was said after the thinking, if that is a separate field."""
     claimed: str = ""
     """The claimed answer alone."""
     verdicts: tuple[str, ...] = ()
@@ -173,19 +173,22 @@ def detect(fields: Collection[str]) -> Layout | None:
 
 def extract(record: Mapping[str, Any], layout: Layout) -> Iterator[Trajectory | Dropped]:
     """Yields the trajectories of a record in order, and for an unusable one the reason instead."""
+    paths = [fields.thinking for fields in layout.trajectories]
     any_field = False
     for fields in layout.trajectories:
         texts = _at(record, fields.thinking)
-        if texts is _MISSING and len(layout.trajectories) > 1:
+        if texts is _MISSING and len(paths) > 1:
             continue
         any_field = True
+        if _is_list(texts) and not texts:
+            yield Dropped(Reason.EMPTY, f"no text in the field {fields.thinking!r}")
         for at in range(len(texts)) if _is_list(texts) else (None,):
             try:
                 yield _trajectory(record, layout, fields, at)
             except Dropped as why:
                 yield why
-    if not any_field or (_is_list(texts) and not texts):
-        yield Dropped(Reason.EMPTY, f"no text in the field {layout.trajectories[0].thinking!r}")
+    if not any_field:
+        yield Dropped(Reason.EMPTY, f"no text in the field {' or '.join(map(repr, paths))}")
 
 
 def last_box(text: str) -> str:
@@ -305,7 +308,7 @@ def _entry(value: Any, at: int | None) -> Any:
     return value[at] if at < len(value) else _MISSING
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 

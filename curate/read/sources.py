@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 from curate.drops import Dropped, Reason, SkippedRecord
 from curate.read.layouts import Layout, detect, extract
@@ -109,7 +109,7 @@ def _lines(path: Path, layout: Layout | None) -> Iterator[_Record]:
             first = False
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.suffix != ".gz":
             return path.open("rb")
@@ -117,7 +117,7 @@ def _opened(path: Path) -> IO[bytes]:
             begins = file.read(len(_GZIP))
         if begins not in (_GZIP, b""):
             raise SourceError(f"{path} is not compressed by gzip: rename it without .gz")
-        return gzip.open(path)
+        return cast(BinaryIO, gzip.open(path))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 

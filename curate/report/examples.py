@@ -35,20 +35,20 @@ class Example(NamedTuple):
 class ExamplePicker:
     """Picks `EXAMPLES` trajectories: those with the smallest keys.
 
-    Keys are digests, so the choice is random, but the same on every machine. The last one is undivided
-    if there is an undivided one. The others have several prompts in a stage as far as there are such.
+    Keys are digests, so the choice is random, but the same on every machine. The last one is unsplit
+    if there is an unsplit one. The others have several prompts in a stage as far as there are such.
     Only the trajectories that may still be picked are kept in memory.
     """
 
     _parallel: list[Example] = field(default_factory=list[Example])
     _chains: list[Example] = field(default_factory=list[Example])
-    _undivided: list[Example] = field(default_factory=list[Example])
+    _unsplit: list[Example] = field(default_factory=list[Example])
     _seen: int = 0
 
     def add(self, candidate: Candidate, metrics: select.RunMetrics) -> None:
         """Considers a trajectory."""
-        if candidate.undivided:
-            group = self._undivided
+        if candidate.unsplit:
+            group = self._unsplit
         else:
             group = self._parallel if max(metrics.prompts, default=0) > 1 else self._chains
         example = Example(candidate.trajectory.key, self._seen, candidate, metrics)
@@ -58,10 +58,10 @@ class ExamplePicker:
 
     @property
     def picked(self) -> tuple[Example, ...]:
-        """The picked trajectories: parallel ones first, undivided ones last."""
-        last = self._undivided[:1]
+        """The picked trajectories: parallel ones first, unsplit ones last."""
+        last = self._unsplit[:1]
         divided = (self._parallel + self._chains)[: EXAMPLES - len(last)]
-        return (*divided, *self._undivided[: EXAMPLES - len(divided)])
+        return (*divided, *self._unsplit[: EXAMPLES - len(divided)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class ExampleView:
     """A trajectory, as the page shows it."""
 
     id: str
-    kind: Literal["divided", "undivided", "run"]
+    kind: Literal["divided", "unsplit", "run"]
     """How it got its stages: by packing, not at all, or as a run of the runtime."""
     question: str
     answer: str
@@ -120,12 +120,12 @@ def view(number: int, example: Example) -> ExampleView:
     name = f"t{number}"
     packed, transcript = candidate.packed, candidate.transcript
     drawing = (
-        _graph(name, packed, candidate.undivided) if packed is not None else _run(name, transcript)
+        _graph(name, packed, candidate.unsplit) if packed is not None else _run(name, transcript)
     )
     given = candidate.trajectory
     return ExampleView(
         id=name,
-        kind="undivided" if candidate.undivided else "run" if packed is None else "divided",
+        kind="unsplit" if candidate.unsplit else "run" if packed is None else "divided",
         question=given.question.strip(),
         answer=given.answer,
         source=given.source,
@@ -140,7 +140,7 @@ def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator
     learned = candidate.sample.executions.keys()
     for number, stage in enumerate(transcript.stages, 1):
         steps: list[int] = []
-        if candidate.packed is not None and not candidate.undivided:
+        if candidate.packed is not None and not candidate.unsplit:
             steps = [c.number for c in candidate.packed.stages[number - 1] if c.prompt]
         executions = tuple(
             ExecutionView(
@@ -175,7 +175,7 @@ def _plan_parts(turn: str) -> Iterator[PlanPart]:
         yield PlanPart("thought", turn[at:])
 
 
-def _graph(name: str, packed: Packed, undivided: bool) -> Drawing:
+def _graph(name: str, packed: Packed, unsplit: bool) -> Drawing:
     """Draws the graph of a packed trajectory, with a column for each stage."""
     placed = [(c, n, at) for n, stage in enumerate(packed.stages) for at, c in enumerate(stage)]
     placed.sort(key=lambda entry: entry[0].number)
@@ -185,7 +185,7 @@ def _graph(name: str, packed: Packed, undivided: bool) -> Drawing:
     for component, stage, at in placed:
         task = sum(bool(c.prompt) for c in packed.stages[stage][: at + 1])
         target = f"{name}-e{stage + 1}.{task}" if component.prompt else f"{name}-s{stage + 1}"
-        items.append(_item(component, stage, f"{name}-s1" if undivided else target))
+        items.append(_item(component, stage, f"{name}-s1" if unsplit else target))
     added = _added(packed)
     # An edge that the leak check added is drawn even if other edges imply it.
     edges = sorted({*graph.build(components).edges, *added})

@@ -18,12 +18,12 @@ from curate.drops import DroppedRecord, Step
 class KeptSummary:
     """A few numbers for each kept trajectory.
 
-    Ratios, stages and prompts are those of the divided trajectories: an undivided one has none on
+    Ratios, stages and prompts are those of the divided trajectories: an unsplit one has none on
     purpose. Lengths are those of all kept trajectories, in tokens.
     """
 
-    undivided: int = 0
-    """How many trajectories are kept undivided."""
+    unsplit: int = 0
+    """How many trajectories are kept unsplit."""
     leaks: int = 0
     """How many leaks were mended."""
     mended: int = 0
@@ -52,8 +52,8 @@ class KeptSummary:
         if candidate.packed is not None and candidate.packed.leaks:
             self.leaks += len(candidate.packed.leaks)
             self.mended += 1
-        if candidate.undivided:
-            self.undivided += 1
+        if candidate.unsplit:
+            self.unsplit += 1
             return
         self.divided_tokens += metrics.tokens
         self.divided_sequential_tokens += metrics.sequential_tokens
@@ -70,7 +70,7 @@ class KeptSummary:
     @property
     def divided(self) -> int:
         """The number of those that are divided into stages."""
-        return self.count - self.undivided
+        return self.count - self.unsplit
 
     @property
     def mean_ratio(self) -> float | None:

@@ -26,7 +26,7 @@ LONG = f"A step whose description is far too long for its box, {'W' * 30}, {'漢
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with prose, LaTeX, hostile text, Countdown trajectories, a run, and an undivided one."""
+    """A page with prose, LaTeX, hostile text, Countdown trajectories, a run, and an unsplit one."""
     components = [
         curated.plan(1, f"{HOSTILE}\n", LONG),
         curated.task(2, "", f"{HOSTILE}{'x' * 400}", f"{HOSTILE}\n", HOSTILE, 1),

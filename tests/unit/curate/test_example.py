@@ -1,4 +1,4 @@
-"""The worked example: its answers hold to the rules, and show what the README says that they show."""
+"""The example: its answers follow the rules, and show what its README says."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ SHAPES = {
     "make 139": (3, 3, 0),
     "sequence": (1, 1, 1, 1, 0),
 }
-"""How many executions each stage has, by a word of the question."""
+"""The number of executions of each stage, by a word in the question."""
 SEQUENTIAL, OVERLAPPING, LEAKING = "sequence", "marbles", "coffee"
 FORWARD, WRONG = "rectangles", "books"
-"""The one whose dependencies point forward, twice, and the one whose answer is wrong."""
+"""The trajectory with dependencies on later steps, and the one with a wrong answer."""
 
 
 class Replies:
-    """Answers as they were recorded."""
+    """An endpoint with the recorded answers."""
 
     def __init__(self) -> None:
         self.asked: list[Query] = []
@@ -111,7 +111,7 @@ async def test_an_edge_that_points_forward_twice_is_the_end() -> None:
 
 @pytest.mark.parametrize("word", SHAPES)
 async def test_components_begin_with_paragraphs(word: str) -> None:
-    """So that a splitter that counts otherwise is noticed, though its ranges cover all as well."""
+    """This detects a splitter that counts differently, although its ranges would cover all text too."""
     found = await annotated(word)
     paragraphs = {p.strip() for p in found.trajectory.text.split("\n\n")}
     for component in found.components:

@@ -26,7 +26,7 @@ def test_the_page_shows_the_numbers(tmp_path: Path) -> None:
     assert "Read 1,207" in shown
     assert "Kept 5 0.4 % of those read" in shown
     assert "Dropped 1,202" in shown
-    assert "Kept undivided 1" in shown
+    assert "Kept unsplit 1" in shown
     assert "wrong answer 1,200 99.4 %" in shown
     assert "Prompts per stage 1.75 on average; 66.7 % of the stages have several" in shown
     assert "Leaks mended 1 edge added in 1 trajectory" in shown
@@ -69,7 +69,7 @@ def test_hostile_trajectories_are_shown_as_text(tmp_path: Path) -> None:
     ]
     packed = curated.candidate(shown, shown, components, [Leak(4, 3, shown)], source=shown)
     ran = curated.run(shown, shown, [(shown, [(shown, shown), (shown, shown)])])
-    whole = curated.candidate(f"{shown}!", shown, components, undivided=True, source=shown)
+    whole = curated.candidate(f"{shown}!", shown, components, unsplit=True, source=shown)
     (tmp_path / "cost.json").write_text(json.dumps({"models": {shown: {}}}))
     written = report.write(curated.write(tmp_path, [packed, ran, whole]), count).read_text()
     read = PageReader()
@@ -105,9 +105,9 @@ def test_a_folder_without_kept_trajectories(tmp_path: Path) -> None:
     assert "Kept 0 0 % of those read" in shown
 
 
-def test_a_folder_with_undivided_trajectories_only(tmp_path: Path) -> None:
+def test_a_folder_with_unsplit_trajectories_only(tmp_path: Path) -> None:
     shown = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
-    assert "kept undivided" in shown
+    assert "kept unsplit" in shown
     assert "Example 1 of the kept trajectories" in shown
 
 

@@ -41,17 +41,17 @@ def test_the_choice_does_not_depend_on_the_order() -> None:
     assert keys[0][:9] == sorted(c.trajectory.key for c in candidates[:-1])[:9]
 
 
-def test_parallel_ones_come_first_and_one_is_undivided() -> None:
+def test_parallel_ones_come_first_and_one_is_unsplit() -> None:
     parallel = [named(QUARTIC, n) for n in range(3)]
-    chains = [replace(named(CHAIN, n), undivided=False) for n in range(4)]
-    undivided = [named(CHAIN, n) for n in range(10, 20)]
-    found = [c for _, _, c, _ in picked([*undivided, *chains, *parallel])]
+    chains = [replace(named(CHAIN, n), unsplit=False) for n in range(4)]
+    unsplit = [named(CHAIN, n) for n in range(10, 20)]
+    found = [c for _, _, c, _ in picked([*unsplit, *chains, *parallel])]
     assert len(found) == 10
     assert all(c in parallel for c in found[:3])
     assert all(c in chains for c in found[3:7])
-    assert all(c.undivided for c in found[7:])
+    assert all(c.unsplit for c in found[7:])
     many = [named(QUARTIC, n) for n in range(30)]
-    assert [c.undivided for _, _, c, _ in picked([*undivided, *many])] == [False] * 9 + [True]
+    assert [c.unsplit for _, _, c, _ in picked([*unsplit, *many])] == [False] * 9 + [True]
 
 
 def test_a_report_on_five_thousand_takes_a_bounded_time(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def summarized(*candidates: Candidate) -> summary.KeptSummary:
 def test_the_numbers_of_examples_written_by_hand() -> None:
     kept = summarized(*HAND_WRITTEN)
     found = [select.measure(c.transcript, count) for c in HAND_WRITTEN]
-    assert (kept.count, kept.divided, kept.undivided) == (5, 4, 1)
+    assert (kept.count, kept.divided, kept.unsplit) == (5, 4, 1)
     assert (kept.leaks, kept.mended) == (1, 1)
     assert sum(kept.tokens) == sum(f.tokens for f in found)
     # There are 3, 3, 4 and 2 stages, with 3+2+0, 2+3+0, 3+2+2+0 and 3+1 prompts.
@@ -32,7 +32,7 @@ def test_the_numbers_of_examples_written_by_hand() -> None:
     assert kept.parallel_stages == pytest.approx(8 / 12)
     assert kept.mean_ratio == pytest.approx((5 / 3 + 5 / 3 + 7 / 4 + 4 / 2) / 4)
     assert kept.mean_steps_ratio == pytest.approx((7 / 3 + 7 / 3 + 11 / 4 + 4 / 2) / 4)
-    divided = [f for c, f in zip(HAND_WRITTEN, found, strict=True) if not c.undivided]
+    divided = [f for c, f in zip(HAND_WRITTEN, found, strict=True) if not c.unsplit]
     share = sum(f.sequential_tokens for f in divided) / sum(f.tokens for f in divided)
     assert kept.critical_share == pytest.approx(share)
 

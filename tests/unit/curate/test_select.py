@@ -45,7 +45,7 @@ async def test_metrics_are_the_papers() -> None:
     )
 
 
-def test_a_divided_trajectory_is_better_than_an_undivided_one() -> None:
+def test_a_divided_trajectory_is_better_than_an_unsplit_one() -> None:
     parallel = RunMetrics(1, 4, (4,), 100, 40)
     shorter = RunMetrics(1, 4, (4,), 100, 39)
     less = RunMetrics(1, 2, (2,), 90, 30)
