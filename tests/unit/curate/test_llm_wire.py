@@ -11,7 +11,7 @@ from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Message
 from curate.llm.wire import Completion, body, cache_key, prompt_bound, read_completion
 from sprint_agent.engine import TokenUsage
-from sprint_agent.engines.openai.wire import Terms
+from sprint_agent.engines.openai.wire import ServerQuirks
 from tests.unit.curate.llm_kit import query
 
 
@@ -22,17 +22,17 @@ def response(finish: object = "stop", usage: object = None, **message: object) -
 
 class TestBody:
     def test_a_refused_parameter_is_left_out(self) -> None:
-        terms = Terms(refuses=frozenset({"temperature", "response_format"}))
-        assert body(query(), "m", 9, terms).keys() == {"model", "messages", "max_tokens"}
+        quirks = ServerQuirks(refuses=frozenset({"temperature", "response_format"}))
+        assert body(query(), "m", 9, quirks).keys() == {"model", "messages", "max_tokens"}
 
     def test_a_refused_max_tokens_is_sent_by_its_newer_name(self) -> None:
-        fields = body(query(), "m", 9, Terms(refuses=frozenset({"max_tokens"})))
+        fields = body(query(), "m", 9, ServerQuirks(refuses=frozenset({"max_tokens"})))
         assert "max_tokens" not in fields
         assert fields["max_completion_tokens"] == 9
 
     def test_no_prompt_has_more_tokens_than_its_bound(self) -> None:
         text = "☃ and \ud800"
-        fields = body(query(text), "m", 9, Terms())
+        fields = body(query(text), "m", 9, ServerQuirks())
         assert prompt_bound(fields) > len(text.encode("utf-8", "surrogatepass"))
 
 
