@@ -164,26 +164,28 @@ class TestGeneratedText:
         text.extend(Delta("é日", tuple("é日".encode())))
         assert text.prefix(1) == ("é", tuple("é".encode()))
 
-    @given(
-        st.lists(st.lists(st.integers(0, len(WORDS) - 1), max_size=4).map(tuple), max_size=5),
-        st.integers(0, 60),
-    )
-    def test_a_prefix_is_exact(self, deltas: list[tuple[int, ...]], offset: int) -> None:
-        text = generated(*deltas)
-        ids = [token for delta in deltas for token in delta]
-        prefix, prefix_ids = text.prefix(offset)
-        assert prefix == Greedy().decode(ids)[:offset]
-        assert Greedy().decode(prefix_ids) == prefix
-        # The least number of ids that contain all ids whose text ends before the offset.
-        kept = max(n for n in range(len(ids) + 1) if len(Greedy().decode(ids[:n])) <= offset)
-        while kept and ids[kept - 1] == 0:
-            kept -= 1
-        assert prefix_ids[:kept] == tuple(ids[:kept])
 
-    @given(st.lists(st.text(max_size=4), max_size=6), st.integers(0, 30))
-    def test_of_characters_too(self, texts: list[str], offset: int) -> None:
-        text = GeneratedText(CharTokenizer())
-        for piece in texts:
-            text.extend(Delta(piece, tuple(map(ord, piece))))
-        expected = "".join(texts)[:offset]
-        assert text.prefix(offset) == (expected, tuple(map(ord, expected)))
+@given(
+    st.lists(st.lists(st.integers(0, len(WORDS) - 1), max_size=4).map(tuple), max_size=5),
+    st.integers(0, 60),
+)
+def test_a_prefix_is_exact(deltas: list[tuple[int, ...]], offset: int) -> None:
+    text = generated(*deltas)
+    ids = [token for delta in deltas for token in delta]
+    prefix, prefix_ids = text.prefix(offset)
+    assert prefix == Greedy().decode(ids)[:offset]
+    assert Greedy().decode(prefix_ids) == prefix
+    # The least number of ids that contain all ids whose text ends before the offset.
+    kept = max(n for n in range(len(ids) + 1) if len(Greedy().decode(ids[:n])) <= offset)
+    while kept and ids[kept - 1] == 0:
+        kept -= 1
+    assert prefix_ids[:kept] == tuple(ids[:kept])
+
+
+@given(st.lists(st.text(max_size=4), max_size=6), st.integers(0, 30))
+def test_a_prefix_of_characters_is_exact(texts: list[str], offset: int) -> None:
+    text = GeneratedText(CharTokenizer())
+    for piece in texts:
+        text.extend(Delta(piece, tuple(map(ord, piece))))
+    expected = "".join(texts)[:offset]
+    assert text.prefix(offset) == (expected, tuple(map(ord, expected)))
