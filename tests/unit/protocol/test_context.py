@@ -148,8 +148,24 @@ class TestGeneratedText:
         text.extend(Delta("abc"))
         assert text.prefix(2) == ("ab", (AB,))
 
-    def test_ids_that_do_not_decode_to_their_text_are_tokenized_again(self) -> None:
-        """The first ids of a character that takes several decode to something else."""
+    def test_ids_that_decode_to_another_text_on_their_own_are_tokenized_again(self) -> None:
+        """Some tokenizers drop a space at the beginning of what they decode."""
+        words = ["", " a", "b", " ab"]
+
+        class DropsSpace:
+            vocab_size = len(words)
+
+            def encode(self, text: str) -> list[int]:
+                return [words.index(text)] if text else []
+
+            def decode(self, ids: Sequence[int]) -> str:
+                return "".join(words[token] for token in ids).lstrip()
+
+        text = GeneratedText(DropsSpace())
+        text.extend(Delta(" abb", (1, 2, 2)))
+        assert text.prefix(3) == (" ab", (3,))
+
+    def test_the_ids_of_a_character_are_kept_together(self) -> None:
 
         class Bytes:
             vocab_size = 256
