@@ -34,7 +34,7 @@ text.
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ FinishReason = Literal["stop", "end", "length"]
 
 def new_request_id() -> str:
     """Returns a new request id. It always has 32 characters: SGLang aborts by *prefix* of the id."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True)

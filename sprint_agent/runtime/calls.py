@@ -13,9 +13,10 @@ its trace recorded, and calls the engine only for the rest.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Self
 
 import anyio
@@ -26,6 +27,7 @@ from sprint_agent.engine import Delta, Engine, ExecutorCard, Finish, Request, Sa
 from sprint_agent.errors import BudgetExhausted, EngineError, TruncatedStream
 from sprint_agent.protocol.context import Snapshot
 from sprint_agent.runtime.account import RunAccount, UsageCounter
+from sprint_agent.runtime.budget import Grant
 from sprint_agent.runtime.recorded import Recorded, RecordedCall, digest
 
 
@@ -86,96 +88,65 @@ class Attempts:
         self._calls = calls
         self._caller = caller
         self._current: Attempt | None = None
-        self._retrying = aiter(
-            retry.retrying(left=_seconds_left, spread=random.random, before_sleep=self._report)
-        )
+        self._retrying: AsyncIterator[tenacity.AttemptManager] | None = None
+        self._tried: tenacity.AttemptManager | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Attempt:
-        self._current = Attempt(self._calls, self._caller, await anext(self._retrying))
+        if self._current is not None:
+            if self._current.failure is None:
+                raise StopAsyncIteration
+            await self._pause(self._current.failure)
+        self._current = Attempt(self._calls, self._caller, first=self._current is None)
         return self._current
+
+    async def _pause(self, failure: EngineError) -> None:
+        """Waits before the next attempt. Raises the failure if no attempt may follow."""
+        # tenacity joins at the first failure: calls that succeed, nearly all, do not pay for it.
+        if self._retrying is None or self._tried is None:
+            self._retrying = aiter(
+                retry.retrying(left=_seconds_left, spread=random.random, before_sleep=self._report)
+            )
+            self._tried = await anext(self._retrying)
+        self._tried.retry_state.set_exception((type(failure), failure, failure.__traceback__))
+        self._tried = await anext(self._retrying)
 
     def _report(self, error: EngineError, tries: int, pause: float) -> None:
         assert self._current is not None
-        retried = events.CallRetried(self._calls.now(), self._current.number, str(error), pause)
-        self._calls.emit(retried)
+        now, number = self._calls.now(), self._current.number
+        self._calls.emit(events.CallRetried(now, number, str(error), pause))
 
 
 class Attempt:
-    """One attempt at a call. `number` is the number of its call in the run, once it has begun."""
+    """One attempt at a call."""
 
-    def __init__(self, calls: EngineCalls, caller: _Caller, tried: tenacity.AttemptManager) -> None:
+    def __init__(self, calls: EngineCalls, caller: _Caller, *, first: bool) -> None:
         self._calls = calls
         self._caller = caller
-        self._state = tried.retry_state
-        self.number = 0
-
-    @property
-    def first(self) -> bool:
+        self.first = first
         """Whether this is the first attempt at the call."""
-        return self._state.attempt_number == 1
+        self.number = 0
+        """The number of its call in the run, from 1. Set when the stream is opened."""
+        self.failure: EngineError | None = None
+        """Why it failed. Set when the stream is left."""
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self,
         context: Snapshot,
         sampling: Sampling,
         stop: tuple[str, ...],
         complaint: str | None = None,
-    ) -> AsyncGenerator[CallStream]:
-        """Calls the engine and gives its deltas. Leaving the block ends the call.
+    ) -> CallStream:
+        """Calls the engine. Use it with `async with`: leaving the block ends the call.
 
         An EngineError inside the block ends the block, not the caller: the next attempt follows, or
         `attempts` raises the error. `complaint` says what was wrong with the turn that is repeated.
 
-        Raises:
-            BudgetExhausted: The budget of the run has no tokens left, or it ended the call.
+        Entering and leaving the block raises BudgetExhausted if no tokens are left.
         """
-        calls, (stage, number) = self._calls, (self._caller.stage, self._caller.number)
-        prompt = digest(context)
-        recorded = calls.recorded.call(stage, number, prompt) if calls.recorded else None
-        self.number = recorded.number if recorded else calls.next_number()
-        grant = await calls.account.reserve(len(context.ids or ()), sampling.max_tokens)
-        sampling = replace(sampling, max_tokens=grant.tokens)
-        calls.emit(
-            events.CallStarted(calls.now(), self.number, stage, number, prompt, sampling, stop)
-        )
-        request = Request(
-            context.prompt,
-            sampling,
-            stop,
-            run=calls.account.tag,
-            executors=calls.cards,
-            complaint=complaint,
-        )
-        usage = self._caller.usage
-        usage.begin(self.number, len(context.ids or ()))
-        failure: EngineError | None = None
-        stream: CallStream | None = None
-        try:
-            async with AsyncExitStack() as stack:
-                engine = calls.planner_engine if number is None else calls.executor_engine
-                stream = CallStream(engine, request, recorded, stack, self.number, usage)
-                yield stream
-        except EngineError as error:
-            failure = error
-        finally:
-            finish = stream.finish if stream else None
-            calls.account.settle(grant, usage.end(self.number, finish.usage if finish else None))
-            error = str(failure) if failure else None
-            calls.emit(events.CallEnded(calls.now(), self.number, finish, error))
-        self._tell(failure)
-        if failure is None and finish and finish.reason == "length" and grant.bound is not None:
-            raise BudgetExhausted(grant.bound)
-
-    def _tell(self, failure: EngineError | None) -> None:
-        """Tells tenacity how the attempt ended. It decides whether another one follows."""
-        if failure is None:
-            self._state.set_result(None)
-        else:
-            self._state.set_exception((type(failure), failure, failure.__traceback__))
+        return CallStream(self._calls, self._caller, self, context, sampling, stop, complaint)
 
 
 class CallStream:
@@ -186,37 +157,92 @@ class CallStream:
 
     def __init__(
         self,
-        engine: Engine,
-        request: Request,
-        recorded: RecordedCall | None,
-        stack: AsyncExitStack,
-        number: int,
-        usage: UsageCounter,
+        calls: EngineCalls,
+        caller: _Caller,
+        attempt: Attempt,
+        context: Snapshot,
+        sampling: Sampling,
+        stop: tuple[str, ...],
+        complaint: str | None,
     ) -> None:
-        self._engine = engine
-        self._request = request
-        self._recorded = recorded
+        self._calls = calls
+        self._caller = caller
+        self._attempt = attempt
+        self._context = context
+        self._sampling = sampling
+        self._stop = stop
+        self._complaint = complaint
+        self._grant: Grant | None = None
+        self._recorded: RecordedCall | None = None
         self._read = 0
-        self._stack = stack
-        self._usage = usage
+        self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
         self._events: AsyncIterator[Delta | Finish] | None = None
-        self.number = number
+        self.number = 0
         self.finish: Finish | None = None
 
-    def __aiter__(self) -> CallStream:
+    async def __aenter__(self) -> Self:
+        calls, caller, context = self._calls, self._caller, self._context
+        prompt = digest(context)
+        if calls.recorded is not None:
+            self._recorded = calls.recorded.call(caller.stage, caller.number, prompt)
+        prompt_tokens = len(context.ids or ())
+        self._grant = grant = await calls.account.reserve(prompt_tokens, self._sampling.max_tokens)
+        if grant.tokens != self._sampling.max_tokens:
+            self._sampling = replace(self._sampling, max_tokens=grant.tokens)
+        self.number = self._recorded.number if self._recorded else calls.next_number()
+        self._attempt.number = self.number
+        who = (self.number, caller.stage, caller.number)
+        calls.emit(events.CallStarted(calls.now(), *who, prompt, self._sampling, self._stop))
+        caller.usage.begin(self.number, prompt_tokens)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        failure = exc if isinstance(exc, EngineError) else None
+        try:
+            if self._request is not None:
+                await self._request.__aexit__(exc_type, exc, traceback)
+        except EngineError as error:
+            if exc is not None and failure is None:
+                raise
+            failure = error
+        finally:
+            self._settle(failure)
+        if failure is not None:
+            self._attempt.failure = failure
+            return True
+        assert self._grant is not None
+        bound, finish = self._grant.bound, self.finish
+        if exc is None and finish and finish.reason == "length" and bound is not None:
+            raise BudgetExhausted(bound)
+        return False
+
+    def _settle(self, failure: EngineError | None) -> None:
+        assert self._grant is not None
+        calls, finish = self._calls, self.finish
+        used = self._caller.usage.end(self.number, finish.usage if finish else None)
+        calls.account.settle(self._grant, used)
+        reason = str(failure) if failure else None
+        calls.emit(events.CallEnded(calls.now(), self.number, finish, reason))
+
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Delta:
         # Nothing is awaited while the trace has more: what another execution does at that time must
         # not cut off what was recorded.
-        if (delta := self._next_recorded()) is not None:
-            return delta
-        if self.finish is not None:
-            raise StopAsyncIteration
+        if self._recorded is not None and self._events is None:
+            if (delta := self._next_recorded(self._recorded)) is not None:
+                return delta
+            if self.finish is not None:
+                raise StopAsyncIteration
         if self._events is None:
             # Opened here, not before: an engine that cannot be reached fails this attempt alone.
-            request = _continued(self._request, self._recorded)
-            self._events = await self._stack.enter_async_context(self._engine.generate(request))
+            self._events = await self._send()
         try:
             event = await anext(self._events)
         except StopAsyncIteration:
@@ -226,17 +252,32 @@ class CallStream:
         if isinstance(event, Finish):
             self.finish = _with_recorded(event, self._recorded)
             raise StopAsyncIteration
-        self._usage.receive(self.number, event)
+        self._caller.usage.receive(self.number, event)
         return event
 
-    def _next_recorded(self) -> Delta | None:
-        recorded = self._recorded
-        if recorded is None or self._events is not None:
-            return None
+    async def _send(self) -> AsyncIterator[Delta | Finish]:
+        """Sends the request to the engine, and opens its stream."""
+        calls, number = self._calls, self._caller.number
+        request = Request(
+            self._context.prompt,
+            self._sampling,
+            self._stop,
+            run=calls.account.tag,
+            executors=calls.cards,
+            complaint=self._complaint,
+        )
+        engine = calls.planner_engine if number is None else calls.executor_engine
+        opening = engine.generate(_continued(request, self._recorded))
+        stream = await opening.__aenter__()
+        self._request = opening
+        return stream
+
+    def _next_recorded(self, recorded: RecordedCall) -> Delta | None:
+        """Returns the next delta of the trace. None after the last one, and then sets the finish."""
         if self._read < len(recorded.deltas):
             delta = recorded.deltas[self._read]
             self._read += 1
-            self._usage.receive(self.number, delta)
+            self._caller.usage.receive(self.number, delta)
             return delta
         if recorded.error is not None:
             raise EngineError(recorded.error, transient=True, retry_after=0.0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import cast
 
 import anyio
@@ -35,7 +35,7 @@ async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
     if (recorded := handle.recorded()) is not None:
         return recorded
     try:
-        async with handle.slot_taken():
+        async with handle.slot() as handle.held:
             handle.started = scope.now()
             scope.emit(events.ExecutionStarted(handle.started, handle.stage, prompt.number))
             run = scope.account.run
@@ -68,7 +68,8 @@ class ExecutionHandle:
         self.started: float | None = None
         self._usage = scope.account.usage.child()
         self._clock = ExecutionClock(scope.account.clock, prompt.tokens, self._spent)
-        self._slot: Slot | None = None
+        self.held: Slot | None = None
+        """Its concurrency slot, once it has one."""
         self._beside = 0
         self._runs = 0
         self._calls = 0
@@ -86,12 +87,9 @@ class ExecutionHandle:
         self.scope.account.resume(found.execution.usage, found.executions)
         return found.execution
 
-    @asynccontextmanager
-    async def slot_taken(self) -> AsyncGenerator[None]:
-        """Waits for a concurrency slot, and has it while entered."""
-        slots = self.scope.account.slots
-        async with slots.take(self.stage, self.prompt.number, self._clock) as self._slot:
-            yield
+    def slot(self) -> AbstractAsyncContextManager[Slot]:
+        """Waits for a concurrency slot when it is entered, and frees it when it is left."""
+        return self.scope.account.slots.take(self.stage, self.prompt.number, self._clock)
 
     def close(self) -> None:
         """Ends what the task asks for."""
@@ -162,17 +160,17 @@ class ExecutionHandle:
 
     async def solve(self, nested: Nested) -> Result:
         with self._request():
-            assert self._slot is not None
+            assert self.held is not None
             earlier = self._earlier(nested.question)
             scope = self.scope.nested(
                 nested,
-                self._slot,
+                self.held,
                 self._usage.child(),
                 self._sampling(),
                 self._reporter(earlier.run if earlier else None),
                 earlier,
             )
-            async with self._slot.lend():
+            async with self.held.lend():
                 result = earlier.result if earlier else None
                 if earlier is None or result is None:
                     result = await scope.run(scope, nested.question)

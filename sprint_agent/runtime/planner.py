@@ -45,7 +45,7 @@ class PlannerTurn:
         self._parser = tags.TurnParser(forced=forced)
         self._group: TaskGroup | None = None
         self._failure: Exception | None = None
-        self._pending: list[PromptClosed] = []
+        self._pending: list[tuple[PromptClosed, Snapshot]] = []
         self._malformed: Malformed | None = None
         self._cut_off: TokenUsage | None = None
         self._good = 0  # the end of the last complete prompt, in characters
@@ -185,7 +185,7 @@ class PlannerTurn:
         match event:
             case PromptClosed():
                 self._good = event.end
-                self._pending.append(event)
+                self._pending.append((event, self._execution_context(event)))
                 if self._scope.dispatch == "tag":
                     self._start_pending()
             case PlanClosed():
@@ -214,13 +214,21 @@ class PlannerTurn:
         """Starts the executors of the prompts that are complete and not started yet."""
         assert self._group is not None
         pending, self._pending = self._pending, []
-        for closed in pending:
+        for closed, context in pending:
             self._scope.account.budget.begin_execution()
-            handle, context = self._open(closed)
-            self._group.start_soon(self._execute, handle, context)
+            self._group.start_soon(self._execute, self._open(closed), context)
 
-    def _open(self, closed: PromptClosed) -> tuple[ExecutionHandle, Snapshot]:
-        """Returns the handle and the context of a new execution, and reports its prompt."""
+    def _execution_context(self, closed: PromptClosed) -> Snapshot:
+        """Returns the context of the execution of a prompt that was just closed."""
+        context = Context(self._scope.engine.tokenizer, self._base)
+        context.append_generated(*self._text.prefix(closed.end))
+        # Prompts that wait for the plan are counted too: they come first.
+        number = len(self._handles) + len(self._pending) + 1
+        context.append(tags.execution_opening(self._number, number))
+        return context.snapshot()
+
+    def _open(self, closed: PromptClosed) -> ExecutionHandle:
+        """Returns the handle of a new execution, and reports its prompt."""
         scope, stage, number = self._scope, self._number, len(self._handles) + 1
         tokens = self.usage.usage.completion_tokens
         prompt = Prompt(number, closed.text, closed.executor, tokens)
@@ -228,12 +236,9 @@ class PlannerTurn:
         self._handles.append(handle)
         if closed.numbers != (stage, number):
             scope.emit(events.PromptRenumbered(scope.now(), stage, number, closed.numbers))
-        context = Context(scope.engine.tokenizer, self._base)
-        context.append_generated(*self._text.prefix(closed.end))
-        context.append(tags.execution_opening(stage, number))
         name = scope.router.name(prompt.executor)
         scope.emit(events.PromptReady(scope.now(), stage, number, closed.text, name))
-        return handle, context.snapshot()
+        return handle
 
     async def _execute(self, handle: ExecutionHandle, context: Snapshot) -> None:
         try:

@@ -85,7 +85,7 @@ class SlotPool:
             raise
 
     async def _acquire_here(self, slot: Slot) -> list[int]:
-        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if self._free is None:
             return []
         if self._free > 0:

@@ -108,11 +108,11 @@ def test_shards_divide_the_work_and_add_up(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_resumes_and_asks_only_for_missing_answers(tmp_path: Path) -> None:
-    setting = curation.Setting(trajectories=150, concurrency=8, latency=0.05, seed=3)
-    _, killed = curation.measure(setting, tmp_path)
+    workload = curation.Workload(trajectories=150, concurrency=8, latency=0.05, seed=3)
+    _, killed = curation.measure(workload, tmp_path)
     assert killed.kept > 0
     assert killed.repeated == 0
-    assert killed.under_way <= setting.concurrency
+    assert killed.in_flight <= workload.concurrency
     assert killed.same_files
 
 

@@ -19,6 +19,13 @@ PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
 """Two a token of a prompt, one where it is cached, ten a token of an answer."""
 
 
+def granted(budget: Budget, prompt_tokens: int, wanted: int) -> Grant:
+    """Returns what the budget grants to a call that does not have to wait."""
+    grant = budget.reserve(prompt_tokens, wanted)
+    assert grant is not None
+    return grant
+
+
 class TestLedger:
     def test_without_a_limit_everything_can_be_reserved(self) -> None:
         ledger = Ledger[int](None)
@@ -125,7 +132,7 @@ class TestGrants:
 
     def test_a_call_waits_if_a_running_one_may_give_tokens_back(self) -> None:
         budget = Budget(Limits(tokens=10))
-        assert (first := budget.reserve(0, 8)) is not None
+        first = granted(budget, 0, 8)
         assert budget.tokens_left == 2
         assert budget.reserve(0, 3) is None
         assert budget.reserve(0, 2) == Grant(2, 0.0, None)
@@ -134,9 +141,9 @@ class TestGrants:
 
     def test_no_token_is_left(self) -> None:
         budget = Budget(Limits(tokens=10))
-        assert (grant := budget.reserve(0, 10)) is not None
+        grant = granted(budget, 0, 10)
         budget.settle(grant, 0, 10, 0)
-        with pytest.raises(BudgetExhausted, match="^the run's limit on tokens is reached$"):
+        with pytest.raises(BudgetExhausted, match=r"^the run's limit on tokens is reached$"):
             budget.reserve(0, 1)
 
     def test_nothing_is_granted_to_a_call_for_nothing(self) -> None:
@@ -173,9 +180,9 @@ class TestGrants:
 
     def test_a_call_waits_if_a_running_one_may_give_cost_back(self) -> None:
         budget = Budget(Limits(cost=100), PRICES)
-        assert (first := budget.reserve(10, 5)) == Grant(5, 70.0, None)
+        first = granted(budget, 10, 5)
+        assert first == Grant(5, 70.0, None)
         assert budget.reserve(0, 4) is None
-        assert first is not None
         # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20.
         budget.settle(first, 10, 2, 6)
         assert budget.reserve(0, 7) == Grant(6, 60.0, "cost")
@@ -211,7 +218,7 @@ class TestNestedBudgets:
         inner = outer.nested(Limits(executions=2))
         inner.begin_execution()
         inner.begin_execution()
-        with pytest.raises(BudgetExhausted, match="^the run's limit on executions is reached$"):
+        with pytest.raises(BudgetExhausted, match=r"^the run's limit on executions is reached$"):
             inner.begin_execution()
         outer.begin_execution()
         with pytest.raises(BudgetExhausted) as raised:
@@ -226,8 +233,8 @@ class TestNestedBudgets:
 
 class TestResumedBudgets:
     def test_what_was_used_before_is_taken_off(self) -> None:
-        budget = Budget(Limits(tokens=10, cost=100, executions=2), PRICES)
-        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40.
+        budget = Budget(Limits(tokens=10, cost=98, executions=2), PRICES)
+        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40. 50 are left.
         budget.resume(prompt_tokens=5, used=4, cached_tokens=2, executions=1)
         assert budget.tokens_left == 6
         assert budget.reserve(0, 6) == Grant(5, 50.0, "cost")
@@ -412,11 +419,10 @@ def test_budgets_within_budgets_are_never_overdrawn(
     while open_calls:
         end(*open_calls.pop())
     for budget in chain:
-        # Behind the last end, nobody is told to wait any more.
+        # After the last end, no call is told to wait.
         with suppress(BudgetExhausted):
-            found = budget.reserve(0, 1000)
-            assert found is not None
-            end(budget, found, 0, 0)
+            grant = granted(budget, 0, 1000)
+            end(budget, grant, 0, 0)
     assert tokens is None or generated <= tokens
     assert cost is None or spent <= cost
     if tokens is not None:
