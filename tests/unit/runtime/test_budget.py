@@ -1,4 +1,4 @@
-"""Budgets of tokens, executions and cost: nothing is overshot, and what was finished is handed back."""
+"""Budgets of tokens, executions and cost: no limit is exceeded, and finished work is returned."""
 
 from __future__ import annotations
 
@@ -395,7 +395,7 @@ CALLS = st.lists(
 def test_budgets_within_budgets_are_never_overdrawn(
     tokens: int | None, cost: int | None, inner: int | None, calls: list[tuple[int, int, int, int]]
 ) -> None:
-    """Calls on a chain of budgets, every third one ended at once, the others at the end."""
+    """Calls on a chain of budgets. Every third one ends at once, the others at the end."""
     outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
     chain = [outer, middle := outer.nested(Limits(tokens=inner)), middle.nested(Limits())]
     spent = generated = 0
@@ -442,7 +442,7 @@ def test_budgets_within_budgets_are_never_overdrawn(
 def test_ledgers_within_ledgers_are_never_overdrawn(
     budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
 ) -> None:
-    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    """Calls on a chain of ledgers, all of which run until the last one was reserved."""
     ledgers = [Ledger(budget)]
     for inner in budgets:
         ledgers.append(Ledger(inner, ledgers[-1]))
@@ -459,7 +459,7 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
     for depth, bound in enumerate([budget, *budgets]):
         spent = sum(used for deep, _, used in open_calls if deep >= depth)
         assert bound is None or spent <= bound
-        # With no call under way, what is left is all that can be had.
+        # If no call runs, no more than what is left can be reserved later.
         assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
     if budget is not None:
         assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)
