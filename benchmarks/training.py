@@ -29,13 +29,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from train.config import Budget, Rates, Weights
-from train.data.packing import forest
+from train.config import Budget, Rates, Weights, deepspeed_base
+from train.data.packing import pack_row
 from train.data.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
 from train.data.trees import Branch, Tree
 from train.loop import distributed as engines
-from train.loop.loop import Plan, Step, Update, Watcher, train
-from train.loop.schedule import KINDS, Rows, kind_weights, updates
+from train.loop.loop import Plan, Step, TrainingObserver, train
+from train.loop.schedule import KINDS, Rows, Update, kind_weights, updates
 from train.model import flops
 from train.model.loss import chunks
 
@@ -221,16 +221,16 @@ def _model(sizes: Sizes) -> PreTrainedModel:
     return model
 
 
-class _Clock(Watcher):
+class _Clock(TrainingObserver):
     """When updates ended, how many ids they had, and what they took in operations."""
 
-    def __init__(self, costs: flops.Costs) -> None:
+    def __init__(self, costs: flops.FlopModel) -> None:
         self._costs = costs
         self.ends: list[float] = []
         self.tokens: list[int] = []
         self.operations: list[float] = []
 
-    def stepped(self, step: Step, update: Update) -> None:
+    def on_step(self, step: Step, update: Update) -> None:
         self.ends.append(time.perf_counter())
         self.tokens.append(update.tokens)
         self.operations.append(self._costs(update.rows))  # type: ignore[arg-type]
@@ -241,14 +241,14 @@ def _ours(
 ) -> tuple[float, float | None]:
     trees = [made for tree in given for made in laid_out(tree, method)]
     model = _model(sizes)
-    clock = _Clock(flops.Costs.of(model))
+    clock = _Clock(flops.FlopModel.of(model))
     gpu = torch.cuda.is_available()
     rows = Rows(trees, sizes.row_tokens, 0, 1, padded=gpu)
     budget = Budget(updates=sizes.updates, rows_per_update=sizes.rows)
     stream = updates(rows, budget, Rates(), kind_weights(Weights()), seed=0)
     precision = {"bf16": {"enabled": True}} if gpu else {"torch_autocast": _BFLOAT16}
     adamw = {"type": "AdamW", "params": {"lr": 1e-5, "torch_adam": True}}
-    told = engines.config(sizes.rows, adamw, **precision)
+    told = deepspeed_base(sizes.rows, adamw, **precision)
     # No checkpoint but the one at the end, which stands behind the last clock.
     plan = Plan(told, folder, 10**9, KINDS, chunks(sizes.row_tokens))
     train(model, stream, [], plan, clock)
@@ -344,7 +344,7 @@ def to_json(sizes: Sizes, speeds: Sequence[Speed]) -> dict[str, Any]:
     }
     found["rounds"] = {name: list(speed.rounds) for name, speed in by_method.items()}
     trees = runs(sizes)
-    branched = forest(trees).tokens
+    branched = pack_row(trees).tokens
     found["ids_of_expanded_over_branched"] = (
         sum(len(made) for tree in trees for made in laid_out(tree, "expanded")) / branched
     )
