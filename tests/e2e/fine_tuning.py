@@ -38,7 +38,9 @@ def prepare(made: Path) -> Path:
     texts = [piece.text for sample in written for piece in sample.transcript.pieces]
     words = tokenizer.train(texts, 600)
     tokenizer.save(words, made / "start", SHAPE.context_length)
-    model = build(SHAPE, words.get_vocab_size(), words.token_to_id(END) or 0, seed=0)
+    end = words.token_to_id(END)
+    assert end is not None
+    model = build(SHAPE, words.get_vocab_size(), end, seed=0)
     model.save_pretrained(made / "start")
     samples.write(written[8:], made / "train.jsonl")
     samples.write(written[:8], made / "validation.jsonl")

@@ -90,7 +90,11 @@ def test_a_supported_family_has_its_own_loss(family: str, more: dict[str, Any]) 
         ("nanochat", {}, "scales or caps"),
         ("gemma2", {"sliding_window": 64, "attn_logit_softcapping": None}, "scales or caps"),
         ("gemma2", {"sliding_window": 64, "final_logit_softcapping": None}, "caps the scores"),
-        ("gemma3_text", {"sliding_window": 16}, "sliding_window is 16, but the longest context has 64"),
+        (
+            "gemma3_text",
+            {"sliding_window": 16},
+            "sliding_window is 16, but the longest context has 64",
+        ),
         ("mistral", {"sliding_window": 63}, "sliding_window is 63, but the longest context has 64"),
         (
             "qwen2",

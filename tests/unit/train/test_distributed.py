@@ -47,7 +47,9 @@ def test_an_error_in_the_first_process_is_raised() -> None:
         distributed.on_rank_zero(raising(CheckpointFailed("as it was")))
 
 
-def test_an_error_in_the_first_process_is_raised_in_the_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_first_process_is_raised_in_the_others_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def receive(failed: list[object]) -> None:
         failed[0] = CheckpointFailed("of the first")
 
