@@ -23,17 +23,12 @@ from sprint_agent.engine import Finish, Request, Sampling
 from sprint_agent.engines.local.engine import LocalEngine
 from tests.curated import SMALL
 from train import __main__ as commands
-from train.config import RUN_RECORD, Budget, Rates
-from train.countdown import curriculum, recipe
-from train.countdown.curriculum import Course, Schedule
-from train.countdown.model import SHAPES, ModelShape
-from train.data.rows import PLAN, READ, Row
-from train.data.trees import Tree
+from train.config import RUN_RECORD
+from train.countdown import recipe
+from train.countdown.curriculum import Schedule
+from train.countdown.model import ModelShape
 from train.errors import TrainingError
 from train.loop import distributed
-from train.loop import schedule as training_schedule
-from train.loop.schedule import Rows, rate
-from train.model.loss import WeightedLM
 
 pytestmark = pytest.mark.slow
 RECIPE = recipe.Recipe(
@@ -200,79 +195,8 @@ def test_a_different_recipe_is_refused_in_a_folder_that_was_started(
     assert not (tmp_path / RUN_RECORD).exists()
 
 
-def test_every_size_fits_into_16_megabytes() -> None:
-    made = {size: recipe.models.build(shape, 1100, 0, seed=0) for size, shape in SHAPES.items()}
-    sizes = [4 * sum(p.numel() for p in model.parameters()) for model in made.values()]
-    assert list(made) == ["small", "medium", "large"]
-    assert sizes == sorted(sizes)
-    assert sizes[-1] < 16e6
-
-
 def test_no_held_out_puzzle_is_in_the_training_data(prepared: Path) -> None:
     for method in recipe.METHODS:
         for sample in recipe.samples.read(prepared / f"{method}.jsonl"):
             question = sample.transcript.question.replace(drills.ASKED, "")
             assert split(Puzzle.parse(question)) == "train"
-
-
-def test_the_learning_rate_rises_and_then_falls_to_zero() -> None:
-    ends = [done / 100 for done in range(1, 101)]
-    rates = [rate(Rates(warmup=0.1), end - 0.01, end) for end in ends]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
-    assert rates.index(max(rates)) in (9, 10)
-    assert rates[-1] == pytest.approx(0.01 / 0.9)
-    assert rate(Rates(warmup=0.1), 1.0, 1.1) == 0
-    assert rate(Rates(warmup=0.1, decay="constant"), 0.9, 1.0) == 1.0
-
-
-@pytest.mark.parametrize("number", [1, 2, 7])
-@pytest.mark.parametrize("counted", ["updates", "tokens"])
-def test_no_update_is_without_a_rate(number: int, counted: str) -> None:
-    trees = [Tree(Row((7,) * 10, (READ, *[PLAN] * 9)))] * 3
-    budget = Budget(**{counted: number if counted == "updates" else 10 * number}, rows_per_update=1)
-    weights = torch.tensor([0.0, 1.0])
-    made = [
-        *training_schedule.updates(Rows(trees, 10, 0, 1, False), budget, Rates(), weights, seed=0)
-    ]
-    assert len(made) == number
-    assert all(update.rate > 0 for update in made)
-    schedule = Schedule(tokens=64 * number, batch_tokens=64)
-    course = Course(0.0, [Row((7,) * 60, (READ, *[PLAN] * 59))] * 3)
-    steps = [*curriculum.updates([course], schedule)]
-    assert len(steps) == number
-    assert all(update.rate > 0 for update in steps)
-
-
-def test_matrices_are_stepped_by_muon_and_the_rest_by_adamw() -> None:
-    schedule = Schedule(tokens=100, matrix_rate=0.5, learning_rate=0.25)
-    distributed.start()
-    model = recipe.models.build(RECIPE.shape, 300, 0, seed=0)
-    wrapped = distributed.wrap(WeightedLM(model), curriculum.deepspeed_config(schedule))
-    for group in wrapped.optimizer.param_groups:
-        assert group["lr"] == (0.5 if group["use_muon"] else 0.25)
-        inner = [p.ndim == 2 and p is not model.lm_head.weight for p in group["params"]]
-        assert inner
-        assert set(inner) == {group["use_muon"]}
-
-
-def test_each_course_has_its_share_of_the_budget() -> None:
-    schedule = Schedule(tokens=64 * 10, batch_tokens=64)
-    first, second = (
-        Course(start, [Row((token,) * 60, (5,) * 60)] * 3) for start, token in ((0.0, 1), (0.4, 2))
-    )
-    made = list(curriculum.batches_of([first, second], schedule))
-    assert [course for course, _ in made] == [first] * 4 + [second] * 6
-    assert [int(batch.ids[0, 0]) for _, batch in made] == [1] * 4 + [2] * 6
-
-
-def test_decisions_weigh_by_phase() -> None:
-    schedule = Schedule(tokens=100, decision_weights=((0.0, (2.0, 5.0)), (0.5, (30.0, 1.0))))
-    weights = [schedule.weights(done).tolist() for done in (0, 49, 50, 100)]
-    assert weights == [[0, 1, 1, 1, 1, 2, 5]] * 2 + [[0, 1, 1, 1, 1, 30, 1]] * 2
-
-
-def test_a_course_knows_the_mean_weight_of_its_ids() -> None:
-    course = Course(0.0, [Row((7,) * 4, (0, 1, 3, 5)), Row((7,) * 4, (0, 0, 0, 6))])
-    weights = torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0, 4.0, 10.0])
-    assert course.weight(weights) == (1 + 1 + 4 + 10) / 8
