@@ -26,7 +26,9 @@ from train.finetune import budget_of as read_budget
 from train.finetune import finetune
 from train.loop import distributed
 
-app = cyclopts.App(name="python -m train", help=__doc__)
+app = cyclopts.App(
+    name="python -m train", help=__doc__, default_parameter=cyclopts.Parameter(negative=())
+)
 
 
 @app.command
@@ -43,8 +45,8 @@ def sft(
 ) -> None:
     """Fine-tune a causal LM on samples. Run the command again to resume from the last checkpoint.
 
-    On several GPUs, use DeepSpeed's launcher: deepspeed --num_gpus 8 --module train sft --config …
-    On several machines, add --hostfile.
+    On several GPUs, start it with `deepspeed --num_gpus 8 --module train sft`. On several machines,
+    add `--hostfile`.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from sprint_agent.testing import CharTokenizer
 from tests.curated import SMALL
 from train.countdown import model as models
 from train.countdown.curriculum import Course, Schedule, batches_of
-from train.data.packing import PackedRow, assign_rows, pack_row, pack_rows
+from train.data.packing import PackedRow, pack_row
 from train.data.padding import Batch
 from train.data.rows import DECISION, EXECUTION, PLAN, PROMPT, READ, Row
 from train.data.trees import Branch, Tree, TreeBuilder
@@ -108,13 +108,6 @@ def test_a_packed_row_has_the_loss_and_the_gradients_of_its_contexts(
     assert torch.allclose(branched, slow, rtol=1e-5, atol=1e-5)
     for a, b in zip(one, other, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
-
-
-def test_an_empty_trunk_takes_no_kinds() -> None:
-    branch = Branch(0, Row((3, 4), (READ, PLAN)))
-    made = pack_row([Tree(Row((), ())), Tree(Row((1,), (READ,)), (branch,))])
-    assert made.kinds.shape == made.ids.shape
-    assert made.kinds[made.ids == 4].tolist() == [PLAN]
 
 
 def test_a_model_with_dropout_in_attention_is_refused() -> None:
@@ -230,30 +223,6 @@ def test_shared_ids_are_stored_once(packed: list[Packed]) -> None:
         for name, branch in zip(sample.executions, tree.branches, strict=True):
             text = characters.decode(tree.trunk.ids[: branch.at])
             assert text.rstrip("\n-<").endswith(f"</prompt_{name}>")
-
-
-def test_packed_rows_contain_every_tree_once_and_no_more_ids_than_allowed() -> None:
-    given = [Tree(Row((n + 1,) * (n % 7 + 1), (0, *(1,) * (n % 7)))) for n in range(50)]
-    made = list(pack_rows(given, 10, seed=1))
-    assert all(one.tokens <= 10 for one in made)
-    assert sum(one.tokens for one in made) == sum(map(len, given))
-    starts = [int(one.ids[0, s.start]) for one in made for s in one.segments]
-    assert sorted(starts) == list(range(1, 51))
-    assert starts != sorted(starts)
-    assert [f.ids.tolist() for f in pack_rows(given, 10, seed=1)] == [f.ids.tolist() for f in made]
-    assert len(list(pack_rows(given, 1, seed=1))) == 50
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 3))
-def test_rows_contain_every_example_once_and_are_full(lengths: list[int], seed: int) -> None:
-    rows = assign_rows(lengths, 32, seed)
-    assert sorted(k for row in rows for k in row) == list(range(len(lengths)))
-    filled = [sum(lengths[k] for k in row) for row in rows]
-    assert all(size <= 32 or len(row) == 1 for size, row in zip(filled, rows, strict=True))
-    # No two rows have room in one.
-    assert len(filled) < 2 or sum(sorted(filled)[:2]) > 32
-    assert rows == assign_rows(lengths, 32, seed)
 
 
 def test_a_course_of_trees_has_its_share_of_the_budget() -> None:
