@@ -46,17 +46,23 @@ def test_processes_share_the_rows_and_the_scale_of_an_update(world: int) -> None
     assert {number: seen[number] for number in range(1, 38)} == dict.fromkeys(range(1, 38), 2)
 
 
-@pytest.mark.parametrize("budget", [{"tokens": 300}, {"updates": 9}, {"epochs": 1.5}])
-def test_a_budget_is_kept(budget: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(tokens=300, rows_per_update=3),
+        Budget(updates=9, rows_per_update=3),
+        Budget(epochs=1.5, rows_per_update=3),
+    ],
+)
+def test_a_budget_is_kept(budget: Budget) -> None:
     given = trees(50)
-    kept = Budget(rows_per_update=3, **budget)
     weights = kind_weights(Weights())
-    made = list(updates(Rows(given, 8, 0, 1, padded=False), kept, Rates(), weights, seed=0))
+    made = list(updates(Rows(given, 8, 0, 1, padded=False), budget, Rates(), weights, seed=0))
     tokens = [update.tokens for update in made]
-    if kept.updates:
+    if budget.updates:
         assert len(made) == 9
     else:
-        wanted = kept.tokens or 1.5 * sum(map(len, given))
+        wanted = budget.tokens or 1.5 * sum(map(len, given))
         assert sum(tokens) >= wanted > sum(tokens[:-1])
 
 
