@@ -27,7 +27,7 @@ import anyio
 from benchmarks import peers
 from benchmarks.peers import Method, Run
 from benchmarks.simulated import Graph, Pace, TimedEngine
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.scope import Dispatch
 
 METHODS: dict[str, Method] = {
     "asyncio": peers.plain,

@@ -14,7 +14,7 @@ from benchmarks.simulated import QUESTION, TimedEngine
 from sprint_agent import Sprint
 from sprint_agent.engine import Delta, Request
 from sprint_agent.protocol import tags
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.scope import Dispatch
 
 Run = Callable[[], Awaitable[object]]
 """Makes one run, from the question to the answer. Any number may go on at once."""

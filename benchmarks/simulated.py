@@ -15,7 +15,7 @@ from functools import cache
 
 from sprint_agent.engine import AlwaysOpen, Delta, Finish, Request, TokenUsage
 from sprint_agent.protocol import tags
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.scope import Dispatch
 
 QUESTION = "Which of these roads is the shortest? " * 20
 """About 200 tokens."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
     asynccontextmanager,
     nullcontext,
 )
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -20,32 +23,25 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from sprint_agent import events
 from sprint_agent.engine import Sampling
 from sprint_agent.engines import Place, open_engine
-from sprint_agent.errors import TraceError
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
-from sprint_agent.runtime.loop import Loop
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime import loop
 from sprint_agent.runtime.router import Router
+from sprint_agent.runtime.scope import Dispatch, RunScope
 from sprint_agent.task import Executor
-from sprint_agent.traces.trace import Recorder, Resumed, Trace
+from sprint_agent.traces.recorder import Recorder
+from sprint_agent.traces.resume import ResumedRun
 
+TracePath = str | os.PathLike[str]
+T = TypeVar("T")
 _Emit = Callable[[events.Event], None]
-_Recorder = AbstractContextManager[_Emit]
-
-
-def _ignore(event: events.Event) -> None:
-    """Nobody watches."""
-
-
-def _recorder(trace: str | os.PathLike[str] | None, replaces: Resumed | None = None) -> _Recorder:
-    return nullcontext(_ignore) if trace is None else Recorder(trace, replaces)
 
 
 class Run:
-    """A run that is under way: iterate over it for its events."""
+    """A running question. Iterate over it for its events."""
 
-    def __init__(self, received: MemoryObjectReceiveStream[events.Event]) -> None:
+    def __init__(self, received: MemoryObjectReceiveStream[events.Event | Exception]) -> None:
         self._received = received
         self._result: Result | None = None
         self._error: Exception | None = None
@@ -62,18 +58,22 @@ class Run:
             raise StopAsyncIteration from None
         except anyio.ClosedResourceError as error:
             raise RuntimeError(
-                "the run was ended as its block was left: ask for its events and its result inside of "
+                "the run ended when its block was left: read its events and its result inside "
                 "`async with agent.stream(…) as run`"
             ) from error
+        if isinstance(event, Exception):
+            self._error = event
+            raise event
         if isinstance(event, events.RunEnded):
             self._result = event.result
         return event
 
     async def result(self) -> Result:
-        """The result, once the run has ended; the events before it are passed over.
+        """Waits for the result of the run. Events that were not read yet are skipped.
 
-        Raises QuestionError, EngineError, PlanError and TraceError; RuntimeError where the run's block
-        was left before it had ended.
+        Raises:
+            QuestionError, EngineError, PlanError, TraceError: As `Sprint.solve`.
+            RuntimeError: The run's block was left before the run ended.
         """
         if self._result is None:
             async for _ in self:
@@ -81,27 +81,29 @@ class Run:
         assert self._result is not None
         return self._result
 
-    def failed(self, error: Exception) -> None:
-        """The run ended in `error`, which the iteration raises after its last event."""
-        self._error = error
-
 
 class Sprint:
-    """An agent: an engine, executors, and how runs are made with them.
+    """An agent: an engine, executors, and the settings of its runs.
 
         async with Sprint("http://127.0.0.1:30000", executors=[search]) as agent:
             result = await agent.solve("…")
 
-    `engine` is an Engine, the URL of an SGLang server, `openai+URL#MODEL` for a chat model on an
-    OpenAI-compatible server, or the folder of a Hugging Face model, which is then run in this
-    process; of several, each run stays with one. `dispatch` says when an executor starts: at the
-    closing tag of its prompt ("tag") or when the plan is whole ("stage"). `join` says when a stage
-    ends: when all executions are done ("all") or by `first_success(check)`. Any number of runs may
-    go on at once.
+    Any number of runs can be active at the same time. Outside `async with`, each call opens the engine
+    for itself.
 
-    `prices` are what the engine's tokens cost, for `Limits.cost` and `Result.cost`.
-
-    Outside of `async with`, `solve` and `run` open the engine for themselves.
+    Args:
+        engine: An Engine, the URL of an SGLang server, `openai+URL#MODEL` for a chat model on an
+            OpenAI-compatible server, or the folder of a Hugging Face model, which then runs in this
+            process. With a sequence of engines, each run stays with one of them.
+        executors: Who can work on prompts, besides the model.
+        executor_engine: The engine that executors use to generate text. By default it is `engine`. With
+            it, a large model can plan while a small one executes. `prices` then apply to both.
+        limits: The limits of each run.
+        dispatch: When an executor starts: at the closing tag of its prompt ("tag"), or when the plan is
+            complete ("stage").
+        join: When a stage ends: when all executions are done ("all"), or by `first_success(check)`.
+        sampling: How the model's tokens are drawn.
+        prices: What the engine's tokens cost, for `Limits.cost` and `Result.cost`.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Sprint:
         engine: Place | Sequence[Place],
         *,
         executors: Sequence[Executor] = (),
+        executor_engine: Place | Sequence[Place] | None = None,
         limits: Limits = Limits(),
         dispatch: Dispatch = "tag",
         join: Join = "all",
@@ -116,7 +119,10 @@ class Sprint:
         prices: Prices | None = None,
     ) -> None:
         self.engine = open_engine(engine)
-        self._routing = Router(executors)
+        self.executor_engine = (
+            self.engine if executor_engine is None else open_engine(executor_engine)
+        )
+        self._router = Router(executors)
         self._limits = limits
         self._dispatch: Dispatch = dispatch
         self._join: Join = join
@@ -124,11 +130,21 @@ class Sprint:
         self._prices = prices
         self._users = 0
         self._opening = anyio.Lock()
+        self._open = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        executors = ", ".join(name for name in self._router.executors)
+        state = f"open for {self._users}" if self._users else "closed"
+        return f"<Sprint {state}: engine={self.engine!r} executors=[{executors}] {self._limits!r}>"
 
     async def __aenter__(self) -> Self:
         async with self._opening:
             if self._users == 0:
-                await self.engine.__aenter__()
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(self.engine)
+                    if self.executor_engine is not self.engine:
+                        await stack.enter_async_context(self.executor_engine)
+                    self._open = stack.pop_all()
             self._users += 1
         return self
 
@@ -142,7 +158,7 @@ class Sprint:
             async with self._opening:
                 self._users -= 1
                 if self._users == 0:
-                    await self.engine.__aexit__(exc_type, exc, traceback)
+                    await self._open.__aexit__(exc_type, exc, traceback)
 
     async def solve(
         self,
@@ -150,18 +166,49 @@ class Sprint:
         *,
         join: Join | None = None,
         limits: Limits | None = None,
-        trace: str | os.PathLike[str] | None = None,
+        trace: TracePath | None = None,
     ) -> Result:
-        """Runs `question` to its end. `join` and `limits` stand in for the agent's, where given.
+        """Runs a question to its end.
 
-        The run is written to the file `trace` as it goes, if there is one; see `resume`.
+        Args:
+            question: What is to be solved.
+            join: Replaces the agent's join policy for this run.
+            limits: Limits of this run, within the agent's: of each limit the tighter one counts.
+            trace: A file to which the run is written while it runs. See `resume`.
 
-        Where a limit ended the run, the result says which, and holds what was finished.
-        Raises QuestionError, EngineError, PlanError and TraceError.
+        Returns:
+            The result. If a limit ended the run, `result.limit` names it, and the result contains what
+            was finished by then.
+
+        Raises:
+            QuestionError: The question is empty or cannot be encoded.
+            EngineError: The engine cannot be opened, or a call of the planner failed.
+            PlanError: The planner wrote what cannot be run, and its repair cannot either.
+            TraceError: The trace cannot be written.
         """
         async with self:
             with _recorder(trace) as record:
-                return await self._loop(join, limits, record).run(question)
+                return await self._run(question, join, limits, record)
+
+    def solve_sync(
+        self,
+        question: str,
+        *,
+        join: Join | None = None,
+        limits: Limits | None = None,
+        trace: TracePath | None = None,
+    ) -> Result:
+        """Runs a question to its end from code that is not async. The arguments are those of `solve`.
+
+        Raises:
+            RuntimeError: An event loop is running in this thread, or the agent is open in another one.
+            QuestionError, EngineError, PlanError, TraceError: As `solve`.
+        """
+        if self._users:
+            raise RuntimeError(
+                "the agent is open in an event loop: use `await agent.solve(…)` there"
+            )
+        return run_sync(partial(self.solve, question, join=join, limits=limits, trace=trace))
 
     def stream(
         self,
@@ -169,90 +216,149 @@ class Sprint:
         *,
         join: Join | None = None,
         limits: Limits | None = None,
-        trace: str | os.PathLike[str] | None = None,
+        trace: TracePath | None = None,
     ) -> AbstractAsyncContextManager[Run]:
-        """A run whose events can be watched. Entering the block begins it, leaving the block ends it.
+        """Runs a question and gives its events. Entering the block begins the run, leaving it ends it.
 
-        Raises EngineUnavailable as the block is entered, where the engine cannot be; the rest as
-        `solve` does, when the run is iterated over.
+            async with agent.stream("…") as run:
+                async for event in run:
+                    ...
+                result = await run.result()
+
+        The arguments are those of `solve`.
+
+        Raises:
+            EngineUnavailable: The engine cannot be opened. Raised when the block is entered.
+            QuestionError, EngineError, PlanError, TraceError: As `solve`. Raised by the iteration.
         """
-        return self._run(question, join, limits, trace)
+        return self._stream(question, join, limits, trace)
 
-    def resume(
-        self,
-        trace: str | os.PathLike[str],
-        *,
-        join: Join | None = None,
-        limits: Limits | None = None,
+    async def resume(
+        self, trace: TracePath, *, join: Join | None = None, limits: Limits | None = None
+    ) -> Result:
+        """Continues a run from its trace, after its process ended or a limit ended it.
+
+        What was generated is not generated again, and executions that ended are not repeated.
+        Executions that had only begun begin again. The clock continues where it stopped, and what the
+        run used counts against its limits. The trace is continued in the same file. The agent must be
+        configured like the one that began the run.
+
+        Raises:
+            TraceError: The file is no trace, its run ended with an answer, or another run writes it.
+            QuestionError, EngineError, PlanError: As `solve`.
+        """
+        async with self.stream_resume(trace, join=join, limits=limits) as run:
+            return await run.result()
+
+    def stream_resume(
+        self, trace: TracePath, *, join: Join | None = None, limits: Limits | None = None
     ) -> AbstractAsyncContextManager[Run]:
-        """Goes on with a run whose process ended before it did, from its trace, as `run` does.
+        """Continues a run from its trace, as `resume`, and gives its events, as `stream`.
 
-        What had been generated is not generated again, and no execution that had ended is repeated;
-        executions that had begun are begun anew. The clock goes on where it stopped. The new trace
-        takes the old one's place once it holds as much; a run that is left before, or comes to a
-        limit, changes nothing. The agent is to be like the one that began the run.
-        Raises TraceError, at once, for a file that holds no run or one that had ended.
+        The events begin with RunResumed. Then the run reports again what its trace contains.
+
+        Raises:
+            TraceError: As `resume`. Raised when the block is entered.
         """
-        found = Trace.read(trace)
-        if found.result is not None:
-            raise TraceError(f"the run of {trace} had ended: read its result from the trace")
-        return self._run(found.question, join, limits, trace, Resumed(found))
+        return self._stream(None, join, limits, trace)
 
     @asynccontextmanager
-    async def _run(
+    async def _stream(
         self,
-        question: str,
+        question: str | None,
         join: Join | None,
         limits: Limits | None,
-        trace: str | os.PathLike[str] | None,
-        resumed: Resumed | None = None,
+        trace: TracePath | None,
     ) -> AsyncGenerator[Run]:
+        """Runs a question. If it is None, resumes the run of the trace."""
         failure: Exception | None = None
         async with self:
-            sent, received = anyio.create_memory_object_stream[events.Event](math.inf)
-            run = Run(received)
+            resumed = _Resumption(trace) if question is None and trace is not None else None
+            sent, received = anyio.create_memory_object_stream[events.Event | Exception](math.inf)
 
             async def drive() -> None:
                 with sent:
                     try:
-                        with _recorder(trace, resumed) as record:
+                        with resumed.recorder if resumed else _recorder(trace) as record:
 
                             def emit(event: events.Event) -> None:
                                 record(event)
                                 sent.send_nowait(event)
 
-                            await self._loop(join, limits, emit, resumed).run(question)
+                            await self._run(question, join, limits, emit, resumed)
                     except Exception as error:
-                        run.failed(error)
+                        sent.send_nowait(error)
 
-            # Closed behind the group: what is cancelled there still reports that.
+            # The stream is closed after the group: what is cancelled there still reports that.
             with received:
                 async with anyio.create_task_group() as group:
                     group.start_soon(drive)
                     try:
-                        yield run
+                        yield Run(received)
                     except Exception as error:
-                        # Raised behind the group, which would wrap it into an exception group.
+                        # Raised after the group, which would put it into an exception group.
                         failure = error
                     group.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    def _loop(
+    async def _run(
         self,
+        question: str | None,
         join: Join | None,
         limits: Limits | None,
         emit: _Emit,
-        resumed: Resumed | None = None,
-    ) -> Loop:
-        return Loop(
+        resumed: _Resumption | None = None,
+    ) -> Result:
+        recorded = resumed.run if resumed else None
+        if recorded is not None:
+            emit(events.RunResumed(recorded.seconds))
+        scope = RunScope.open(
             engine=self.engine,
-            routing=self._routing,
-            limits=limits or self._limits,
+            executor_engine=self.executor_engine,
+            router=self._router,
+            limits=self._limits if limits is None else limits.within(self._limits),
             dispatch=self._dispatch,
             join=join or self._join,
             sampling=self._sampling,
-            emit=emit,
-            recorded=resumed,
             prices=self._prices,
+            emit=emit,
+            run=loop.run,
+            recorded=recorded,
         )
+        return await loop.run(scope, recorded.question if recorded else question or "")
+
+
+class _Resumption:
+    """A trace that is open to be continued, and what its run did so far."""
+
+    def __init__(self, path: TracePath) -> None:
+        self.recorder = Recorder.append(path)
+        try:
+            self.run = ResumedRun(self.recorder.trace)
+        except BaseException:
+            self.recorder.close()
+            raise
+
+
+def run_sync(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs a coroutine function in an event loop of its own.
+
+    Raises:
+        RuntimeError: An event loop is running in this thread already.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(call)
+    raise RuntimeError(
+        "an event loop is running in this thread: await `solve` in place of `solve_sync`"
+    )
+
+
+def _ignore(event: events.Event) -> None:
+    """Takes the events of a run that nobody watches."""
+
+
+def _recorder(trace: TracePath | None) -> AbstractContextManager[_Emit]:
+    return nullcontext(_ignore) if trace is None else Recorder(trace)

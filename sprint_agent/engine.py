@@ -31,7 +31,7 @@ back, or is a thought that is no part of the answer, its delta has an empty text
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ FinishReason = Literal["stop", "end", "length"]
 
 def new_request_id() -> str:
     """A request id: 32 characters, always, because SGLang aborts by *prefix* of the id."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True)

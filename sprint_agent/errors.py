@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sprint_agent.limits import LimitName
     from sprint_agent.result import Result
 
 
@@ -102,3 +103,14 @@ class LimitReached(SprintError):
         super().__init__(message)
         self.limit = limit
         self.result = result
+
+
+class BudgetExhausted(Exception):
+    """A limit of a run's budget is reached. Internal: it never reaches a caller.
+
+    Not a SprintError: the runtime turns it into `Result.limit` or into a failed execution.
+    """
+
+    def __init__(self, limit: LimitName) -> None:
+        super().__init__(f"the run's limit on {limit} is reached")
+        self.limit: LimitName = limit

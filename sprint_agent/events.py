@@ -1,24 +1,26 @@
-"""What a run reports while it goes, in the order in which it happens.
+"""What a run reports, in the order in which it happens.
 
     RunStarted
       StageStarted
         PlanText …              the planner writes
         PromptReady             a prompt is complete
-        CallStarted, CallEnded  a call of the engine, by the planner or an execution
-        CallRetried             it failed and is sent again: what it wrote counts for nothing
-        ExecutionStarted        its executor begins
-        ExecutionText …         it writes (executors that stream)
-        ExecutionEnded          done, failed or stopped
+        CallStarted, CallEnded  a call of the engine, by the planner or by an execution
+        CallRetried             a call failed and is sent again: what it wrote is discarded
+        ExecutionStarted        an executor begins
+        ExecutionText …         it writes (only executors that stream)
+        ExecutionEnded          it is done, failed or stopped
       StageEnded
       …
       AnswerText …              the planner writes its last turn
     RunEnded
 
-Events of different executions of a stage come interleaved. `at` is in seconds since the run began.
-What a call generated has the `ids` that the engine sampled (none from an engine without ids), and the
-number of its `call`, which counts from 1 over the run.
+A resumed run first reports RunResumed. Then it reports again what its trace contains, and continues.
 
-A run inside an execution has events, times and calls of its own: all of them come as NestedEvent.
+Events of different executions of a stage are interleaved. `at` is in seconds since the run began.
+Generated text comes with the `ids` that the engine sampled (none if the engine has no ids), and with
+the number of its `call`, counted from 1 in each run.
+
+A run inside an execution has its own events, times and calls. They arrive as NestedEvent.
 """
 
 from __future__ import annotations
@@ -32,15 +34,22 @@ from sprint_agent.result import Execution, Result, Stage
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The question was taken."""
+    """The run begins."""
 
     at: float
     question: str
 
 
 @dataclass(frozen=True, slots=True)
+class RunResumed:
+    """The run continues after its process ended, or after a limit ended it. See `Sprint.resume`."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A new turn of the planner begins; it may turn out to be the answer."""
+    """A turn of the planner begins. It becomes a stage, or it is the answer."""
 
     at: float
     stage: int
@@ -59,28 +68,30 @@ class PlanText:
 
 @dataclass(frozen=True, slots=True)
 class PromptReady:
-    """A prompt is complete. `executor` is the name that will take it."""
+    """A prompt is complete."""
 
     at: float
     stage: int
     number: int
     text: str
     executor: str
+    """The name of the executor that takes the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRenumbered:
-    """The planner gave a prompt numbers that are not its place; it runs as `stage`.`number`."""
+    """The planner gave a prompt the wrong numbers. It runs as `stage`.`number`."""
 
     at: float
     stage: int
     number: int
     written: tuple[int, ...]
+    """The numbers that the planner wrote."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRepaired:
-    """The planner's turn could not be read from some point on, and is written anew from there."""
+    """The planner's turn is malformed from some point on. The planner writes it again from there."""
 
     at: float
     stage: int
@@ -89,23 +100,22 @@ class PlanRepaired:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """A request goes to the engine, for the planner (`number` is None) or for an execution.
-
-    `prompt` is the digest of the text that it goes on from (`calls.digest`).
-    """
+    """A request is sent to the engine."""
 
     at: float
     call: int
     stage: int
     number: int | None
+    """The number of the execution that calls, None for the planner."""
     prompt: str
+    """The digest of the text that the call continues (`runtime.recorded.digest`)."""
     sampling: Sampling
     stop: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call is over: with the engine's finish, with an error, or left early (neither)."""
+    """A call ended with the engine's finish, with an error, or early because its reader left it."""
 
     at: float
     call: int
@@ -115,8 +125,10 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class CallRetried:
-    """A call failed and is sent again in `pause` seconds. What it wrote is discarded, but for the
-    planner's prompts that were complete."""
+    """A call failed and is sent again after `pause` seconds.
+
+    What it wrote is discarded, except for prompts of the planner that were complete.
+    """
 
     at: float
     call: int
@@ -135,7 +147,7 @@ class ExecutionStarted:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionText:
-    """An executor wrote `text` by a call of the engine."""
+    """An executor wrote `text` through a call of the engine."""
 
     at: float
     stage: int
@@ -155,7 +167,7 @@ class ExecutionEnded:
 
 @dataclass(frozen=True, slots=True)
 class StageEnded:
-    """A stage is over: its executions stand in the context."""
+    """A stage ended, and its executions are part of the context."""
 
     at: float
     stage: Stage
@@ -163,7 +175,7 @@ class StageEnded:
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
-    """The planner wrote `text` in its last turn, which is `stage`."""
+    """The planner wrote `text` in its last turn, which has the number `stage`."""
 
     at: float
     stage: int
@@ -174,7 +186,7 @@ class AnswerText:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run is over, with an answer or by a limit."""
+    """The run ended with an answer or at a limit."""
 
     at: float
     result: Result
@@ -182,6 +194,7 @@ class RunEnded:
 
 OwnEvent = (
     RunStarted
+    | RunResumed
     | StageStarted
     | PlanText
     | PromptReady
@@ -197,35 +210,35 @@ OwnEvent = (
     | AnswerText
     | RunEnded
 )
-"""What a run reports of itself."""
+"""What a run reports about itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParentExecution:
-    """Where a nested run goes on: inside execution `stage`.`number` of the run around it.
-
-    It is the `run`-th that the execution began, from 1; `at` is the time in the run around.
-    """
+    """The execution that a nested run is inside of: execution `stage`.`number` of the outer run."""
 
     at: float
+    """The time in the outer run."""
     stage: int
     number: int
     run: int
+    """Which of the execution's nested runs it is, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class NestedEvent:
-    """What a nested run reports. `within` says where it goes on, from the outermost run inwards."""
+    """What a nested run reports."""
 
     path: tuple[ParentExecution, ...]
+    """The executions around the nested run, from the outermost run inwards."""
     event: OwnEvent
 
     @classmethod
-    def of(cls, where: ParentExecution, event: Event) -> Self:
-        """The event that a run inside this one reports, as this one reports it."""
+    def of(cls, parent: ParentExecution, event: Event) -> Self:
+        """Returns the event of a run inside `parent`, as the outer run reports it."""
         if isinstance(event, NestedEvent):
-            return cls((where, *event.path), event.event)
-        return cls((where,), event)
+            return cls((parent, *event.path), event.event)
+        return cls((parent,), event)
 
     @property
     def at(self) -> float:

@@ -1,197 +1,69 @@
-"""What a run may use up. Limits are real: the deadline bounds the whole run, budgets are reserved.
-
-A nested run draws on the budget of the run that it is part of, besides its own.
-"""
+"""What a run may use at most, and what its tokens cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Generic, Literal, TypeVar
+from typing import Any, Literal
 
 LimitName = Literal["deadline", "tokens", "executions", "cost"]
-"""The limits that end a run. (The one on stages makes the planner answer.)"""
-
-N = TypeVar("N", int, float)
+"""The limits that end a run. (The limit on stages makes the planner answer instead.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one run.
+    """The limits of one run. None means that there is no limit.
 
-    `deadline` is in seconds from its start. `tokens` bounds all that is generated, and `cost` what
-    that and the prompts cost, by the agent's prices: a call reserves the `max_tokens` of its sampling
-    until it ends, and waits where those under way leave less. At most `stages` turns of the planner;
-    the last one is made to answer (12 in the paper). `executions` bounds those that begin, and
-    `concurrency` those of a run at the same time. None is no bound.
+    A nested run uses up the budget of the run that it is part of, besides its own.
 
-    Raises ValueError for a bound that is not positive.
+    Raises:
+        ValueError: A limit is not positive.
     """
 
     deadline: float | None = None
+    """Seconds from the beginning of the run to its end, whatever is still running then."""
     tokens: int | None = None
+    """Tokens that the run generates, nested runs included.
+
+    It is never exceeded: a call reserves the `max_tokens` of its sampling until it ends. If running
+    calls leave too few tokens, the call waits for them. If too few are left after that, it gets fewer.
+    """
     cost: float | None = None
+    """What generated tokens and prompts cost, by the agent's `Prices`. Reserved like `tokens`."""
     stages: int = 12
+    """Turns of the planner. The last one is made to answer. (The paper's limit is 12.)"""
     executions: int | None = None
+    """Executions that begin, nested runs included."""
     concurrency: int | None = None
+    """Executions that run at the same time, nested runs included."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             bound = getattr(self, field.name)
-            if bound is not None and bound <= 0:
+            if bound is not None and not bound > 0:  # so that NaN is refused too
                 raise ValueError(f"the limit {field.name} must be positive, not {bound}")
+
+    def within(self, other: Limits) -> Limits:
+        """Returns the tighter limit of both, field by field."""
+        tighter: dict[str, Any] = {}
+        for field in fields(self):
+            bounds = (getattr(self, field.name), getattr(other, field.name))
+            tighter[field.name] = min((b for b in bounds if b is not None), default=None)
+        return Limits(**tighter)
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a million tokens cost, in any currency: of prompts, of cached prompts, of answers."""
+    """What a million tokens cost, in any currency."""
 
     prompt: float
+    """A million prompt tokens that are not taken from the engine's prefix cache."""
     completion: float
+    """A million generated tokens."""
     cached: float | None = None
+    """A million prompt tokens that are taken from the cache. None means the same as `prompt`."""
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """What so many tokens cost; `cached_tokens` are among the `prompt_tokens`."""
+        """Returns what these tokens cost. The `cached_tokens` are among the `prompt_tokens`."""
         cached = self.prompt if self.cached is None else self.cached
         prompt = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
         return (prompt + completion_tokens * self.completion) / 1e6
-
-
-class BudgetExhausted(Exception):
-    """A part of a run's budget is used up. Internal: it ends the run, or fails an execution."""
-
-    def __init__(self, limit: LimitName) -> None:
-        super().__init__(f"the run's limit on {limit} is reached")
-        self.limit: LimitName = limit
-
-
-class Ledger(Generic[N]):
-    """A quantity that calls use up: reserved before one is sent, settled when it has ended.
-
-    So the budget is never overshot, however many calls are under way. What is reserved is also
-    reserved with `parent`, the ledger of the run that this one is part of, and what is spent spent.
-    """
-
-    def __init__(self, budget: N | None, parent: Ledger[N] | None = None) -> None:
-        self._budget = budget
-        self._parent = parent
-        self._gone: N | Literal[0] = 0
-        self._open = 0
-
-    @property
-    def left(self) -> N | None:
-        """What could be reserved now; None where there is no bound."""
-        bounds: list[N] = []
-        if self._parent is not None and self._parent.left is not None:
-            bounds.append(self._parent.left)
-        if self._budget is not None:
-            bounds.append(max(self._budget - self._gone, self._budget - self._budget))
-        return min(bounds, default=None)
-
-    def attainable(self, wanted: N) -> N:
-        """What of `wanted` may be left once calls under way have ended."""
-        bound = wanted if self._parent is None else self._parent.attainable(wanted)
-        own = None if self._budget is None or self._open else self._budget - self._gone
-        return bound if own is None else min(bound, own)
-
-    def reserve(self, amount: N) -> None:
-        """Takes what a call may use up off what is left, until it is settled."""
-        self._move(amount, 1)
-
-    def settle(self, granted: N, used: N) -> None:
-        """Ends a call: what it did not use of its reservation is free again."""
-        self._move(used - granted, -1)
-
-    def spend(self, amount: N) -> None:
-        """Takes off what is used up."""
-        self._move(amount, 0)
-
-    def _move(self, amount: N, calls: int) -> None:
-        self._gone = self._gone + amount
-        self._open += calls
-        if self._parent is not None:
-            self._parent._move(amount, calls)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a call may use: `tokens` to generate, for at most `cost`. `bound` is what cut it down."""
-
-    tokens: int
-    cost: float
-    bound: LimitName | None
-
-
-class Budget:
-    """All that a run may use up and that calls must not overshoot: tokens, executions, cost."""
-
-    def __init__(
-        self, limits: Limits, prices: Prices | None = None, parent: Budget | None = None
-    ) -> None:
-        if limits.cost is not None and prices is None:
-            raise ValueError("a limit on cost needs prices: Sprint(…, prices=Prices(…))")
-        self._prices = prices
-        self._tokens = Ledger(limits.tokens, parent and parent._tokens)
-        self._executions = Ledger(limits.executions, parent and parent._executions)
-        self._cost = Ledger(limits.cost, parent and parent._cost)
-
-    @property
-    def tokens_left(self) -> int | None:
-        """Tokens that a call could generate now; None where there is no bound."""
-        return self._tokens.left
-
-    def nested(self, limits: Limits) -> Budget:
-        """The budget of a run inside this one: its own limits, within this one's."""
-        return Budget(limits, self._prices, self)
-
-    def begin_execution(self) -> None:
-        """Takes one execution off the budget. Raises Exhausted where none is left."""
-        if self._executions.left == 0:
-            raise BudgetExhausted("executions")
-        self._executions.spend(1)
-
-    def reserve(self, prompt_tokens: int, wanted: int) -> Grant | None:
-        """Reserves up to `wanted` tokens of an answer; raises Exhausted where not even one is left.
-
-        None where less is left, and more may be as soon as a call under way has ended. `prompt_tokens`
-        are 0 where the engine takes text: the cost of such prompts is known only when the call has
-        ended.
-        """
-        whole = self._price(prompt_tokens, wanted)
-        if _awaited(self._tokens, wanted) or _awaited(self._cost, whole):
-            return None
-        granted, bound = wanted, None
-        if (left := self._tokens.left) is not None and left < granted:
-            granted, bound = left, "tokens"
-        money = self._cost.left
-        if money is not None and self._prices is not None:
-            beyond_prompt = money - self._prices.cost(prompt_tokens, 0)
-            each = self._prices.cost(0, 1)
-            affordable = int(beyond_prompt / each) if each else granted
-            if beyond_prompt < 0 or affordable < granted:
-                granted, bound = (0 if beyond_prompt < 0 else affordable), "cost"
-        if granted <= 0:
-            raise BudgetExhausted(bound or "tokens")
-        cost = self._price(prompt_tokens, granted)
-        self._tokens.reserve(granted)
-        self._cost.reserve(cost)
-        return Grant(granted, cost, bound)
-
-    def settle(self, grant: Grant, prompt_tokens: int, used: int, cached_tokens: int) -> None:
-        """Ends a call: what it did not use of its grant is free again."""
-        self._tokens.settle(grant.tokens, used)
-        self._cost.settle(grant.cost, self._price(prompt_tokens, used, cached_tokens))
-
-    def resume(self, prompt_tokens: int, used: int, cached_tokens: int, executions: int) -> None:
-        """Takes off what an earlier part of the run had used, even where it is more than is left."""
-        self._tokens.spend(used)
-        self._cost.spend(self._price(prompt_tokens, used, cached_tokens))
-        self._executions.spend(executions)
-
-    def _price(self, prompt_tokens: int, used: int, cached_tokens: int = 0) -> float:
-        return self._prices.cost(prompt_tokens, used, cached_tokens) if self._prices else 0.0
-
-
-def _awaited(ledger: Ledger[N], wanted: N) -> bool:
-    """Whether less than `wanted` is left, and a call under way may give more of it back."""
-    left = ledger.left
-    return left is not None and left < ledger.attainable(wanted)

@@ -12,7 +12,7 @@ from sprint_agent.countdown.smaller import SmallerPuzzle
 from sprint_agent.engine import Engine, Sampling
 from sprint_agent.limits import Limits
 from sprint_agent.result import Result
-from sprint_agent.runtime.planner import Dispatch
+from sprint_agent.runtime.scope import Dispatch
 
 MODEL = Path(__file__).parent / "model"
 LIMITS = Limits(concurrency=24, stages=3)

@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from sprint_agent.errors import LimitReached, PromptError
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.errors import BudgetExhausted, LimitReached, PromptError
 from sprint_agent.task import Executor, Generation, JsonSchema, Task, text_of
 
 CACHED_CHARACTERS = 8_000_000

@@ -1,4 +1,4 @@
-"""What a run draws on, and what its calls have cost so far."""
+"""What a run draws on, and what its calls have cost."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Self
 import anyio
 
 from sprint_agent.engine import Delta, RunTag, TokenUsage
-from sprint_agent.limits import Budget, Grant, Limits, Prices
+from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import add
-from sprint_agent.runtime.slots import Place, Slots
+from sprint_agent.runtime.budget import Budget, Grant
+from sprint_agent.runtime.critical_path import RunClock
+from sprint_agent.runtime.slots import Slot, SlotPool
 
 
 class UsageCounter:
-    """What calls have cost so far, those under way included, and what those of its `children` have."""
+    """Counts what calls cost: those that ended, those still running, and those of its children."""
 
     def __init__(self) -> None:
         self._ended: list[TokenUsage] = []
@@ -25,18 +27,18 @@ class UsageCounter:
 
     @property
     def usage(self) -> TokenUsage:
-        """The sum of all calls. Of a call that was left early, what had arrived counts."""
-        under_way = (TokenUsage(*counts) for counts in self._open.values())
-        return add([*self._ended, *under_way, *(child.usage for child in self._children)])
+        """The sum of all calls. Of a call that was left early, the tokens that arrived count."""
+        running = (TokenUsage(*counts) for counts in self._open.values())
+        return add([*self._ended, *running, *(child.usage for child in self._children)])
 
     def child(self) -> UsageCounter:
-        """A tally of its own, whose calls count here too."""
+        """Returns a counter whose calls count here too."""
         child = UsageCounter()
         self._children.append(child)
         return child
 
     def add(self, usage: TokenUsage) -> None:
-        """Counts calls that ended before, in an earlier part of the run."""
+        """Counts calls of an earlier part of the run."""
         self._ended.append(usage)
 
     def begin(self, call: int, prompt_tokens: int) -> None:
@@ -44,31 +46,31 @@ class UsageCounter:
         self._open[call] = (prompt_tokens, 0)
 
     def receive(self, call: int, delta: Delta) -> None:
-        """A delta has come. Without ids, it counts as one token until the engine says better."""
+        """A delta arrived. Without ids it counts as one token, until the engine reports the number."""
         prompt_tokens, arrived = self._open[call]
         self._open[call] = (prompt_tokens, arrived + (len(delta.ids) or 1))
 
     def end(self, call: int, usage: TokenUsage | None) -> TokenUsage:
-        """A call has ended, with the engine's own count or without; returns what it cost."""
+        """A call ended. Returns its cost: `usage` as the engine reports it, or what was counted."""
         self._ended.append(usage or TokenUsage(*self._open[call]))
         del self._open[call]
         return self._ended[-1]
 
 
-class Ends:
-    """Wakes those who wait for a call to end."""
+class CallEndSignal:
+    """Wakes those that wait for a call to end."""
 
     def __init__(self) -> None:
         self._next: anyio.Event | None = None
 
     async def wait(self) -> None:
-        """Waits for the next end of a call."""
+        """Waits until the next call ends."""
         if self._next is None:
             self._next = anyio.Event()
         await self._next.wait()
 
-    def tell(self) -> None:
-        """A call has ended."""
+    def notify(self) -> None:
+        """A call ended."""
         if self._next is not None:
             self._next.set()
             self._next = None
@@ -76,57 +78,58 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class RunAccount:
-    """What a run draws on, and where it is counted.
-
-    `run` names it: those around it, then itself. `tag` is that of the outermost, for the engine. `ends`
-    are the ends of calls of all of them.
-    """
+    """The budget, the concurrency slots and the usage of one run."""
 
     run: str
+    """The name of the run: the names of the runs around it, then its own."""
     tag: RunTag
+    """The outermost run, as the engine knows it."""
     budget: Budget
-    slots: Slots
-    tally: UsageCounter
-    ends: Ends
+    slots: SlotPool
+    clock: RunClock
+    usage: UsageCounter
+    call_ends: CallEndSignal
+    """Shared by the outermost run and all of its nested runs."""
 
     @classmethod
     def open(cls, limits: Limits, prices: Prices | None) -> Self:
-        """The account of a run that stands for itself."""
+        """Returns the account of an outermost run."""
         run = uuid.uuid4().hex[:8]
         tag = RunTag(run, time.time())
-        return cls(
-            run, tag, Budget(limits, prices), Slots(limits.concurrency), UsageCounter(), Ends()
-        )
+        budget, slots = Budget(limits, prices), SlotPool(limits.concurrency)
+        return cls(run, tag, budget, slots, RunClock(), UsageCounter(), CallEndSignal())
 
-    def nested(self, place: Place, limits: Limits, tally: UsageCounter) -> RunAccount:
-        """The account of a run inside the execution at `place`: its limits within this run's."""
-        stage, number = place.path[-2:]
+    def nested(self, slot: Slot, limits: Limits, usage: UsageCounter) -> RunAccount:
+        """Returns the account of a run inside the execution that has `slot`."""
+        stage, number = slot.path[-2:]
         return RunAccount(
             f"{self.run}/{stage}.{number}",
             self.tag,
             self.budget.nested(limits),
-            Slots(limits.concurrency, place),
-            tally,
-            self.ends,
+            SlotPool(limits.concurrency, slot),
+            RunClock(slot.clock.now),
+            usage,
+            self.call_ends,
         )
 
     async def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
-        """Reserves tokens for a call, and waits for others to end where these leave too few.
+        """Reserves tokens for a call. If too few are left, waits until running calls end.
 
-        Raises Exhausted where none are left.
+        Raises:
+            BudgetExhausted: No token is left, and no running call can give any back.
         """
         while (grant := self.budget.reserve(prompt_tokens, wanted)) is None:
-            await self.ends.wait()
+            await self.call_ends.wait()
         return grant
 
     def settle(self, grant: Grant, used: TokenUsage) -> None:
-        """Ends a call, that used so much of what it had reserved."""
+        """Ends a call: what it reserved and did not use is free again."""
         self.budget.settle(grant, used.prompt_tokens, used.completion_tokens, used.cached_tokens)
-        self.ends.tell()
+        self.call_ends.notify()
 
     def resume(self, usage: TokenUsage, executions: int) -> None:
-        """Counts what an earlier part of the run had used, and need not do again."""
-        self.tally.add(usage)
+        """Counts what an earlier part of the run used."""
+        self.usage.add(usage)
         self.budget.resume(
             usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, executions
         )

@@ -1,273 +1,319 @@
-"""Calls to the engine: tokens are reserved before one is sent and counted when it has ended.
+"""Calls to the engine: reserve tokens, send, try again after a transient failure, settle.
 
-This is the one place where a call is retried (`retry` has the rules), and where a resumed run takes
-what its trace holds instead of calling again.
+    async for attempt in calls.attempts(stage, number, usage):
+        async with attempt.stream(context, sampling, stop) as deltas:
+            async for delta in deltas:
+                ...
+            finish = deltas.finish
+
+This is the one place where a call is sent again. `retry` has the rules. A resumed run reads here what
+its trace recorded, and calls the engine only for the rest.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
 import anyio
+import tenacity
 
 from sprint_agent import events, retry
 from sprint_agent.engine import Delta, Engine, ExecutorCard, Finish, Request, Sampling
-from sprint_agent.errors import EngineError, TruncatedStream
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.errors import BudgetExhausted, EngineError, TruncatedStream
 from sprint_agent.protocol.context import Snapshot
-from sprint_agent.result import Execution, Prompt, Result, Stage
 from sprint_agent.runtime.account import RunAccount, UsageCounter
+from sprint_agent.runtime.budget import Grant
+from sprint_agent.runtime.recorded import Recorded, RecordedCall, digest
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Who calls, and how: the planner of a stage (`number` None), or one of its executions.
-
-    `complaint` is what was wrong with the last try at the same turn.
-    """
+class _Caller:
+    """Who calls: the planner of a stage (`number` is None) or one of the stage's executions."""
 
     stage: int
     number: int | None
-    sampling: Sampling
-    stop: tuple[str, ...]
-    complaint: str | None = None
+    usage: UsageCounter
 
 
-class Reader(Protocol):
-    """Whoever reads a call's answer. `tally` is the account that the call goes on."""
+class EngineCalls:
+    """The calls that one run sends to its engines, on the run's budget.
 
-    @property
-    def tally(self) -> UsageCounter: ...
-
-    def context(self) -> Snapshot:
-        """What the next try goes on from."""
-        ...
-
-    def receive(self, delta: Delta, call: int) -> bool:
-        """Takes the next delta; says whether to go on."""
-        ...
-
-    def discard(self) -> None:
-        """Forgets what the failed try wrote."""
-        ...
-
-
-@dataclass(slots=True)
-class RecordedCall:
-    """A call as a trace holds it; without finish and error, it was `left` early or cut off."""
-
-    prompt: str
-    deltas: list[Delta]
-    finish: Finish | None = None
-    error: str | None = None
-    left: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedExecution:
-    """An execution as a trace holds it: what it came to, and the events on the way there."""
-
-    execution: Execution
-    events: tuple[events.Event, ...]
-
-
-class Recorded(Protocol):
-    """What an earlier part of this run did, from its trace."""
-
-    @property
-    def seconds(self) -> float:
-        """How long that part had gone on."""
-        ...
-
-    @property
-    def result(self) -> Result | None:
-        """What the run came to, if it had ended."""
-        ...
-
-    @property
-    def events(self) -> tuple[events.Event, ...]:
-        """All that it had reported."""
-        ...
-
-    def taking(self) -> AbstractContextManager[None]:
-        """Around taking something and reporting it anew."""
-        ...
-
-    def execution(self, stage: int, prompt: Prompt) -> RecordedExecution | None:
-        """The recorded execution of a prompt, if it had ended."""
-        ...
-
-    def stage(self, number: int) -> Stage | None:
-        """The recorded stage, if it had ended, unless this run plans it anew."""
-        ...
-
-    def nested(self, stage: int, number: int, question: str) -> Recorded | None:
-        """The next recorded run of that question inside the execution, which had not ended."""
-        ...
-
-    def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
-        """The next recorded call of that planner or execution, if it went on from `prompt`."""
-        ...
-
-
-def prompts(recorded: Iterable[events.Event]) -> int:
-    """How many executions `recorded` tells of, those of nested runs included."""
-    own = (event.event if isinstance(event, events.NestedEvent) else event for event in recorded)
-    return sum(isinstance(event, events.PromptReady) for event in own)
-
-
-def digest(context: Snapshot) -> str:
-    """What a trace knows a prompt by."""
-    return hashlib.blake2b(context.text.encode(), digest_size=12).hexdigest()
-
-
-class Caller:
-    """Calls the engine of a run on the run's budget.
-
-    `executors` are those of the run.
+    Args:
+        engines: The planner's engine and the executors'. They can be the same.
+        cards: What a prompted chat model is told about the run's executors.
+        recorded: What an earlier part of the run did, if the run was resumed.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engines: tuple[Engine, Engine],
         account: RunAccount,
         emit: Callable[[events.Event], None],
         now: Callable[[], float],
         *,
-        executors: tuple[ExecutorCard, ...] = (),
+        cards: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
     ) -> None:
-        self._engine = engine
-        self._account = account
-        self._emit = emit
-        self._now = now
-        self._executors = executors
-        self._recorded = recorded
-        self._calls = 0
+        self.planner_engine, self.executor_engine = engines
+        self.account = account
+        self.emit = emit
+        self.now = now
+        self.cards = cards
+        self.recorded = recorded
+        self._numbers = recorded.last_call if recorded else 0
 
-    async def stream(self, call: Call, reader: Reader) -> Finish | None:
-        """Sends a request, again where it fails for a while only, and hands its deltas to `reader`.
+    def attempts(self, stage: int, number: int | None, usage: UsageCounter) -> Attempts:
+        """Returns attempts at one call, to iterate over until one succeeds.
 
-        Returns the finish, or None where the reader had enough. Raises Exhausted where the budget
-        ends the call, and what the engine raises.
+        `number` is None for the planner. What the call costs is counted in `usage`. The iteration
+        raises EngineError if the last attempt failed, or if one failed for good.
         """
-        tries = 0
-        while True:
-            tries += 1
-            self._calls += 1
-            number = self._calls
-            try:
-                return await self._once(number, call, reader)
-            except EngineError as error:
-                left = anyio.current_effective_deadline() - anyio.current_time()
-                pause = retry.pause(error, tries, left, random.random())
-                if pause is None:
-                    raise
-                self._emit(events.CallRetried(self._now(), number, str(error), pause))
-                reader.discard()
-            # What a trace holds is read in one go: a stage that ended early must not cut it short.
-            if pause > 0:
-                await anyio.sleep(pause)
+        return Attempts(self, _Caller(stage, number, usage))
 
-    def repeat(self, recorded: Iterable[events.Event]) -> None:
-        """Reports anew what an execution of an earlier part of this run did."""
-        numbers: dict[int, int] = {}
-        for event in recorded:
-            match event:
-                case events.CallStarted():
-                    self._calls += 1
-                    numbers[event.call] = self._calls
-                    event = replace(event, call=self._calls)
-                case events.CallEnded() | events.CallRetried() | events.ExecutionText():
-                    event = replace(event, call=numbers[event.call])
-                case _:
-                    pass
-            self._emit(event)
+    def next_number(self) -> int:
+        """Returns the number of the next call that no trace holds."""
+        self._numbers += 1
+        return self._numbers
 
-    async def _once(self, number: int, call: Call, reader: Reader) -> Finish | None:
-        context = reader.context()
-        grant = await self._account.reserve(len(context.ids or ()), call.sampling.max_tokens)
-        sampling = replace(call.sampling, max_tokens=grant.tokens)
-        started = events.CallStarted(
-            self._now(), number, call.stage, call.number, digest(context), sampling, call.stop
-        )
-        self._emit(started)
-        finish: Finish | None = None
-        failure: str | None = None
-        reader.tally.begin(number, len(context.ids or ()))
-        try:
-            request = Request(
-                context.prompt,
-                sampling,
-                call.stop,
-                run=self._account.tag,
-                executors=self._executors,
-                complaint=call.complaint,
+
+class Attempts:
+    """Attempts at one call. An iterator and no generator: one that is left needs no closing."""
+
+    def __init__(self, calls: EngineCalls, caller: _Caller) -> None:
+        self._calls = calls
+        self._caller = caller
+        self._current: Attempt | None = None
+        self._retrying: AsyncIterator[tenacity.AttemptManager] | None = None
+        self._tried: tenacity.AttemptManager | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Attempt:
+        if self._current is not None:
+            if self._current.failure is None:
+                raise StopAsyncIteration
+            await self._pause(self._current.failure)
+        self._current = Attempt(self._calls, self._caller, first=self._current is None)
+        return self._current
+
+    async def _pause(self, failure: EngineError) -> None:
+        """Waits before the next attempt. Raises the failure if no attempt may follow."""
+        # tenacity joins at the first failure: calls that succeed, nearly all, do not pay for it.
+        if self._retrying is None or self._tried is None:
+            self._retrying = aiter(
+                retry.retrying(left=_seconds_left, spread=random.random, before_sleep=self._report)
             )
-            finish = await self._read(request, started, reader)
-        except EngineError as error:
-            failure = str(error)
-            raise
-        finally:
-            used = reader.tally.end(number, finish.usage if finish else None)
-            self._account.settle(grant, used)
-            self._emit(events.CallEnded(self._now(), number, finish, failure))
-        if finish and finish.reason == "length" and grant.bound is not None:
-            raise BudgetExhausted(grant.bound)
-        return finish
+            self._tried = await anext(self._retrying)
+        self._tried.retry_state.set_exception((type(failure), failure, failure.__traceback__))
+        self._tried = await anext(self._retrying)
 
-    async def _read(
-        self, request: Request, started: events.CallStarted, reader: Reader
-    ) -> Finish | None:
-        before: list[Delta] = []
-        if self._recorded is not None:
-            with self._recorded.taking():
-                recorded = self._recorded.call(started.stage, started.number, started.prompt)
-                for delta in recorded.deltas if recorded else ():
-                    before.append(delta)
-                    reader.tally.receive(started.call, delta)
-                    if not reader.receive(delta, started.call):
-                        return None
-            if recorded is not None and recorded.error is not None:
-                raise EngineError(recorded.error, transient=True, retry_after=0.0)
-            if recorded is not None and recorded.finish is not None:
-                return recorded.finish
-            request = _after(request, before)
-        async with self._engine.generate(request) as stream:
-            async for event in stream:
-                if isinstance(event, Finish):
-                    return _with(event, before)
-                reader.tally.receive(started.call, event)
-                if not reader.receive(event, started.call):
-                    return None
-        raise TruncatedStream("the engine's stream ended without a finish: try again")
+    def _report(self, error: EngineError, tries: int, pause: float) -> None:
+        assert self._current is not None
+        now, number = self._calls.now(), self._current.number
+        self._calls.emit(events.CallRetried(now, number, str(error), pause))
+
+
+class Attempt:
+    """One attempt at a call."""
+
+    def __init__(self, calls: EngineCalls, caller: _Caller, *, first: bool) -> None:
+        self._calls = calls
+        self._caller = caller
+        self.first = first
+        """Whether this is the first attempt at the call."""
+        self.number = 0
+        """The number of its call in the run, from 1. Set when the stream is opened."""
+        self.failure: EngineError | None = None
+        """Why it failed. Set when the stream is left."""
+
+    def stream(
+        self,
+        context: Snapshot,
+        sampling: Sampling,
+        stop: tuple[str, ...],
+        complaint: str | None = None,
+    ) -> CallStream:
+        """Calls the engine. Use it with `async with`: leaving the block ends the call.
+
+        An EngineError inside the block ends the block, not the caller: the next attempt follows, or
+        `attempts` raises the error. `complaint` says what was wrong with the turn that is repeated.
+
+        Entering and leaving the block raises BudgetExhausted if no tokens are left.
+        """
+        return CallStream(self._calls, self._caller, self, context, sampling, stop, complaint)
+
+
+class CallStream:
+    """The deltas of one call: first those of the trace, if it has the call, then the engine's.
+
+    `finish` is set after the last delta. It stays None if the reader leaves before.
+    """
+
+    def __init__(
+        self,
+        calls: EngineCalls,
+        caller: _Caller,
+        attempt: Attempt,
+        context: Snapshot,
+        sampling: Sampling,
+        stop: tuple[str, ...],
+        complaint: str | None,
+    ) -> None:
+        self._calls = calls
+        self._caller = caller
+        self._attempt = attempt
+        self._context = context
+        self._sampling = sampling
+        self._stop = stop
+        self._complaint = complaint
+        self._grant: Grant | None = None
+        self._recorded: RecordedCall | None = None
+        self._read = 0
+        self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
+        self._events: AsyncIterator[Delta | Finish] | None = None
+        self.number = 0
+        self.finish: Finish | None = None
+
+    async def __aenter__(self) -> Self:
+        calls, caller, context = self._calls, self._caller, self._context
+        prompt = digest(context)
+        if calls.recorded is not None:
+            self._recorded = calls.recorded.call(caller.stage, caller.number, prompt)
+        prompt_tokens = len(context.ids or ())
+        self._grant = grant = await calls.account.reserve(prompt_tokens, self._sampling.max_tokens)
+        if grant.tokens != self._sampling.max_tokens:
+            self._sampling = replace(self._sampling, max_tokens=grant.tokens)
+        self.number = self._recorded.number if self._recorded else calls.next_number()
+        self._attempt.number = self.number
+        who = (self.number, caller.stage, caller.number)
+        calls.emit(events.CallStarted(calls.now(), *who, prompt, self._sampling, self._stop))
+        caller.usage.begin(self.number, prompt_tokens)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        failure = exc if isinstance(exc, EngineError) else None
+        try:
+            if self._request is not None:
+                await self._request.__aexit__(exc_type, exc, traceback)
+        except EngineError as error:
+            if exc is not None and failure is None:
+                raise
+            failure = error
+        finally:
+            self._settle(failure)
+        if failure is not None:
+            self._attempt.failure = failure
+            return True
+        assert self._grant is not None
+        bound, finish = self._grant.bound, self.finish
+        if exc is None and finish and finish.reason == "length" and bound is not None:
+            raise BudgetExhausted(bound)
+        return False
+
+    def _settle(self, failure: EngineError | None) -> None:
+        assert self._grant is not None
+        calls, finish = self._calls, self.finish
+        used = self._caller.usage.end(self.number, finish.usage if finish else None)
+        calls.account.settle(self._grant, used)
+        reason = str(failure) if failure else None
+        calls.emit(events.CallEnded(calls.now(), self.number, finish, reason))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        # Nothing is awaited while the trace has more: what another execution does at that time must
+        # not cut off what was recorded.
+        if self._recorded is not None and self._events is None:
+            if (delta := self._next_recorded(self._recorded)) is not None:
+                return delta
+            if self.finish is not None:
+                raise StopAsyncIteration
+        if self._events is None:
+            # Opened here, not before: an engine that cannot be reached fails this attempt alone.
+            self._events = await self._send()
+        try:
+            event = await anext(self._events)
+        except StopAsyncIteration:
+            raise TruncatedStream(
+                "the engine's stream ended without a finish reason: send the request again"
+            ) from None
+        if isinstance(event, Finish):
+            self.finish = _with_recorded(event, self._recorded)
+            raise StopAsyncIteration
+        self._caller.usage.receive(self.number, event)
+        return event
+
+    async def _send(self) -> AsyncIterator[Delta | Finish]:
+        """Sends the request to the engine, and opens its stream."""
+        calls, number = self._calls, self._caller.number
+        request = Request(
+            self._context.prompt,
+            self._sampling,
+            self._stop,
+            run=calls.account.tag,
+            executors=calls.cards,
+            complaint=self._complaint,
+        )
+        engine = calls.planner_engine if number is None else calls.executor_engine
+        opening = engine.generate(_continued(request, self._recorded))
+        stream = await opening.__aenter__()
+        self._request = opening
+        return stream
+
+    def _next_recorded(self, recorded: RecordedCall) -> Delta | None:
+        """Returns the next delta of the trace. None after the last one, and then sets the finish."""
+        if self._read < len(recorded.deltas):
+            delta = recorded.deltas[self._read]
+            self._read += 1
+            self._caller.usage.receive(self.number, delta)
+            return delta
+        if recorded.error is not None:
+            raise EngineError(recorded.error, transient=True, retry_after=0.0)
+        self.finish = recorded.finish
+        return None
+
+
+def _seconds_left() -> float:
+    return anyio.current_effective_deadline() - anyio.current_time()
 
 
 def _count(deltas: list[Delta]) -> int:
     return sum(len(delta.ids) or 1 for delta in deltas)
 
 
-def _after(request: Request, deltas: list[Delta]) -> Request:
-    """The request that goes on where a recorded answer was cut off."""
+def _continued(request: Request, recorded: RecordedCall | None) -> Request:
+    """Returns the request that continues a call which the end of its process cut off."""
+    if recorded is None or not recorded.deltas:
+        return request
+    deltas = recorded.deltas
     if isinstance(request.prompt, str):
         prompt: tuple[int, ...] | str = request.prompt + "".join(delta.text for delta in deltas)
     else:
         prompt = (*request.prompt, *(token for delta in deltas for token in delta.ids))
-    room = max(1, request.sampling.max_tokens - _count(deltas))
-    return replace(request, prompt=prompt, sampling=replace(request.sampling, max_tokens=room))
+    left = max(1, request.sampling.max_tokens - _count(deltas))
+    return replace(request, prompt=prompt, sampling=replace(request.sampling, max_tokens=left))
 
 
-def _with(finish: Finish, deltas: list[Delta]) -> Finish:
-    """The finish of a call whose first deltas came from a trace."""
-    before = _count(deltas)
+def _with_recorded(finish: Finish, recorded: RecordedCall | None) -> Finish:
+    """Returns the finish of a call whose first deltas came from a trace."""
+    if recorded is None or not recorded.deltas:
+        return finish
+    before = _count(recorded.deltas)
     usage = replace(
         finish.usage,
         prompt_tokens=max(0, finish.usage.prompt_tokens - before),
         completion_tokens=finish.usage.completion_tokens + before,
     )
-    return replace(finish, usage=usage) if deltas else finish
+    return replace(finish, usage=usage)

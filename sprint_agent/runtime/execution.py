@@ -1,130 +1,239 @@
-"""One execution: an executor at work on a prompt, whatever it does made into a value."""
+"""One execution: an executor works on a prompt, and whatever it does becomes a value."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import cast
 
 import anyio
 
 from sprint_agent import events
-from sprint_agent.engine import Delta, Sampling, TokenUsage
-from sprint_agent.errors import ExecutorError
-from sprint_agent.limits import BudgetExhausted
+from sprint_agent.engine import Delta, Finish, Sampling, TokenUsage
+from sprint_agent.errors import BudgetExhausted, ExecutorError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
-from sprint_agent.runtime.account import RunAccount, UsageCounter
-from sprint_agent.runtime.calls import Call, Recorded, prompts
-from sprint_agent.runtime.slots import Place
+from sprint_agent.runtime.critical_path import ExecutionClock
+from sprint_agent.runtime.recorded import RecordedRun
+from sprint_agent.runtime.scope import RunScope
+from sprint_agent.runtime.slots import Slot
 from sprint_agent.task import Generation, Nested, Task, text_of
 
-if TYPE_CHECKING:
-    from sprint_agent.runtime.planner import Setting
-
 MAX_CHARACTERS = 32_000
-"""What an executor returns beyond this is clipped, so that it cannot fill the context."""
+"""The result of an executor is cut after this many characters, so that it cannot fill the context."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """What a nested run has of the run around it; `recorded` is its part of that one's trace."""
+async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
+    """Runs the executor of a prompt and returns its Execution, done or failed.
 
-    sampling: Sampling
-    account: RunAccount
-    emit: Callable[[events.Event], None]
-    recorded: Recorded | None
-
-
-async def execute(
-    setting: Setting,
-    stage: int,
-    prompt: Prompt,
-    context: Snapshot,
-    ended: Callable[[Execution], None],
-) -> None:
-    """Runs the executor of `prompt`; `ended` gets the Execution, also when it is cancelled.
-
-    Nothing that the executor raises goes further, but for the run's own cancellation and what ends
-    the whole program.
+    Nothing that the executor raises leaves this function, except for the cancellation of the run and
+    for what ends the whole program. After those, `handle.stopped()` is the execution.
     """
-    if setting.recorded is not None and _took(setting, setting.recorded, stage, prompt, ended):
-        return
-    tally = setting.account.tally.child()
-    work = _Work(setting, stage, prompt.number, tally)
-    started: float | None = None
-    name = setting.routing.name(prompt.executor)
-
-    def close(
-        status: ExecutionStatus, text: str, ids: tuple[int, ...] | None = None, error: str = ""
-    ) -> None:
-        work.close()
-        ended(
-            Execution(
-                stage=stage,
-                number=prompt.number,
-                executor=name,
-                status=status,
-                text=text,
-                usage=tally.usage,
-                started=started,
-                ended=setting.now(),
-                error=error or None,
-                slot_free_at=work.place.since if work.place else 0,
-                ids=ids,
-                parallel_tokens=work.parallel_tokens,
-            )
-        )
-
+    scope, prompt = handle.scope, handle.prompt
+    if (recorded := handle.recorded()) is not None:
+        return recorded
     try:
-        take = setting.account.slots.take(stage, prompt.number, prompt.tokens, work.spent)
-        async with take as work.place:
-            started = setting.now()
-            setting.emit(events.ExecutionStarted(started, stage, prompt.number))
-            task = Task(prompt.text, stage, prompt.number, context, setting.account.run, work)
-            outcome = await setting.routing.find(prompt.executor).execute(task)
-        close("done", *_read(outcome))
+        async with handle.slot() as handle.held:
+            handle.started = scope.now()
+            scope.emit(events.ExecutionStarted(handle.started, handle.stage, prompt.number))
+            run = scope.account.run
+            task = Task(prompt.text, handle.stage, prompt.number, context, run, handle)
+            outcome = await scope.router.find(prompt.executor).execute(task)
+        text, ids = _read(outcome)
+        # Ids of another tokenizer mean nothing in the planner's context.
+        return handle.execution("done", text, ids=ids if scope.shares_tokenizer() else None)
     except BaseException as error:
         outer = _outer(error)
         if outer is not None:
-            close("stopped", tags.STOPPED)
             raise outer from None
         reason = _reason(error)
-        close("failed", tags.failed(reason), error=reason)
+        return handle.execution("failed", tags.failed(reason), error=reason)
+    finally:
+        handle.close()
 
 
-def _took(
-    setting: Setting,
-    recorded: Recorded,
-    stage: int,
-    prompt: Prompt,
-    ended: Callable[[Execution], None],
-) -> bool:
-    """Takes the execution from the run's trace, if it had ended there."""
-    with recorded.taking():
-        found = recorded.execution(stage, prompt)
+class ExecutionHandle:
+    """One prompt at work: what its task may ask of the run, and what the execution is so far.
+
+    When the execution has ended, running requests of its task are cancelled, and nothing more can be
+    asked: a thread that was left behind may try.
+    """
+
+    def __init__(self, scope: RunScope, stage: int, prompt: Prompt) -> None:
+        self.scope = scope
+        self.stage = stage
+        self.prompt = prompt
+        self.started: float | None = None
+        self._usage = scope.account.usage.child()
+        self._clock = ExecutionClock(scope.account.clock, prompt.tokens, self._spent)
+        self.held: Slot | None = None
+        """Its concurrency slot, once it has one."""
+        self._beside = 0
+        self._runs = 0
+        self._calls = 0
+        self._requests: set[anyio.CancelScope] = set()
+        self._closed = False
+
+    def recorded(self) -> Execution | None:
+        """Returns the execution if an earlier part of the run finished it, and reports it again."""
+        recorded = self.scope.recorded
+        found = recorded.execution(self.stage, self.prompt) if recorded else None
         if found is None:
-            return False
-        setting.caller.repeat(found.events)
-        setting.account.resume(found.execution.usage, prompts(found.events))
-        ended(found.execution)
-    return True
+            return None
+        for event in found.events:
+            self.scope.emit(event)
+        self.scope.account.resume(found.execution.usage, found.executions)
+        return found.execution
+
+    def slot(self) -> AbstractAsyncContextManager[Slot]:
+        """Waits for a concurrency slot when it is entered, and frees it when it is left."""
+        return self.scope.account.slots.take(self.stage, self.prompt.number, self._clock)
+
+    def close(self) -> None:
+        """Ends what the task asks for."""
+        self._closed = True
+        for request in self._requests:
+            request.cancel()
+
+    def stopped(self) -> Execution:
+        """Returns the execution as it is now, stopped."""
+        return self.execution("stopped", tags.STOPPED)
+
+    def execution(
+        self,
+        status: ExecutionStatus,
+        text: str,
+        *,
+        ids: tuple[int, ...] | None = None,
+        error: str | None = None,
+    ) -> Execution:
+        """Returns the execution as it is now, with this outcome."""
+        return Execution(
+            stage=self.stage,
+            number=self.prompt.number,
+            executor=self.scope.router.name(self.prompt.executor),
+            status=status,
+            text=text,
+            usage=self._usage.usage,
+            started=self.started,
+            ended=self.scope.now(),
+            error=error,
+            slot_free_at=self._clock.slot_free_at,
+            ids=ids,
+            # The tokens of nested runs beside their critical path, less those waited for on the path.
+            parallel_tokens=self._beside - self._clock.wait_tokens,
+        )
+
+    def _spent(self) -> int:
+        """Returns the tokens on the critical path of this execution so far."""
+        return self._usage.usage.completion_tokens - self._beside
+
+    # --- what the task asks (see `task.RunHandle`) ------------------------------------------------
+
+    @property
+    def tokens_left(self) -> int | None:
+        return self.scope.account.budget.tokens_left
+
+    async def generate(
+        self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
+    ) -> Generation:
+        with self._request():
+            scope, number = self.scope, self.prompt.number
+            sampling = sampling or self._sampling()
+            stop = (*tags.EXECUTOR_STOPS, *stop)
+            context = scope.executor_context(context)
+            deltas: list[Delta] = []
+            finish: Finish | None = None
+            async for attempt in scope.calls.attempts(self.stage, number, self._usage):
+                deltas.clear()
+                async with attempt.stream(context, sampling, stop) as stream:
+                    async for delta in stream:
+                        deltas.append(delta)
+                        written = (self.stage, number, delta.text, delta.ids, stream.number)
+                        scope.emit(events.ExecutionText(scope.now(), *written))
+                    finish = stream.finish
+            assert finish is not None
+            ids = tuple(token for delta in deltas for token in delta.ids)
+            return Generation("".join(delta.text for delta in deltas), ids, finish.reason)
+
+    async def solve(self, nested: Nested) -> Result:
+        with self._request():
+            assert self.held is not None
+            earlier = self._earlier(nested.question)
+            scope = self.scope.nested(
+                nested,
+                self.held,
+                self._usage.child(),
+                self._sampling(),
+                self._reporter(earlier.run if earlier else None),
+                earlier,
+            )
+            async with self.held.lend():
+                result = earlier.result if earlier else None
+                if earlier is None or result is None:
+                    result = await scope.run(scope, nested.question)
+                else:
+                    _take(earlier, result, scope)
+                self._beside += result.usage.completion_tokens - result.usage.sequential_tokens
+            return result
+
+    def _earlier(self, question: str) -> RecordedRun | None:
+        """Returns what an earlier part of the run recorded of its next nested run."""
+        recorded = self.scope.recorded
+        return recorded.nested(self.stage, self.prompt.number, question) if recorded else None
+
+    def _reporter(self, run: int | None) -> Callable[[events.Event], None]:
+        """Reports what a nested run reports, as events of this run. A new one gets a new number."""
+        scope, stage, number = self.scope, self.stage, self.prompt.number
+        if run is None:
+            self._runs += 1
+            run = self._runs + (scope.recorded.nested_runs(stage, number) if scope.recorded else 0)
+
+        def emit(event: events.Event) -> None:
+            parent = events.ParentExecution(scope.now(), stage, number, run)
+            scope.emit(events.NestedEvent.of(parent, event))
+
+        return emit
+
+    def _sampling(self) -> Sampling:
+        """Returns the sampling of the next call. If the run has a seed, each call has its own."""
+        self._calls += 1
+        return self.scope.seeded(self.stage, self.prompt.number, self._calls - 1)
+
+    @contextmanager
+    def _request(self) -> Generator[None]:
+        """Surrounds what the task asks for.
+
+        Raises:
+            ExecutorError: The execution has ended.
+        """
+        if not self._closed:
+            with anyio.CancelScope() as scope:
+                self._requests.add(scope)
+                try:
+                    yield
+                    return
+                finally:
+                    self._requests.discard(scope)
+        raise ExecutorError("the execution has ended: its task cannot ask for anything more")
 
 
-def stopped(stage: int, prompt: Prompt, executor: str, at: float) -> Execution:
-    """The execution of a prompt whose executor had not come to begin."""
-    return Execution(
-        stage, prompt.number, executor, "stopped", tags.STOPPED, TokenUsage(), None, at
-    )
+def _take(earlier: RecordedRun, result: Result, scope: RunScope) -> None:
+    """Reports a nested run again that had ended, and counts what it used."""
+    for event in earlier.events:
+        scope.emit(event)
+    used = result.usage
+    tokens = TokenUsage(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+    scope.account.resume(tokens, earlier.executions)
 
 
 def _outer(error: BaseException) -> BaseException | None:
-    """What of an error is not the executor's own: a cancellation of its run, an interrupt.
+    """Returns the part of an error that is not the executor's own, None if there is none.
 
-    A tool that calls sys.exit() means itself, not the application. Of a group, only some may be outer.
+    Such a part is the cancellation of the run, or an interrupt. A tool that calls `sys.exit()` means
+    itself, not the application.
     """
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
@@ -139,154 +248,16 @@ def _outer_alone(error: BaseException) -> bool:
 
 
 def _cancelled() -> bool:
-    """Whether this task was cancelled, and not merely something that it awaited."""
+    """Returns whether this task was cancelled, and not only something that it awaited."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # on trio, a cancellation is always the task's own
+    except RuntimeError:  # under trio, a cancellation is always the task's own
         return True
     return task is not None and task.cancelling() > 0
 
 
-class _Work:
-    """What one execution's task asks of its run, counted on the execution's tally.
-
-    `place` is set once it has one. When the execution is closed, what still goes on is cancelled, and
-    nothing more can be asked: a thread that was left may try.
-    """
-
-    def __init__(self, setting: Setting, stage: int, number: int, tally: UsageCounter) -> None:
-        self._setting = setting
-        self._stage = stage
-        self._number = number
-        self._tally = tally
-        self._beside = 0
-        self._runs = 0
-        self._calls = 0
-        self._asked: set[anyio.CancelScope] = set()
-        self._closed = False
-        self.place: Place | None = None
-
-    def close(self) -> None:
-        """The execution has ended."""
-        self._closed = True
-        for scope in self._asked:
-            scope.cancel()
-
-    @contextmanager
-    def _asking(self) -> Generator[None]:
-        """Around what the task asks for. Raises ExecutorError where the execution has ended by then."""
-        if not self._closed:
-            with anyio.CancelScope() as scope:
-                self._asked.add(scope)
-                try:
-                    yield
-                    return
-                finally:
-                    self._asked.discard(scope)
-        raise ExecutorError("the execution has ended: its task can ask for nothing more")
-
-    def spent(self) -> int:
-        """Tokens one after another, so far."""
-        return self._tally.usage.completion_tokens - self._beside
-
-    @property
-    def parallel_tokens(self) -> int:
-        """Tokens off its critical path, less those for which it waited there."""
-        return self._beside - (self.place.delay if self.place else 0)
-
-    @property
-    def tokens_left(self) -> int | None:
-        return self._setting.account.budget.tokens_left
-
-    async def generate(
-        self, context: Snapshot, sampling: Sampling | None, stop: tuple[str, ...]
-    ) -> Generation:
-        with self._asking():
-            reader = _Answer(self._setting, self._stage, self._number, self._tally, context)
-            call = Call(
-                self._stage,
-                self._number,
-                sampling or self._sampling(),
-                (*tags.EXECUTOR_STOPS, *stop),
-            )
-            finish = await self._setting.caller.stream(call, reader)
-            assert finish is not None
-            ids = tuple(token for delta in reader.deltas for token in delta.ids)
-            return Generation("".join(delta.text for delta in reader.deltas), ids, finish.reason)
-
-    async def solve(self, nested: Nested) -> Result:
-        with self._asking():
-            assert self.place is not None
-            account = self._setting.account.nested(self.place, nested.limits, self._tally.child())
-            inside = Inside(self._sampling(), account, self._reporter(), None)
-            result, earlier = self._earlier(nested.question, inside)
-            async with self.place.lent():
-                if result is None:
-                    result = await self._setting.nested(nested, replace(inside, recorded=earlier))
-                self._beside += result.usage.completion_tokens - result.usage.sequential_tokens
-            return result
-
-    def _earlier(self, question: str, inside: Inside) -> tuple[Result | None, Recorded | None]:
-        """What an earlier part of the run had of this nested run: all, or something to go on from."""
-        recorded = self._setting.recorded
-        if recorded is None:
-            return None, None
-        with recorded.taking():
-            run = recorded.nested(self._stage, self._number, question)
-            if run is None or run.result is None:
-                return None, run
-            for event in run.events:
-                inside.emit(event)
-        used = run.result.usage
-        tokens = TokenUsage(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
-        inside.account.resume(tokens, prompts(run.events))
-        return run.result, None
-
-    def _reporter(self) -> Callable[[events.Event], None]:
-        """Reports what the next nested run reports, as events of this run."""
-        self._runs += 1
-        run, setting = self._runs, self._setting
-
-        def emit(event: events.Event) -> None:
-            where = events.ParentExecution(setting.now(), self._stage, self._number, run)
-            setting.emit(events.NestedEvent.of(where, event))
-
-        return emit
-
-    def _sampling(self) -> Sampling:
-        """The sampling of the next call: where the run has a seed, each has another."""
-        self._calls += 1
-        return self._setting.seeded(self._stage, self._number, self._calls - 1)
-
-
-class _Answer:
-    """What one call of an execution generates."""
-
-    def __init__(
-        self, setting: Setting, stage: int, number: int, tally: UsageCounter, context: Snapshot
-    ) -> None:
-        self._setting = setting
-        self._stage = stage
-        self._number = number
-        self._context = context
-        self.tally = tally
-        self.deltas: list[Delta] = []
-
-    def context(self) -> Snapshot:
-        return self._context
-
-    def receive(self, delta: Delta, call: int) -> bool:
-        self.deltas.append(delta)
-        written = (self._stage, self._number, delta.text, delta.ids, call)
-        self._setting.emit(events.ExecutionText(self._setting.now(), *written))
-        return True
-
-    def discard(self) -> None:
-        self.deltas.clear()
-
-
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
-    """The text of what an executor returned, and its ids where the model generated it."""
+    """Returns the text that an executor returned, and its ids if the model generated it."""
     text = replace_surrogates(text_of(outcome))
     if isinstance(outcome, Generation):
         return text, outcome.ids
@@ -296,7 +267,8 @@ def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
 
 
 def _reason(error: BaseException) -> str:
-    cause = _alone(error)
+    """Returns one line that tells the planner why the execution failed."""
+    cause = _single(error)
     if isinstance(cause, BudgetExhausted):
         return str(cause)
     if isinstance(cause, anyio.get_cancelled_exc_class()):
@@ -304,9 +276,9 @@ def _reason(error: BaseException) -> str:
     return replace_surrogates(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
 
 
-def _alone(error: BaseException) -> BaseException:
-    """What a task group raised, where that is one error; else `error` itself."""
+def _single(error: BaseException) -> BaseException:
+    """Returns the error that a task group raised if it is a single one, else `error` itself."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return _alone(group.exceptions[0]) if len(group.exceptions) == 1 else group
+    return _single(group.exceptions[0]) if len(group.exceptions) == 1 else group

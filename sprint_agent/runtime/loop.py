@@ -1,121 +1,83 @@
-"""The planning loop: plan → execute → sync, stage after stage, until the planner answers.
+"""The planning loop: plan, execute, sync, stage after stage, until the planner answers.
 
     context = opening(question)
     until the answer:
-        turn: the planner writes on; its prompts are executed          turn.py
-        sync: the turn and its executions, in prompt order, join the context
+        turn: the planner writes, and its prompts are executed          planner.py
+        sync: the turn and its executions join the context, in prompt order
 
-The last turn that the limit on stages allows is made to answer, and so is the one after a turn that
-held neither a plan nor an answer.
+The last turn that the limit on stages allows must be the answer. So must the turn after one that held
+neither a plan nor an answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable
 
 import anyio
 
 from sprint_agent import events
-from sprint_agent.engine import Engine, Sampling, TokenUsage
-from sprint_agent.errors import QuestionError
-from sprint_agent.join import Join
-from sprint_agent.limits import BudgetExhausted, LimitName, Limits, Prices
+from sprint_agent.engine import TokenUsage
+from sprint_agent.errors import BudgetExhausted, QuestionError
+from sprint_agent.limits import LimitName
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
-from sprint_agent.runtime.account import RunAccount
-from sprint_agent.runtime.calls import Caller, Recorded
-from sprint_agent.runtime.execution import Inside
-from sprint_agent.runtime.planner import Dispatch, PlannerTurn, Setting
-from sprint_agent.runtime.router import Router
-from sprint_agent.task import Nested
+from sprint_agent.runtime.planner import PlannerTurn
+from sprint_agent.runtime.scope import RunScope
 
 
-class Loop:
-    """One run of one question. What happens goes to `emit`, which must not block.
+async def run(scope: RunScope, question: str) -> Result:
+    """Runs a question to its answer or to a limit. The result contains what was finished by then.
 
-    `account` is that of a run inside another; without it, the run stands for itself.
+    Raises:
+        QuestionError: The question is empty, or it contains an unpaired surrogate.
+        EngineError: A call of the planner failed.
+        PlanError: The planner wrote what cannot be run, and its repair cannot either.
     """
-
-    def __init__(
-        self,
-        engine: Engine,
-        routing: Router,
-        limits: Limits,
-        dispatch: Dispatch,
-        join: Join,
-        sampling: Sampling,
-        emit: Callable[[events.Event], None],
-        recorded: Recorded | None = None,
-        account: RunAccount | None = None,
-        prices: Prices | None = None,
-    ) -> None:
-        account = account or RunAccount.open(limits, prices)
-        self._prices = prices
-        self._limits = limits
-        self._emit = emit
-        self._clock = _clock()
-        self._began = self._clock() - (recorded.seconds if recorded else 0.0)
-        self._setting = Setting(
-            engine=engine,
-            routing=routing,
-            dispatch=dispatch,
-            join=join,
-            sampling=sampling,
-            caller=Caller(
-                engine,
-                account,
-                emit,
-                self._now,
-                executors=routing.cards,
-                recorded=recorded,
-            ),
-            account=account,
-            nested=self._nested,
-            recorded=recorded,
-            emit=emit,
-            now=self._now,
+    if not question.strip():
+        raise QuestionError("the question is empty: say what is to be solved")
+    if replace_surrogates(question) != question:
+        raise QuestionError(
+            "the question contains an unpaired surrogate: decode the input as UTF-8"
         )
-        self._context = Context(engine.tokenizer)
+    return await _Loop(scope, question).run()
+
+
+class _Loop:
+    def __init__(self, scope: RunScope, question: str) -> None:
+        self._scope = scope
+        self._question = question
+        self._context = Context(scope.engine.tokenizer)
         self._turn: PlannerTurn | None = None
         self._stages: list[Stage] = []
-        self._rest: list[TokenUsage] = []
+        self._other_turns: list[TokenUsage] = []
 
-    async def run(self, question: str) -> Result:
-        """Runs to the answer or to a limit; what was finished by then is in the result.
-
-        Raises QuestionError, EngineError and PlanError.
-        """
-        if not question.strip():
-            raise QuestionError("the question is empty: say what is to be solved")
-        if replace_surrogates(question) != question:
-            raise QuestionError("the question holds half of a character: decode it as what it is")
-        self._emit(events.RunStarted(0.0, question))
-        self._context.append(tags.opening(question))
+    async def run(self) -> Result:
+        scope = self._scope
+        scope.emit(events.RunStarted(0.0, self._question))
+        self._context.append(tags.opening(self._question))
         answer: str | None = None
         limit: LimitName | None = None
-        with anyio.move_on_after(self._left()) as scope:
+        with anyio.move_on_after(self._seconds_left()) as deadline:
             try:
                 answer = await self._turns()
             except BudgetExhausted as exhausted:
                 limit = exhausted.limit
-        if scope.cancelled_caught:
+        if deadline.cancelled_caught:
             limit = "deadline"
         if limit is not None:
             self._keep_unfinished()
         result = Result(
-            question=question,
+            question=self._question,
             answer=answer,
             text=self._context.snapshot().text,
             stages=tuple(self._stages),
-            answer_usage=add(self._rest),
-            seconds=self._now(),
+            answer_usage=add(self._other_turns),
+            seconds=scope.now(),
             limit=limit,
-            prices=self._prices,
+            prices=scope.prices,
         )
-        self._emit(events.RunEnded(self._now(), result))
+        scope.emit(events.RunEnded(scope.now(), result))
         return result
 
     async def _turns(self) -> str:
@@ -123,84 +85,55 @@ class Loop:
         forced = False
         while True:
             turns += 1
-            turn = await self._one(forced=forced or turns >= self._limits.stages)
+            turn = await self._one(forced=forced or turns >= self._scope.limits.stages)
             if turn.answer is not None:
                 return turn.answer
             forced = not turn.planned
 
     async def _one(self, *, forced: bool) -> PlannerTurn:
-        number = len(self._stages) + 1
-        self._emit(events.StageStarted(self._now(), number))
+        scope, number = self._scope, len(self._stages) + 1
+        scope.emit(events.StageStarted(scope.now(), number))
         if forced:
             self._context.append(tags.force_answer())
-        turn = PlannerTurn(self._setting, self._context, number, forced=forced)
-        self._turn = turn
+        turn = self._turn = PlannerTurn(scope, self._context, number, forced=forced)
         await turn.run()
         if turn.planned:
-            self._sync(number, turn)
+            self._sync(turn)
         else:
             self._context.append_generated(*turn.text())
-            self._rest.append(turn.tally.usage)
-            self._setting.account.slots.advance(turn.tally.usage.completion_tokens)
+            self._other_turns.append(turn.usage.usage)
+            scope.account.clock.advance(turn.usage.usage.completion_tokens)
         self._turn = None
         return turn
 
-    def _sync(self, number: int, turn: PlannerTurn) -> None:
+    def _sync(self, turn: PlannerTurn) -> None:
         """Joins a turn and its executions to the context, in prompt order."""
-        stage = turn.stage()
+        scope, stage = self._scope, turn.stage()
         self._stages.append(stage)
-        self._setting.account.slots.advance(stage.sequential_tokens)
+        scope.account.clock.advance(stage.sequential_tokens)
         text, ids = turn.text()
         self._context.append_generated(text, ids)
         executions = iter(stage.executions)
-        texts = [e.text for e in stage.executions]
-        for piece in tags.sync(number, text, texts, stage.verdict):
+        texts = [execution.text for execution in stage.executions]
+        for piece in tags.sync(stage.number, text, texts, stage.verdict):
             execution = next(executions) if piece.role == "execution" else None
             if execution and execution.ids is not None and execution.text == piece.text:
                 self._context.append_generated(piece.text, execution.ids)
             else:
                 self._context.append(piece.text)
-        self._emit(events.StageEnded(self._now(), stage))
-
-    async def _nested(self, nested: Nested, inside: Inside) -> Result:
-        """Runs a question inside this run. This run's deadline is around it, as around all here."""
-        loop = Loop(
-            engine=self._setting.engine,
-            routing=Router(nested.executors),
-            limits=nested.limits,
-            dispatch=self._setting.dispatch,
-            join=nested.join,
-            sampling=inside.sampling,
-            emit=inside.emit,
-            recorded=inside.recorded,
-            account=inside.account,
-            prices=self._prices,
-        )
-        return await loop.run(nested.question)
+        scope.emit(events.StageEnded(scope.now(), stage))
 
     def _keep_unfinished(self) -> None:
-        """Keeps what a limit interrupted: the prompts and executions of the turn under way."""
-        turn = self._turn
-        if turn is None:
+        """Keeps the prompts and executions of the turn that a limit interrupted."""
+        if self._turn is None:
             return
-        stage = turn.stage()
+        stage = self._turn.stage()
         if stage.prompts:
             self._stages.append(stage)
         else:
-            self._rest.append(turn.tally.usage)
+            self._other_turns.append(self._turn.usage.usage)
 
-    def _now(self) -> float:
-        return self._clock() - self._began
-
-    def _left(self) -> float:
-        """Seconds that remain of the deadline."""
-        deadline = self._limits.deadline
-        return math.inf if deadline is None else deadline - self._now()
-
-
-def _clock() -> Callable[[], float]:
-    """The clock of the event loop. Each token asks it, and anyio's way there looks the loop up anew."""
-    try:
-        return asyncio.get_running_loop().time
-    except RuntimeError:  # another library's loop, trio's
-        return anyio.current_time
+    def _seconds_left(self) -> float:
+        """Returns the seconds until the deadline."""
+        deadline = self._scope.limits.deadline
+        return math.inf if deadline is None else deadline - self._scope.now()

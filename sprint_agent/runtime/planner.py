@@ -1,104 +1,76 @@
 """One turn of the planner, and the executions that it starts.
 
-The planner writes in the body of a task group; each prompt starts its executor in that group, at its
-closing tag (`dispatch="tag"`) or when the plan is whole (`dispatch="stage"`). The group ends when all
-are done, or is cancelled by the first success. The turn ends in a plan, in the answer, or in neither.
+The planner writes in the body of a task group. Each prompt starts its executor in that group, at its
+closing tag (`dispatch="tag"`) or when the plan is complete (`dispatch="stage"`). The group ends when
+all of them are done, or the first success cancels it. The turn ends in a plan, in the answer, or in
+neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
 
 from sprint_agent import events
-from sprint_agent.engine import Delta, Engine, Finish, Sampling, TokenUsage
+from sprint_agent.engine import Delta, Finish, TokenUsage
 from sprint_agent.errors import PlanError
-from sprint_agent.join import FirstSuccess, Join
+from sprint_agent.join import FirstSuccess
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, GeneratedText, Snapshot, replace_surrogates
 from sprint_agent.protocol.tags import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
-from sprint_agent.result import Execution, Prompt, Result, Stage, Verdict
-from sprint_agent.runtime.account import RunAccount
-from sprint_agent.runtime.calls import Call, Caller, Recorded
-from sprint_agent.runtime.execution import Inside, execute, stopped
-from sprint_agent.runtime.router import Router
-from sprint_agent.task import Nested
+from sprint_agent.result import Execution, Prompt, Stage, Verdict
+from sprint_agent.runtime.execution import ExecutionHandle, execute
+from sprint_agent.runtime.scope import RunScope
 
-Dispatch = Literal["tag", "stage"]
 _REPAIR_TEMPERATURE = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all turns of a run share. `now` is in seconds since the run began.
-
-    `nested` runs a question inside this run.
-    """
-
-    engine: Engine
-    routing: Router
-    dispatch: Dispatch
-    join: Join
-    sampling: Sampling
-    caller: Caller
-    account: RunAccount
-    nested: Callable[[Nested, Inside], Awaitable[Result]]
-    recorded: Recorded | None
-    emit: Callable[[events.Event], None]
-    now: Callable[[], float]
-
-    def seeded(self, stage: int, who: int, call: int = 0) -> Sampling:
-        """The run's sampling, with a seed of its own for each call where the run has one."""
-        if self.sampling.seed is None:
-            return self.sampling
-        mixed = (self.sampling.seed * 1_000_003 + stage * 10_007 + call * 101_009 + who) % 2**31
-        return replace(self.sampling, seed=mixed)
-
-
 class PlannerTurn:
-    """Runs one turn. `number` is the stage that it becomes if it holds a plan.
+    """Runs one turn. Afterwards either `answer` is set, or `planned` says that it was a plan.
 
-    Afterwards either `answer` is set, or `plan_closed` says that it was a plan.
+    Args:
+        context: The context that the turn continues.
+        number: The number of the stage that the turn becomes if it is a plan.
+        forced: Whether the turn must be the answer.
     """
 
-    def __init__(self, setting: Setting, context: Context, number: int, *, forced: bool) -> None:
-        self._setting = setting
+    def __init__(self, scope: RunScope, context: Context, number: int, *, forced: bool) -> None:
+        self._scope = scope
         self._base = context.snapshot()
         self._number = number
         self._forced = forced
-        self._turn = GeneratedText(setting.engine.tokenizer)
+        self._text = GeneratedText(scope.engine.tokenizer)
         self._parser = tags.TurnParser(forced=forced)
         self._group: TaskGroup | None = None
         self._failure: Exception | None = None
-        self._pending: list[PromptClosed] = []
+        self._pending: list[tuple[PromptClosed, Snapshot]] = []
         self._malformed: Malformed | None = None
-        self._cut: TokenUsage | None = None
-        self._good = 0
-        self._end: int | None = None
-        self._ended_by: int | None = None
-        self._remark = ""
-        self._prompts: list[Prompt] = []
+        self._cut_off: TokenUsage | None = None
+        self._good = 0  # the end of the last complete prompt, in characters
+        self._end: int | None = None  # the end of the plan, in characters
+        self._verdict = Verdict(None)
+        self._handles: list[ExecutionHandle] = []
         self._executions: dict[int, Execution] = {}
-        self._written: float | None = None
-        self.tally = setting.account.tally.child()
+        self._written_at: float | None = None
+        self.usage = scope.account.usage.child()
         self.answer: str | None = None
 
     async def run(self) -> None:
-        """Runs the turn and its executions to their end.
+        """Runs the turn and its executions until they end. Executions raise nothing.
 
-        Raises PlanError, EngineError and Exhausted as the planner's own calls do; executions
-        raise nothing.
+        Raises:
+            PlanError: The turn cannot be read, and its repair cannot either.
+            EngineError: A call of the planner failed.
+            BudgetExhausted: The run's budget ended a call of the planner.
         """
         async with anyio.create_task_group() as group:
             self._group = group
             try:
                 await self._write()
-                self._written = self._now()
-                self._dispatch_pending()
+                self._written_at = self._scope.now()
+                self._start_pending()
             except Exception as error:
                 self._fail(error)
         if self._failure is not None:
@@ -106,102 +78,105 @@ class PlannerTurn:
 
     @property
     def planned(self) -> bool:
-        """Whether the turn was a plan: closed, or cut off by the success of one of its prompts."""
-        return self.answer is None and (self._end is not None or self._ended_by is not None)
+        """Whether the turn was a plan: complete, or cut off when one of its executions succeeded."""
+        return self.answer is None and (self._end is not None or self._accepted)
+
+    @property
+    def _accepted(self) -> bool:
+        return self._verdict.accepted is not None
 
     def text(self) -> tuple[str, tuple[int, ...]]:
-        """What the turn adds to the context: text and ids, cut behind the last good prompt where
-        the plan was left unfinished."""
+        """Returns the text and ids that the turn adds to the context.
+
+        An incomplete plan ends after its last complete prompt.
+        """
         if self._end is not None:
-            return self._turn.prefix(self._end)
-        return self._turn.prefix(self._good if self._prompts else len(self._turn))
+            return self._text.prefix(self._end)
+        return self._text.prefix(self._good if self._handles else len(self._text))
 
     def stage(self) -> Stage:
-        """The stage as it is now; executions that have not ended stand in it as stopped."""
-        executions = [
-            self._executions.get(p.number)
-            or stopped(self._number, p, self._executor_name(p), self._setting.now())
-            for p in self._prompts
-        ]
-        checked = isinstance(self._setting.join, FirstSuccess) and bool(executions)
+        """Returns the stage as it is now. Executions that have not ended are stopped in it."""
+        done = self._executions
+        executions = tuple(done.get(h.prompt.number) or h.stopped() for h in self._handles)
+        checked = isinstance(self._scope.join, FirstSuccess) and bool(executions)
+        written_at = self._written_at
         return Stage(
             number=self._number,
             plan=self.text()[0],
-            prompts=tuple(self._prompts),
-            executions=tuple(executions),
-            usage=self.tally.usage,
-            verdict=Verdict(self._ended_by, self._remark) if checked else None,
-            seconds_after_plan=0.0 if self._written is None else self._now() - self._written,
+            prompts=tuple(handle.prompt for handle in self._handles),
+            executions=executions,
+            usage=self.usage.usage,
+            verdict=self._verdict if checked else None,
+            seconds_after_plan=0.0 if written_at is None else self._scope.now() - written_at,
         )
 
     # --- the planner ------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        malformed = await self._attempt(repairs=0)
+        malformed = await self._call(repairs=0)
         if malformed is None:
             return
-        self._emit(events.PlanRepaired(self._now(), self._number, malformed.reason))
-        self.discard()
-        malformed = await self._attempt(repairs=1, complaint=malformed.reason)
+        reason = malformed.reason
+        self._scope.emit(events.PlanRepaired(self._scope.now(), self._number, reason))
+        self._rewind()
+        malformed = await self._call(repairs=1, complaint=reason)
         if malformed is not None:
             raise PlanError(
-                f"the planner's turn {self._number} cannot be run, not even after its repair "
+                f"turn {self._number} of the planner cannot be run, and its repair cannot either "
                 f"({malformed.reason}): {self._advice()}"
             )
 
-    async def _attempt(self, repairs: int, complaint: str | None = None) -> Malformed | None:
-        sampling = self._setting.seeded(self._number, -repairs)
+    async def _call(self, repairs: int, complaint: str | None = None) -> Malformed | None:
+        """Lets the planner write until the turn ends. Returns what is malformed, None if nothing is."""
+        sampling = self._scope.seeded(self._number, -repairs)
         if repairs:
-            # Greedily, the planner would write the very same again.
+            # With temperature 0, the planner would write the same again.
             warm = max(sampling.temperature, _REPAIR_TEMPERATURE)
             sampling = replace(sampling, temperature=warm)
-        self._malformed = self._cut = None
-        call = Call(self._number, None, sampling, tags.PLANNER_STOPS, complaint)
-        finish = await self._setting.caller.stream(call, self)
+        self._malformed = self._cut_off = None
+        finish: Finish | None = None
+        async for attempt in self._scope.calls.attempts(self._number, None, self.usage):
+            if not attempt.first:
+                self._rewind()
+            context = self._context()
+            async with attempt.stream(context, sampling, tags.PLANNER_STOPS, complaint) as stream:
+                async for delta in stream:
+                    self._receive(delta, stream.number)
+                    if self._parser.state == "done":
+                        break
+                finish = stream.finish
         if finish is not None and self._malformed is None:
             self._finish(finish)
         return self._malformed
 
-    def _advice(self) -> str:
-        """What to do where the planner's turn cannot be run."""
-        if self._cut is None:
-            return "use a model that was trained on the format"
-        length = self._setting.engine.context_length
-        if length is None or self._cut.prompt_tokens + self._cut.completion_tokens < length:
-            return "raise max_tokens of the sampling"
-        return (
-            f"the model's context of {length} ids is full; ask for less, let executors return less, "
-            "or take a model with a longer one"
-        )
-
-    def context(self) -> Snapshot:
-        """What the planner goes on from."""
-        context = Context(self._setting.engine.tokenizer, self._base)
-        context.append_generated(*self._turn.prefix(len(self._turn)))
+    def _context(self) -> Snapshot:
+        """Returns the context that the planner continues."""
+        if not len(self._text):
+            return self._base
+        context = Context(self._scope.engine.tokenizer, self._base)
+        context.append_generated(*self._text.prefix(len(self._text)))
         return context.snapshot()
 
-    def receive(self, delta: Delta, call: int) -> bool:
-        """Reads the next delta of the planner; False where nothing after it would be read."""
-        self._turn.extend(delta)
-        read = self._parser.feed(delta.text)
+    def _receive(self, delta: Delta, call: int) -> None:
+        self._text.extend(delta)
+        completed = self._parser.feed(delta.text)
         written = events.AnswerText if self._parser.state == "answer" else events.PlanText
-        self._emit(written(self._now(), self._number, delta.text, delta.ids, call))
-        for event in read:
+        self._scope.emit(written(self._scope.now(), self._number, delta.text, delta.ids, call))
+        for event in completed:
             self._take(event)
-        return self._parser.state != "done"
 
-    def discard(self) -> None:
-        """Goes back behind the last prompt that was closed, for the planner to go on from there."""
-        text, ids = self._turn.prefix(self._good)
-        self._turn = GeneratedText(self._setting.engine.tokenizer)
-        self._turn.extend(Delta(text, ids))
+    def _rewind(self) -> None:
+        """Goes back to the end of the last complete prompt. The planner continues from there."""
+        text, ids = self._text.prefix(self._good)
+        self._text = GeneratedText(self._scope.engine.tokenizer)
+        self._text.extend(Delta(text, ids))
         self._parser = tags.TurnParser(forced=self._forced)
         self._parser.feed(text)
 
     def _finish(self, finish: Finish) -> None:
         if finish.reason == "length":
-            self._cut = finish.usage
-            self._malformed = Malformed("it was cut off", len(self._turn))
+            self._cut_off = finish.usage
+            self._malformed = Malformed("it was cut off", len(self._text))
             return
         for event in self._parser.end(finish.stop):
             self._take(event)
@@ -210,9 +185,9 @@ class PlannerTurn:
         match event:
             case PromptClosed():
                 self._good = event.end
-                self._pending.append(event)
-                if self._setting.dispatch == "tag":
-                    self._dispatch_pending()
+                self._pending.append((event, self._execution_context(event)))
+                if self._scope.dispatch == "tag":
+                    self._start_pending()
             case PlanClosed():
                 self._end = event.end
             case AnswerClosed():
@@ -220,55 +195,88 @@ class PlannerTurn:
             case Malformed():
                 self._malformed = event
 
+    def _advice(self) -> str:
+        """Returns what to do if the planner's turn cannot be run."""
+        if self._cut_off is None:
+            return "use a model that was trained on the format"
+        length = self._scope.engine.context_length
+        used = self._cut_off.prompt_tokens + self._cut_off.completion_tokens
+        if length is None or used < length:
+            return "raise max_tokens of the sampling"
+        return (
+            f"the model's context of {length} ids is full: ask for less, let executors return less, "
+            "or use a model with a longer context"
+        )
+
     # --- the executions ---------------------------------------------------------------------------
 
-    def _dispatch_pending(self) -> None:
+    def _start_pending(self) -> None:
+        """Starts the executors of the prompts that are complete and not started yet."""
         assert self._group is not None
         pending, self._pending = self._pending, []
-        for closed in pending:
-            self._setting.account.budget.begin_execution()
-            number = len(self._prompts) + 1
-            tokens = self.tally.usage.completion_tokens
-            prompt = Prompt(number, closed.text, closed.executor, tokens)
-            self._prompts.append(prompt)
-            if closed.numbers != (self._number, number):
-                self._emit(
-                    events.PromptRenumbered(self._now(), self._number, number, closed.numbers)
-                )
-            context = Context(self._setting.engine.tokenizer, self._base)
-            context.append_generated(*self._turn.prefix(closed.end))
-            context.append(tags.execution_opening(self._number, number))
-            name = self._executor_name(prompt)
-            self._emit(events.PromptReady(self._now(), self._number, number, closed.text, name))
-            self._group.start_soon(self._execute, prompt, context.snapshot())
+        for closed, context in pending:
+            self._scope.account.budget.begin_execution()
+            self._group.start_soon(self._execute, self._open(closed), context)
 
-    async def _execute(self, prompt: Prompt, context: Snapshot) -> None:
-        def ended(execution: Execution) -> None:
-            self._executions[prompt.number] = execution
-            self._emit(events.ExecutionEnded(self._now(), execution))
+    def _execution_context(self, closed: PromptClosed) -> Snapshot:
+        """Returns the context of the execution of a prompt that was just closed."""
+        context = Context(self._scope.engine.tokenizer, self._base)
+        context.append_generated(*self._text.prefix(closed.end))
+        # Prompts that wait for the plan are counted too: they come first.
+        number = len(self._handles) + len(self._pending) + 1
+        context.append(tags.execution_opening(self._number, number))
+        return context.snapshot()
 
-        await execute(self._setting, self._number, prompt, context, ended)
-        execution = self._executions[prompt.number]
-        join = self._setting.join
+    def _open(self, closed: PromptClosed) -> ExecutionHandle:
+        """Returns the handle of a new execution, and reports its prompt."""
+        scope, stage, number = self._scope, self._number, len(self._handles) + 1
+        tokens = self.usage.usage.completion_tokens
+        prompt = Prompt(number, closed.text, closed.executor, tokens)
+        handle = ExecutionHandle(scope, stage, prompt)
+        self._handles.append(handle)
+        if closed.numbers != (stage, number):
+            scope.emit(events.PromptRenumbered(scope.now(), stage, number, closed.numbers))
+        name = scope.router.name(prompt.executor)
+        scope.emit(events.PromptReady(scope.now(), stage, number, closed.text, name))
+        return handle
+
+    async def _execute(self, handle: ExecutionHandle, context: Snapshot) -> None:
         try:
-            if isinstance(join, FirstSuccess) and self._ended_by is None:
-                verdict = self._verdict(join, execution)
-                if verdict is not None:
-                    self._ended_by, self._remark = prompt.number, replace_surrogates(verdict)
-                    self._cancel()
+            execution = await execute(handle, context)
+        except BaseException:
+            self._ended(handle.stopped())
+            raise
+        self._ended(execution)
+        try:
+            self._check(execution)
         except Exception as error:
             self._fail(error)
 
-    def _verdict(self, join: FirstSuccess, execution: Execution) -> str | None:
-        """What the check says; in a stage that had ended in the run's trace, what it said then."""
-        recorded = self._setting.recorded
+    def _ended(self, execution: Execution) -> None:
+        self._executions[execution.number] = execution
+        self._scope.emit(events.ExecutionEnded(self._scope.now(), execution))
+
+    def _check(self, execution: Execution) -> None:
+        """Ends the stage if the check of the join policy accepts the execution."""
+        join = self._scope.join
+        if not isinstance(join, FirstSuccess) or self._accepted:
+            return
+        remark = self._remark(join, execution)
+        if remark is not None:
+            self._verdict = Verdict(execution.number, replace_surrogates(remark))
+            self._cancel()
+
+    def _remark(self, join: FirstSuccess, execution: Execution) -> str | None:
+        """Returns what the check says about an execution that it accepts, else None.
+
+        If the stage ended in the run's trace, this is what the check said then.
+        """
+        recorded = self._scope.recorded
         stage = recorded.stage(self._number) if recorded is not None else None
         if stage is None or stage.verdict is None:
             return join.verdict(execution)
-        return stage.verdict.remark if execution.number == stage.verdict.accepted else None
-
-    def _executor_name(self, prompt: Prompt) -> str:
-        return self._setting.routing.name(prompt.executor)
+        verdict = stage.verdict
+        return verdict.remark if execution.number == verdict.accepted else None
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -277,9 +285,3 @@ class PlannerTurn:
     def _cancel(self) -> None:
         assert self._group is not None
         self._group.cancel_scope.cancel()
-
-    def _emit(self, event: events.Event) -> None:
-        self._setting.emit(event)
-
-    def _now(self) -> float:
-        return self._setting.now()

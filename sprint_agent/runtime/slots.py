@@ -1,168 +1,177 @@
-"""Places for executions that run at the same time, and how late they come free.
+"""Concurrency slots for executions, assigned in the order of plans.
 
-A nested run draws on the places of the run that it is part of, besides its own. Of all that wait, the
-one that a sequential reasoner would come to first is served first: a nested run's executions go before
-the later executions of the run around it, so that what was begun comes to its end.
+The executions of a nested run need a slot of that run and a slot of each run around it. Of all
+executions that wait for a slot, the first one in the order of plans gets it: the one that a sequential
+reasoner would reach first. So the executions of a nested run go before later executions of the run
+around it, and what was begun is finished first.
 
-Time is told in tokens: those on the critical path of the outermost run, whose clock is at 0 as it
-begins. An execution's clock is that of its prompt, or that of the place that it had to wait for, and
-goes on with what the execution spends.
+A slot carries the clock of its holder. When a slot is freed, the pool passes the reading of that clock
+to the next holder. The pool neither knows the unit of a reading nor compares readings.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 import anyio
 import anyio.lowlevel
 
 
-class Slots:
-    """Places for executions that run at the same time, given in the order of plans.
+class HolderClock(Protocol):
+    """The clock of an execution that holds a slot.
 
-    The executions of a nested run need a place in that run and one in each run around it; `within` is
-    the place of the execution that it is part of. `clock` is that of the run's stage as it begins.
+    `freed_at` contains the readings at which the slots that it waited for were freed: at most one for
+    each pool, none for a pool in which a slot was free.
     """
 
-    def __init__(self, total: int | None, within: Place | None = None) -> None:
+    @property
+    def now(self) -> int:
+        """The current reading."""
+        ...
+
+    def begin(self, freed_at: Sequence[int]) -> None:
+        """The execution has got its slot, and begins."""
+        ...
+
+    def resume(self, freed_at: Sequence[int]) -> None:
+        """The execution has got back the slot that it had lent."""
+        ...
+
+
+class SlotPool:
+    """The slots of one run: `total` executions can run at the same time, any number if it is None.
+
+    `within` is the slot of the execution that the run is nested in. Its executions then need a slot in
+    the pools around this one too.
+    """
+
+    def __init__(self, total: int | None, within: Slot | None = None) -> None:
         self.path: tuple[int, ...] = within.path if within else ()
-        self.clock = within.clock if within else 0
         self._within = within
         self._free = total
         self._waiting: list[_Waiter] = []
         self._arrivals = count()
 
-    def advance(self, tokens: int) -> None:
-        """The run's next stage begins, so many tokens after the one before."""
-        self.clock += tokens
-
     @asynccontextmanager
-    async def take(
-        self, stage: int, number: int, asked: int = 0, spent: Callable[[], int] = lambda: 0
-    ) -> AsyncGenerator[Place]:
-        """A place for execution `number` of `stage`, while entered.
-
-        It was `asked` for so many tokens into its stage; `spent` tells what the execution has spent.
-        """
-        place = Place(self, (*self.path, stage, number), spent)
-        place.since = max(0, await self.acquire(place) - self.clock)
-        place.start = self.clock + max(asked, place.since)
-        place.held = True
+    async def take(self, stage: int, number: int, clock: HolderClock) -> AsyncGenerator[Slot]:
+        """Waits for a slot for execution `number` of `stage`, and frees it when the block is left."""
+        slot = Slot(self, (*self.path, stage, number), clock)
+        clock.begin(await self.acquire(slot))
+        slot.held = True
         try:
-            yield place
+            yield slot
         finally:
-            if place.held:
-                self.release(place)
+            if slot.held:
+                self.release(slot)
 
-    async def acquire(self, place: Place) -> int:
-        """Waits for a place here and in the runs around; when that came free, 0 without a wait."""
-        freed = await self._acquire_here(place)
-        if self._within is None or self._within.pass_on():
-            return freed
-        # From the inside outwards, always: whoever waits holds only what the others do not need.
+    async def acquire(self, slot: Slot) -> list[int]:
+        """Waits for a slot in this pool and in those around it.
+
+        Returns the readings at which the slots that had to be waited for were freed.
+        """
+        freed_at = await self._acquire_here(slot)
+        if self._within is None or self._within.hand_over():
+            return freed_at
+        # Always from the inside out: an execution that waits only occupies what the others do not need.
         try:
-            return max(freed, await self._within.slots.acquire(place))
+            return [*freed_at, *await self._within.pool.acquire(slot)]
         except BaseException:
-            self._release_here(freed)
+            self._release_here(freed_at)
             raise
 
-    async def _acquire_here(self, place: Place) -> int:
-        await anyio.lowlevel.checkpoint()
+    async def _acquire_here(self, slot: Slot) -> list[int]:
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if self._free is None:
-            return 0
+            return []
         if self._free > 0:
             self._free -= 1
-            return 0
-        waiter = _Waiter(place.path, next(self._arrivals))
+            return []
+        waiter = _Waiter(slot.path, next(self._arrivals))
         insort(self._waiting, waiter)
         try:
             await waiter.served.wait()
         except BaseException:
             if waiter.served.is_set():
-                self._release_here(waiter.freed)
+                self._release_here(waiter.freed_at)
             else:
                 self._waiting.remove(waiter)
             raise
-        return waiter.freed
+        return waiter.freed_at
 
-    def release(self, place: Place) -> None:
-        """Gives the place back, here and in the runs around."""
+    def release(self, slot: Slot) -> None:
+        """Frees the slot in this pool and in those around it."""
         if self._within is not None:
-            self._within.slots.release(place)
-        self._release_here(place.clock)
+            self._within.pool.release(slot)
+        self._release_here([slot.clock.now])
 
-    def _release_here(self, clock: int) -> None:
+    def _release_here(self, freed_at: list[int]) -> None:
         if self._free is None:
             return
         if not self._waiting:
             self._free += 1
             return
         waiter = self._waiting.pop(0)
-        waiter.freed = clock
+        waiter.freed_at = freed_at
         waiter.served.set()
 
 
 @dataclass(order=True, slots=True)
 class _Waiter:
-    """Who waits for a place: by its path, then by its arrival. `freed` is when that came free."""
+    """An execution that waits for a slot. Waiters are ordered by path, then by arrival."""
 
     path: tuple[int, ...]
     arrival: int
-    freed: int = field(default=0, compare=False)
+    freed_at: list[int] = field(default_factory=list[int], compare=False)
     served: anyio.Event = field(default_factory=anyio.Event, compare=False)
 
 
-class Place:
-    """The place of one execution.
+class Slot:
+    """The slot of one execution.
 
-    `path` is where it stands in the plans: stage and number, those of the executions around it first.
-    It came free `since` tokens into the stage, 0 where none had to be waited for, and `start` is its
-    clock as the execution began. `delay` are the tokens for which it was waited for anew, once lent.
+    `path` is the position of the execution in the plans: its stage and number, after those of the
+    executions that it is nested in. `held` tells whether the execution itself has the slot.
     """
 
-    def __init__(self, slots: Slots, path: tuple[int, ...], spent: Callable[[], int]) -> None:
-        self.slots = slots
+    def __init__(self, pool: SlotPool, path: tuple[int, ...], clock: HolderClock) -> None:
+        self.pool = pool
         self.path = path
-        self.since = 0
-        self.start = slots.clock
-        self.delay = 0
+        self.clock = clock
         self.held = False
-        self._spent = spent
         self._borrowers = 0
-        self._returning = False
-
-    @property
-    def clock(self) -> int:
-        """Tokens on the critical path up to now."""
-        return self.start + self._spent() + self.delay
+        self._reclaiming = False
 
     @asynccontextmanager
-    async def lent(self) -> AsyncGenerator[None]:
-        """While entered, the place is for a nested run's executions: the first that asks takes it."""
+    async def lend(self) -> AsyncGenerator[None]:
+        """Lends the slot to a nested run inside the block: its first execution that asks gets it.
+
+        Several nested runs may borrow it at the same time. When the last one ends, the slot is
+        acquired again, if it was handed over.
+        """
         self._borrowers += 1
         try:
             yield
         finally:
             self._borrowers -= 1
-            if self._borrowers == 0 and not self.held and not self._returning:
-                await self._take_back()
+            if self._borrowers == 0 and not self.held and not self._reclaiming:
+                await self._reclaim()
 
-    def pass_on(self) -> bool:
-        """Gives the place away, if it is held: to an execution of a nested run, that asks for one."""
+    def hand_over(self) -> bool:
+        """Gives the slot to an execution of a nested run. Returns False if it is not held."""
         held, self.held = self.held, False
         return held
 
-    async def _take_back(self) -> None:
-        self._returning = True
+    async def _reclaim(self) -> None:
+        self._reclaiming = True
         try:
-            self.delay += max(0, await self.slots.acquire(self) - self.clock)
+            self.clock.resume(await self.pool.acquire(self))
         finally:
-            self._returning = False
+            self._reclaiming = False
         self.held = self._borrowers == 0
         if not self.held:
-            # It was lent anew while this one waited for it.
-            self.slots.release(self)
+            # It was lent again while this execution waited for it.
+            self.pool.release(self)

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from sprint_agent.engine import AlwaysOpen, Delta, Finish, Request
 from sprint_agent.errors import EngineError, TraceError
 from sprint_agent.protocol.context import Snapshot
-from sprint_agent.runtime.calls import RecordedCall, digest
+from sprint_agent.runtime.recorded import RecordedCall, digest
 from sprint_agent.traces.trace import Trace
 
 

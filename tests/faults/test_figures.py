@@ -155,7 +155,7 @@ class TestRestart:
             ended = [e for e in Trace.read(path).events if isinstance(e, events.ExecutionEnded)]
             assert ended
             await server.restart()
-            async with Sprint(engine_of(server), executors=[tool]).resume(path) as run:
+            async with Sprint(engine_of(server), executors=[tool]).stream_resume(path) as run:
                 result: Result = await run.result()
         assert result.answer == "42"
         kept = {e.execution.number for e in ended if e.execution.status == "done"}

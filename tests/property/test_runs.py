@@ -109,7 +109,7 @@ class Runs(RuleBasedStateMachine):
 
     async def watch(self, *, resume: bool) -> Result:
         agent, trace = self.agent, self.trace
-        context = agent.resume(trace) if resume else agent.stream("What?", trace=trace)
+        context = agent.stream_resume(trace) if resume else agent.stream("What?", trace=trace)
         async with context as run:
             async for event in run:
                 self.seen.append(event)
@@ -308,6 +308,8 @@ def check(seen: list[events.Event]) -> None:
     ready: set[tuple[int, int]] = set()
     begun: set[tuple[int, int]] = set()
     ended: set[tuple[int, int]] = set()
+    if seen and isinstance(seen[0], events.RunResumed):
+        seen = seen[1:]
     for place, event in enumerate(seen):
         match event:
             case events.RunStarted():

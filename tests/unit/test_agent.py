@@ -88,7 +88,7 @@ class TestWhenARunBegins:
         path = tmp_path / "run.jsonl"
         path.write_text("earlier")
         with nothing_left_open(), pytest.raises(EngineUnavailable):
-            async with Sprint(Down()).run("What?", trace=path):
+            async with Sprint(Down()).stream("What?", trace=path):
                 pass
         assert path.read_text() == "earlier"
 
@@ -98,7 +98,7 @@ class TestWhenARunBegins:
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
         with nothing_left_open():
             agent.stream("What?", trace=other)
-            agent.resume(path)
+            agent.stream_resume(path)
         assert names(tmp_path) == ["run.jsonl"]
 
     async def test_with_an_engine_that_is_down_a_run_can_be_resumed_later(
@@ -107,7 +107,7 @@ class TestWhenARunBegins:
         path = tmp_path / "run.jsonl"
         killed(path)
         with nothing_left_open(), pytest.raises(EngineUnavailable):
-            async with Sprint(Down()).resume(path):
+            async with Sprint(Down()).stream_resume(path):
                 pass
         assert names(tmp_path) == ["run.jsonl"]
         assert Trace.read(path).question == "What?"
@@ -123,18 +123,18 @@ class TestWhenARunBegins:
 
 class TestTheResult:
     async def test_it_is_asked_for_inside_of_the_block(self) -> None:
-        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             pass
-        with pytest.raises(RuntimeError, match="inside of"):
+        with pytest.raises(RuntimeError, match="inside `async with"):
             await run.result()
-        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).run("What?") as run:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("1"))).stream("What?") as run:
             await run.result()
         assert (await run.result()).answer == "1"
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
     async def test_a_trace_that_is_not_whole_loses_none(self) -> None:
         agent = Sprint(ScriptedEngine(lambda prompt: answer("1")))
-        with pytest.raises(TraceError, match="not whole: No space left") as raised:
+        with pytest.raises(TraceError, match="is incomplete: No space left") as raised:
             await agent.solve("What?", trace="/dev/full")
         assert raised.value.result is not None
         assert raised.value.result.answer == "1"

@@ -46,7 +46,7 @@ def test_the_package_holds_exports_only() -> None:
 
 
 def test_the_core_imports_without_any_extra() -> None:
-    """Only anyio, msgspec and the standard library: no torch, no pydantic, no rich, no openai."""
+    """Only anyio, msgspec, tenacity and the standard library: no torch, no pydantic, no rich, no openai."""
     import subprocess
     import sys
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
+import anyio
 import pytest
 
 from sprint_agent import EngineError, Limits, Sprint, events, retry
@@ -21,12 +23,13 @@ def full(after: float | None = None) -> EngineError:
 class TestRules:
     def test_only_what_is_transient_is_sent_again(self) -> None:
         assert retry.pause(EngineError("no"), 1, math.inf, 0) is None
+        assert retry.pause(EngineError("no", retry_after=1), 1, math.inf, 0) is None
 
     def test_three_tries_in_all(self) -> None:
-        pauses = [retry.pause(full(), tries, math.inf, 0) for tries in (1, 2, 3)]
-        assert pauses == [0.25, 0.5, None]
+        pauses = [retry.pause(full(), tries, math.inf, 0) for tries in (1, 2, 3, 4)]
+        assert pauses == [0.25, 0.5, None, None]
 
-    def test_whoever_has_more_patience_says_so(self) -> None:
+    def test_the_number_of_tries_and_the_longest_wait_can_be_raised(self) -> None:
         pauses = [retry.pause(full(), tries, math.inf, 0, most=6) for tries in (3, 5, 6)]
         assert pauses == [1.0, 4.0, None]
         assert retry.pause(full(120), 1, math.inf, 0, longest=900) == 120
@@ -34,6 +37,7 @@ class TestRules:
 
     def test_pauses_are_spread(self) -> None:
         assert retry.pause(full(), 1, math.inf, 1.0) == 0.5
+        assert retry.pause(full(), 2, math.inf, 0.5) == 0.75
 
     @pytest.mark.parametrize(
         ("after", "left", "expected"),
@@ -46,12 +50,17 @@ class TestRules:
 
     def test_no_pause_outlasts_the_deadline(self) -> None:
         assert retry.pause(full(), 1, 0.2, 0) is None
+        assert retry.pause(full(), 1, 0.25, 0) == 0.25
 
-    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    def test_no_pause_is_longer_than_the_longest_wait(self) -> None:
+        assert retry.pause(full(), 9, math.inf, 0, most=20) is None
+        assert retry.pause(full(), 8, math.inf, 0, most=20) == 32
+
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
     def test_these_are_transient(self, status: int) -> None:
         assert retry.is_transient(status)
 
-    @pytest.mark.parametrize("status", [200, 400, 401, 404, 422])
+    @pytest.mark.parametrize("status", [200, 400, 401, 404, 407, 409, 422, 424, 426, 428, 430, 499])
     def test_these_are_not(self, status: int) -> None:
         assert not retry.is_transient(status)
 
@@ -62,15 +71,147 @@ class TestRules:
             ("7", 7),
             ("0.5", 0.5),
             ("-3", 0),
+            ("nan", 0),
             ("Sun, 22 Nov 2026 12:00:30 GMT", 30),
             ("Sun, 22 Nov 2026 11:59:00 GMT", 0),
+            ("Sun, 22 Nov 2026 12:00:30", 30),
+            ("Sun, 22 Nov 2026 12:00:30 -0000", 30),
+            ("Sun, 22 Nov 2026 13:00:30 +0100", 30),
             ("soon", None),
+            ("", None),
+            ("Sun, 22 Nov 99999999999999999999 12:00:30 GMT", None),
         ],
     )
     def test_retry_after_is_a_number_or_a_date(
         self, header: str | None, seconds: float | None
     ) -> None:
         assert retry.read_retry_after(header, NOW) == seconds
+
+
+@pytest.mark.anyio
+class TestRetrying:
+    """The loop over the tries of a call."""
+
+    @pytest.fixture(autouse=True)
+    def slept(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        monkeypatch.setattr(anyio, "sleep", sleep)
+        return slept
+
+    @staticmethod
+    async def call(failures: list[BaseException], **options: Any) -> int:
+        """Returns the number of tries of a call that fails with `failures`, one after another."""
+        tries = 0
+        options = {"left": lambda: math.inf, "spread": lambda: 0.0, **options}
+        async for attempt in retry.retrying(**options):
+            with attempt:
+                tries += 1
+                if failures:
+                    raise failures.pop(0)
+                return tries
+        raise AssertionError("the loop has no other end")
+
+    async def test_a_call_that_succeeds_is_sent_once(self, slept: list[float]) -> None:
+        assert await self.call([]) == 1
+        assert slept == []
+
+    async def test_a_transient_failure_is_sent_again_after_its_pause(
+        self, slept: list[float]
+    ) -> None:
+        assert await self.call([full(), full()]) == 3
+        assert slept == [0.25, 0.5]
+
+    async def test_the_last_failure_is_raised_as_it_is(self, slept: list[float]) -> None:
+        failures: list[BaseException] = [full(), full(), third := full(), full()]
+        with pytest.raises(EngineError) as raised:
+            await self.call(failures)
+        assert raised.value is third
+        assert len(failures) == 1
+        assert slept == [0.25, 0.5]
+
+    async def test_the_rules_can_be_widened(self, slept: list[float]) -> None:
+        assert await self.call([full(61) for _ in range(4)], most=5, longest=61) == 5
+        assert slept == [61] * 4
+
+    async def test_a_final_failure_is_raised_at_once(self, slept: list[float]) -> None:
+        spread = iter([0.0])
+        for error in (EngineError("no"), ValueError("no"), KeyboardInterrupt()):
+            with pytest.raises(type(error)) as raised:
+                await self.call([error, full()], spread=lambda: next(spread))
+            assert raised.value is error
+        assert slept == []
+
+    async def test_the_deadline_is_read_at_each_failure(self, slept: list[float]) -> None:
+        left = iter([1.0, 0.4])
+        with pytest.raises(EngineError, match="full"):
+            await self.call([full(), full()], left=lambda: next(left))
+        assert slept == [0.25]
+
+    async def test_each_pause_is_computed_once_and_reported(self, slept: list[float]) -> None:
+        reported: list[tuple[EngineError, int, float]] = []
+        spread = iter([1.0, 0.5])
+        first, second = full(), full()
+
+        def report(error: EngineError, tries: int, seconds: float) -> None:
+            reported.append((error, tries, seconds))
+
+        await self.call([first, second], spread=lambda: next(spread), before_sleep=report)
+        assert reported == [(first, 1, 0.5), (second, 2, 0.75)]
+        assert slept == [0.5, 0.75]
+
+    async def test_a_final_failure_is_not_reported(self) -> None:
+        reported: list[int] = []
+
+        def report(error: EngineError, tries: int, seconds: float) -> None:
+            reported.append(tries)
+
+        with pytest.raises(EngineError):
+            await self.call([full(), full()], most=2, before_sleep=report)
+        assert reported == [1]
+
+    async def test_without_a_pause_nothing_else_runs_between_two_tries(
+        self, slept: list[float]
+    ) -> None:
+        others = 0
+
+        async def other() -> None:
+            nonlocal others
+            others += 1
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            assert await self.call([full(0), full(0)]) == 3
+            assert (others, slept) == (0, [])
+
+    async def test_a_cancellation_is_never_sent_again(self) -> None:
+        began = anyio.Event()
+        tries = 0
+
+        async def call() -> None:
+            nonlocal tries
+            async for attempt in retry.retrying(left=lambda: math.inf, spread=lambda: 0.0):
+                with attempt:
+                    tries += 1
+                    began.set()
+                    await anyio.sleep_forever()
+            raise AssertionError("the cancellation was swallowed")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await began.wait()
+            group.cancel_scope.cancel()
+        assert group.cancel_scope.cancelled_caught
+        assert tries == 1
+
+    async def test_a_pause_can_be_cancelled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        with anyio.move_on_after(0.01) as scope:
+            await self.call([full(50)])
+        assert scope.cancelled_caught
 
 
 class Failing:
@@ -115,7 +256,7 @@ class TestRuns:
         text = plan("one", "two")
         for cut in range(1, len(text)):
             engine = ScriptedEngine(Failing("planner", 1, text[:cut], full(0)))
-            async with Sprint(engine).run("What?") as run:
+            async with Sprint(engine).stream("What?") as run:
                 seen = [event async for event in run]
             result = await run.result()
             assert result.answer == "3"

@@ -10,12 +10,245 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
-from sprint_agent.limits import Budget, BudgetExhausted, Grant
+from sprint_agent.errors import BudgetExhausted
+from sprint_agent.runtime.budget import Budget, Grant, Ledger
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 
 PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
 """Two a token of a prompt, one where it is cached, ten a token of an answer."""
+
+
+class TestLedger:
+    def test_without_a_limit_everything_can_be_reserved(self) -> None:
+        ledger = Ledger[int](None)
+        ledger.reserve(1_000)
+        assert ledger.left is None
+        assert ledger.attainable(7) == 7
+
+    def test_what_is_reserved_is_not_left(self) -> None:
+        ledger = Ledger(10)
+        assert ledger.left == 10
+        ledger.reserve(4)
+        assert ledger.left == 6
+        ledger.reserve(6)
+        assert ledger.left == 0
+
+    def test_what_a_call_did_not_use_is_left_again(self) -> None:
+        ledger = Ledger(10)
+        ledger.reserve(8)
+        ledger.settle(8, 3)
+        assert ledger.left == 7
+
+    def test_what_is_spent_is_gone(self) -> None:
+        ledger = Ledger(10)
+        ledger.spend(4)
+        assert (ledger.left, ledger.attainable(10)) == (6, 6)
+
+    def test_it_is_never_negative_what_is_left(self) -> None:
+        ledger = Ledger(10)
+        ledger.spend(15)
+        assert ledger.left == 0
+        assert ledger.attainable(4) == -5
+        money = Ledger(1.5)
+        money.spend(2.0)
+        assert money.left == 0.0
+
+    def test_while_a_call_runs_everything_may_come_back(self) -> None:
+        ledger = Ledger(10)
+        ledger.reserve(8)
+        assert ledger.attainable(10) == 10
+        ledger.settle(8, 8)
+        assert ledger.attainable(10) == 2
+        assert ledger.attainable(1) == 1
+
+    def test_every_running_call_counts(self) -> None:
+        ledger = Ledger(10)
+        ledger.reserve(2)
+        ledger.reserve(2)
+        ledger.settle(2, 2)
+        assert ledger.attainable(10) == 10
+        ledger.settle(2, 2)
+        assert ledger.attainable(10) == 6
+
+    def test_the_tighter_ledger_bounds_what_is_left(self) -> None:
+        outer = Ledger(10)
+        assert Ledger(4, outer).left == 4
+        assert Ledger(14, outer).left == 10
+        assert Ledger(None, outer).left == 10
+        assert Ledger(4, Ledger[int](None)).left == 4
+        assert Ledger(None, Ledger[int](None)).left is None
+
+    def test_what_is_taken_is_taken_from_all_ledgers_around(self) -> None:
+        outer = Ledger(10)
+        inner = Ledger(None, Ledger(8, outer))
+        inner.reserve(5)
+        assert (outer.left, inner.left) == (5, 3)
+        inner.settle(5, 1)
+        assert (outer.left, inner.left) == (9, 7)
+        inner.spend(2)
+        assert (outer.left, inner.left) == (7, 5)
+
+    def test_running_calls_of_a_nested_ledger_count_in_the_ledger_around(self) -> None:
+        outer = Ledger(10)
+        inner = Ledger(None, outer)
+        inner.reserve(6)
+        inner.reserve(3)
+        inner.settle(6, 6)
+        assert outer.attainable(10) == 10
+        inner.settle(3, 3)
+        assert outer.attainable(10) == 1
+        assert inner.attainable(10) == 1
+
+    def test_running_calls_around_do_not_widen_a_nested_ledger(self) -> None:
+        outer = Ledger(10)
+        inner = Ledger(4, outer)
+        outer.reserve(8)
+        assert inner.left == 2
+        assert inner.attainable(10) == 4
+
+
+class TestGrants:
+    """What `Budget.reserve` grants. A prompt token costs 2, a generated one costs 10."""
+
+    def test_without_limits_all_is_granted(self) -> None:
+        assert Budget(Limits()).reserve(5, 100) == Grant(100, 0.0, None)
+        assert Budget(Limits(), PRICES).reserve(5, 100) == Grant(100, 1_010.0, None)
+
+    def test_an_exact_fit_of_tokens_is_not_cut(self) -> None:
+        assert Budget(Limits(tokens=10)).reserve(5, 10) == Grant(10, 0.0, None)
+
+    def test_the_last_tokens_are_granted(self) -> None:
+        budget = Budget(Limits(tokens=10))
+        assert budget.reserve(0, 11) == Grant(10, 0.0, "tokens")
+        assert Budget(Limits(tokens=1)).reserve(0, 2) == Grant(1, 0.0, "tokens")
+
+    def test_a_call_waits_if_a_running_one_may_give_tokens_back(self) -> None:
+        budget = Budget(Limits(tokens=10))
+        assert (first := budget.reserve(0, 8)) is not None
+        assert budget.tokens_left == 2
+        assert budget.reserve(0, 3) is None
+        assert budget.reserve(0, 2) == Grant(2, 0.0, None)
+        budget.settle(first, 0, 5, 0)
+        assert budget.tokens_left == 3
+
+    def test_no_token_is_left(self) -> None:
+        budget = Budget(Limits(tokens=10))
+        assert (grant := budget.reserve(0, 10)) is not None
+        budget.settle(grant, 0, 10, 0)
+        with pytest.raises(BudgetExhausted, match="^the run's limit on tokens is reached$"):
+            budget.reserve(0, 1)
+
+    def test_nothing_is_granted_to_a_call_for_nothing(self) -> None:
+        with pytest.raises(BudgetExhausted, match="tokens"):
+            Budget(Limits()).reserve(0, 0)
+
+    def test_an_exact_fit_of_cost_is_not_cut(self) -> None:
+        assert Budget(Limits(cost=30), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
+        assert Budget(Limits(cost=39), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
+
+    def test_what_is_not_affordable_is_cut(self) -> None:
+        assert Budget(Limits(cost=30), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
+        assert Budget(Limits(cost=39), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
+
+    @pytest.mark.parametrize("prompt", [13, 15, 16, 100])
+    def test_a_prompt_may_use_up_the_cost(self, prompt: int) -> None:
+        with pytest.raises(BudgetExhausted) as raised:
+            Budget(Limits(cost=30), PRICES).reserve(prompt, 1)
+        assert raised.value.limit == "cost"
+
+    def test_the_tighter_limit_is_named(self) -> None:
+        both = Budget(Limits(tokens=5, cost=40), PRICES)
+        assert both.reserve(0, 9) == Grant(4, 40.0, "cost")
+        both = Budget(Limits(tokens=5, cost=60), PRICES)
+        assert both.reserve(0, 9) == Grant(5, 50.0, "tokens")
+        both = Budget(Limits(tokens=5, cost=50), PRICES)
+        assert both.reserve(0, 9) == Grant(5, 50.0, "tokens")
+
+    def test_free_tokens_are_limited_by_their_prompt_alone(self) -> None:
+        free = Prices(prompt=1e6, completion=0.0)
+        assert Budget(Limits(cost=5), free).reserve(5, 9) == Grant(9, 5.0, None)
+        with pytest.raises(BudgetExhausted, match="cost"):
+            Budget(Limits(cost=5), free).reserve(6, 9)
+
+    def test_a_call_waits_if_a_running_one_may_give_cost_back(self) -> None:
+        budget = Budget(Limits(cost=100), PRICES)
+        assert (first := budget.reserve(10, 5)) == Grant(5, 70.0, None)
+        assert budget.reserve(0, 4) is None
+        assert first is not None
+        # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20.
+        budget.settle(first, 10, 2, 6)
+        assert budget.reserve(0, 7) == Grant(6, 60.0, "cost")
+
+    def test_a_limit_on_cost_needs_prices(self) -> None:
+        with pytest.raises(ValueError, match=r"^a limit on cost needs prices: Sprint\(…, prices="):
+            Budget(Limits(cost=1))
+
+
+class TestNestedBudgets:
+    def test_it_has_its_own_limits(self) -> None:
+        outer = Budget(Limits(tokens=10, executions=5, cost=90), PRICES)
+        assert outer.nested(Limits(tokens=4)).reserve(0, 9) == Grant(4, 40.0, "tokens")
+        assert outer.nested(Limits(tokens=4)).tokens_left == 4
+        assert Budget(Limits(), PRICES).nested(Limits(cost=25)).reserve(0, 9) == Grant(
+            2, 20.0, "cost"
+        )
+
+    def test_it_is_within_the_budget_around(self) -> None:
+        outer = Budget(Limits(tokens=10, cost=90), PRICES)
+        inner = outer.nested(Limits(tokens=40)).nested(Limits())
+        assert inner.reserve(0, 9) == Grant(9, 90.0, None)
+        assert (outer.tokens_left, inner.tokens_left) == (1, 1)
+        # All of the cost is reserved, by a call of another run.
+        assert outer.reserve(0, 1) is None
+
+    def test_it_may_not_be_within_prices_that_are_not_known(self) -> None:
+        with pytest.raises(ValueError, match="needs prices"):
+            Budget(Limits()).nested(Limits(cost=1))
+
+    def test_its_executions_count_around(self) -> None:
+        outer = Budget(Limits(executions=3))
+        inner = outer.nested(Limits(executions=2))
+        inner.begin_execution()
+        inner.begin_execution()
+        with pytest.raises(BudgetExhausted, match="^the run's limit on executions is reached$"):
+            inner.begin_execution()
+        outer.begin_execution()
+        with pytest.raises(BudgetExhausted) as raised:
+            outer.begin_execution()
+        assert raised.value.limit == "executions"
+
+    def test_without_a_limit_any_number_of_executions_begin(self) -> None:
+        budget = Budget(Limits())
+        for _ in range(100):
+            budget.begin_execution()
+
+
+class TestResumedBudgets:
+    def test_what_was_used_before_is_taken_off(self) -> None:
+        budget = Budget(Limits(tokens=10, cost=100, executions=2), PRICES)
+        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40.
+        budget.resume(prompt_tokens=5, used=4, cached_tokens=2, executions=1)
+        assert budget.tokens_left == 6
+        assert budget.reserve(0, 6) == Grant(5, 50.0, "cost")
+        budget.begin_execution()
+        with pytest.raises(BudgetExhausted):
+            budget.begin_execution()
+
+    def test_more_may_have_been_used_than_the_limits_allow_now(self) -> None:
+        budget = Budget(Limits(tokens=10, executions=2))
+        budget.resume(prompt_tokens=0, used=15, cached_tokens=0, executions=3)
+        assert budget.tokens_left == 0
+        with pytest.raises(BudgetExhausted, match="tokens"):
+            budget.reserve(0, 1)
+        with pytest.raises(BudgetExhausted, match="executions"):
+            budget.begin_execution()
+
+    def test_of_cost_too(self) -> None:
+        budget = Budget(Limits(cost=10), PRICES)
+        budget.resume(prompt_tokens=0, used=2, cached_tokens=0, executions=0)
+        with pytest.raises(BudgetExhausted, match="cost"):
+            budget.reserve(0, 1)
 
 
 def two_stages() -> Scripted:
@@ -190,6 +423,32 @@ def test_budgets_within_budgets_are_never_overdrawn(
         assert outer.tokens_left == tokens - generated
 
 
-def test_prices_count_a_million_tokens() -> None:
-    assert Prices(prompt=3.0, completion=15.0).cost(1_000_000, 2_000_000) == 33.0
-    assert Prices(prompt=3.0, completion=15.0, cached=0.3).cost(2_000_000, 0, 1_000_000) == 3.3
+@given(
+    st.none() | st.integers(0, 40),
+    st.lists(st.none() | st.integers(0, 40), max_size=3),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(0, 20)), max_size=20),
+)
+def test_ledgers_within_ledgers_are_never_overdrawn(
+    budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
+) -> None:
+    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    ledgers = [Ledger(budget)]
+    for inner in budgets:
+        ledgers.append(Ledger(inner, ledgers[-1]))
+    open_calls: list[tuple[int, int, int]] = []
+    for at, wanted, used in calls:
+        depth = min(at, len(ledgers) - 1)
+        left = ledgers[depth].left
+        granted = wanted if left is None else min(wanted, left)
+        ledgers[depth].reserve(granted)
+        assert ledgers[depth].left == (None if left is None else left - granted)
+        open_calls.append((depth, granted, min(used, granted)))
+    for depth, granted, used in open_calls:
+        ledgers[depth].settle(granted, used)
+    for depth, bound in enumerate([budget, *budgets]):
+        spent = sum(used for deep, _, used in open_calls if deep >= depth)
+        assert bound is None or spent <= bound
+        # With no call under way, what is left is all that can be had.
+        assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
+    if budget is not None:
+        assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)

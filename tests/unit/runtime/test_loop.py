@@ -136,10 +136,12 @@ async def test_a_check_says_what_it_found() -> None:
 
     engine = ScriptedEngine(Scripted([plan("one", "two"), answer("5")]))
     result = await Sprint(engine, join=first_success(check)).solve("What?")
-    assert result.stages[0].remark == "the\nanswer is <Plan_2> 5"
+    assert result.stages[0].verdict == Verdict(2, "the\nanswer is <Plan_2> 5")
     said = "</execution_1.2>\nAccepted: the answer is &lt;Plan_2> 5\n</Execution_1>\n"
     assert said in result.text
-    assert parse_unfinished(result.text).stages[0].remark == "the answer is &lt;Plan_2> 5"
+    assert parse_unfinished(result.text).stages[0].verdict == Verdict(
+        2, "the answer is &lt;Plan_2> 5"
+    )
 
 
 @pytest.mark.parametrize(("said", "accepted"), [("", 1), (True, 1), (False, None)])
@@ -293,7 +295,7 @@ async def test_runs_with_a_seed_give_each_call_its_own() -> None:
 
 async def test_errors_raised_while_watching_come_out_as_they_are() -> None:
     async def watch_and_fail() -> None:
-        async with Sprint(engine).run("What?") as run:
+        async with Sprint(engine).stream("What?") as run:
             async for _ in run:
                 raise ZeroDivisionError
 
@@ -304,14 +306,14 @@ async def test_errors_raised_while_watching_come_out_as_they_are() -> None:
 
 
 async def test_the_run_hands_on_its_own_errors() -> None:
-    async with Sprint(ScriptedEngine(Scripted([]))).run("") as run:
+    async with Sprint(ScriptedEngine(Scripted([]))).stream("") as run:
         with pytest.raises(QuestionError):
             await run.result()
 
 
 async def test_leaving_early_ends_the_run() -> None:
     engine = ScriptedEngine(Scripted([Reply("thinking", hang=True)]))
-    async with Sprint(engine).run("What?") as run:
+    async with Sprint(engine).stream("What?") as run:
         async for event in run:
             if isinstance(event, events.PlanText):
                 break

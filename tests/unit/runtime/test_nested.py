@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sprint_agent import (
     Execution,
@@ -26,9 +19,7 @@ from sprint_agent import (
     executor,
     first_success,
 )
-from sprint_agent.limits import Ledger
-from sprint_agent.runtime.planner import Dispatch
-from sprint_agent.runtime.slots import Place, Slots
+from sprint_agent.runtime.scope import Dispatch
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import answer, execution_of, plan
 
@@ -296,174 +287,3 @@ def _work_is(outside: str, inside: str) -> object:
         return said.replace('"solve"', f'"{outside}"').replace('"work"', f'"{inside}"')
 
     return named
-
-
-# --- the limits themselves -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Node:
-    """An execution: after some steps, nested runs side by side, each with places of its own."""
-
-    steps: int
-    runs: Sequence[tuple[int | None, Sequence[Node]]]
-
-
-LEAVES = st.builds(Node, st.integers(0, 3), st.just(()))
-NODES = st.recursive(
-    LEAVES,
-    lambda inner: st.builds(
-        Node,
-        st.integers(0, 3),
-        st.lists(st.tuples(st.none() | st.integers(1, 3), st.lists(inner, max_size=3)), max_size=3),
-    ),
-    max_leaves=16,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(NODES, min_size=1, max_size=5), st.integers(1, 3), st.none() | st.integers(0, 12))
-def test_places_are_never_overdrawn_and_nobody_waits_for_ever(
-    nodes: list[Node], places: int, cancel_after: int | None
-) -> None:
-    working: Counter[Slots] = Counter()
-    bounds: dict[Slots, int | None] = {}
-    room: dict[Slots, int] = {}
-
-    async def execution(node: Node, number: int, around: tuple[Slots, ...]) -> None:
-        async with around[-1].take(1, number) as place:
-            for slots in around:
-                working[slots] += 1
-                assert working[slots] <= (bounds[slots] or places)
-            try:
-                await steps(node.steps)
-            finally:
-                for slots in around:
-                    working[slots] -= 1
-            async with anyio.create_task_group() as group:
-                for total, inner in node.runs:
-                    group.start_soon(nested, place, inner, total, around)
-            assert place.held or not node.runs
-
-    async def nested(
-        place: Place, inner: Sequence[Node], total: int | None, around: tuple[Slots, ...]
-    ) -> None:
-        await steps(len(inner))
-        async with place.lent():
-            await run(inner, total, around, place)
-
-    async def run(
-        inner: Sequence[Node],
-        total: int | None,
-        around: tuple[Slots, ...],
-        within: Place | None = None,
-    ) -> None:
-        slots = Slots(total, within)
-        bounds[slots] = total
-        room[slots] = min(total or places, room[around[-1]] if around else places)
-        async with anyio.create_task_group() as group:
-            for number, node in enumerate(inner, 1):
-                group.start_soon(execution, node, number, (*around, slots))
-
-    async def cancel(scope: anyio.CancelScope) -> None:
-        await steps(cancel_after or 0)
-        scope.cancel()
-
-    async def main() -> None:
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as group:
-                if cancel_after is not None:
-                    group.start_soon(cancel, group.cancel_scope)
-                await run(nodes, places, ())
-                group.cancel_scope.cancel()
-        # Every place was given back: as many as there are can be taken at once.
-        with anyio.fail_after(20):
-            for slots, free in room.items():
-                async with AsyncExitStack() as stack:
-                    for number in range(free):
-                        await stack.enter_async_context(slots.take(2, number))
-
-    anyio.run(main)
-
-
-async def steps(count: int) -> None:
-    for _ in range(count):
-        await anyio.lowlevel.checkpoint()
-
-
-async def test_places_go_by_the_order_of_plans_and_a_nested_run_s_before_what_comes_later() -> None:
-    root = Slots(1)
-    order: list[str] = []
-
-    async def wait(slots: Slots, number: int, name: str) -> None:
-        async with slots.take(1, number):
-            order.append(name)
-            await anyio.wait_all_tasks_blocked()
-
-    async with anyio.create_task_group() as group, root.take(1, 1) as first:
-        for number in (3, 2):
-            group.start_soon(wait, root, number, str(number))
-            await anyio.wait_all_tasks_blocked()
-        async with first.lent(), anyio.create_task_group() as inside:
-            await anyio.wait_all_tasks_blocked()
-            assert (first.held, order) == (True, [])
-            nested = Slots(None, first)
-            for number in (2, 1):
-                inside.start_soon(wait, nested, number, f"1.{number}")
-        order.append("1")
-    assert order == ["1.2", "1.1", "2", "1", "3"]
-
-
-async def test_an_execution_starts_when_the_place_that_it_waited_for_came_free() -> None:
-    root = Slots(1)
-    around = Place(root, (1, 9), lambda: 4)
-    inner = Slots(None, around)
-    found: list[tuple[int, int]] = []
-    go_on = anyio.Event()
-
-    async def work(slots: Slots, number: int, asked: int, spends: int) -> None:
-        async with slots.take(1, number, asked, lambda: spends) as place:
-            found.append((place.since, place.start))
-            await go_on.wait()
-
-    async with anyio.create_task_group() as group:
-        for arguments in [(root, 1, 5, 10), (inner, 1, 2, 3), (inner, 2, 30, 7), (root, 10, 6, 1)]:
-            group.start_soon(work, *arguments)
-            await anyio.wait_all_tasks_blocked()
-        go_on.set()
-    # The inner run begins at 4: its first waits for 5 + 10, its second is asked for later than that.
-    assert found == [(0, 5), (11, 15), (14, 34), (41, 41)]
-    inner.advance(50)
-    async with inner.take(2, 1, asked=6) as place:
-        assert (place.since, place.start) == (0, 60)
-
-
-@given(
-    st.none() | st.integers(0, 40),
-    st.lists(st.none() | st.integers(0, 40), max_size=3),
-    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(0, 20)), max_size=20),
-)
-def test_ledgers_within_ledgers_are_never_overdrawn(
-    budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
-) -> None:
-    """Calls on a chain of ledgers, all under way until the last was reserved."""
-    ledgers = [Ledger(budget)]
-    for inner in budgets:
-        ledgers.append(Ledger(inner, ledgers[-1]))
-    open_calls: list[tuple[int, int, int]] = []
-    for at, wanted, used in calls:
-        depth = min(at, len(ledgers) - 1)
-        left = ledgers[depth].left
-        granted = wanted if left is None else min(wanted, left)
-        ledgers[depth].reserve(granted)
-        assert ledgers[depth].left == (None if left is None else left - granted)
-        open_calls.append((depth, granted, min(used, granted)))
-    for depth, granted, used in open_calls:
-        ledgers[depth].settle(granted, used)
-    for depth, bound in enumerate([budget, *budgets]):
-        spent = sum(used for deep, _, used in open_calls if deep >= depth)
-        assert bound is None or spent <= bound
-        # With no call under way, what is left is all that can be had.
-        assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
-    if budget is not None:
-        assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)

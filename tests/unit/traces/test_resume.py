@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -24,17 +26,19 @@ from sprint_agent import (
 )
 from sprint_agent.result import Prompt
 from sprint_agent.testing import Reply, ScriptedEngine
-from sprint_agent.traces.trace import Resumed
+from sprint_agent.traces import recorder
+from sprint_agent.traces.resume import ResumedRun
 from tests.script import Continuing, Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
 Record = dict[str, Any]
 
 
-def cut(path: Path, last: Callable[[Record], bool]) -> None:
-    """Leaves of a trace what a kill leaves just behind the first record that is `last`."""
+def cut(path: Path, after: Callable[[Record], bool], *, last: bool = False) -> None:
+    """Cuts a trace as a kill does, after the first (or the last) record of a kind."""
     lines = path.read_bytes().splitlines(keepends=True)
-    end = next(k for k, line in enumerate(lines, 1) if last(json.loads(line)))
+    ends = [k for k, line in enumerate(lines, 1) if after(json.loads(line))]
+    end = ends[-1 if last else 0]
     path.write_bytes(b"".join(lines[:end]))
 
 
@@ -98,7 +102,7 @@ class TestWhatIsTaken:
         assert accepted.number == 2
         cut(path, execution_ended(2))
         again = Paid()
-        async with agent(again).resume(path) as run:
+        async with agent(again).stream_resume(path) as run:
             assert (await run.result()).text == result.text
         assert again.calls == []
         assert asked == [2]
@@ -110,7 +114,7 @@ class TestWhatIsTaken:
         assert result.stages[1].prompts[0].text == "invoice 0"
         cut(path, execution_ended(2))
         again = Paid()
-        async with invoices(again).resume(path, join=join) as run:
+        async with invoices(again).stream_resume(path, join=join) as run:
             assert (await run.result()).text == result.text
         assert again.calls == []
 
@@ -121,7 +125,7 @@ class TestWhatIsTaken:
         await invoices(Paid()).solve("What?", join=join, trace=path)
         cut(path, stage_ended(2))
         again = Paid()
-        async with invoices(again).resume(path, join="all") as run:
+        async with invoices(again).stream_resume(path, join="all") as run:
             stage = (await run.result()).stages[1]
         assert [p.text for p in stage.prompts] == ["invoice none"]
         assert [e.text for e in stage.executions] == ["paid invoice none"]
@@ -133,26 +137,26 @@ class TestWhatIsTaken:
         path = tmp_path / "run.jsonl"
         await invoices(Paid()).solve("What?", trace=path)
         for given, taken in [("pay", True), ("other", False), (None, False)]:
-            found = Resumed(Trace.read(path)).execution(1, Prompt(1, "zero", given, 0))
+            found = ResumedRun(Trace.read(path)).execution(1, Prompt(1, "zero", given, 0))
             assert (found is not None) == taken
 
     async def test_what_was_cut_short_as_a_run_was_left_is_done(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         turns: list[str | Reply] = [plan("one"), answer("1")]
         hanging = Scripted(turns, {(1, 1): Reply("did", hang=True)})
-        async with Sprint(ScriptedEngine(hanging)).run("What?", trace=path) as run:
+        async with Sprint(ScriptedEngine(hanging)).stream("What?", trace=path) as run:
             async for event in run:
                 if isinstance(event, ExecutionText):
                     break
         engine = ScriptedEngine(Continuing([plan("one"), answer("1")]))
-        async with Sprint(engine).resume(path) as run:
+        async with Sprint(engine).stream_resume(path) as run:
             (stage,) = (await run.result()).stages
         assert [(e.status, e.text) for e in stage.executions] == [("done", "did 1.1\n")]
 
     async def test_a_stage_that_is_planned_anew_is_checked_anew(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         await invoices(Paid()).solve("What?", join=first_success(lambda e: True), trace=path)
-        resumed = Resumed(Trace.read(path))
+        resumed = ResumedRun(Trace.read(path))
         stage = resumed.stage(1)
         assert stage is not None
         assert stage.accepted
@@ -161,69 +165,122 @@ class TestWhatIsTaken:
         assert resumed.stage(1) is None
 
 
-class TestWhichTraceStands:
-    """The new one, where it holds all that the old one did, or an answer; else the old one."""
+class TestTheTrace:
+    """A resumed run is appended to its trace: what was there stays as it was."""
 
-    async def killed(self, path: Path) -> dict[str, bytes]:
-        """What a run leaves that was killed behind its second stage."""
+    async def killed(self, path: Path) -> bytes:
+        """Writes the trace of a run that was killed after its second stage, and returns it."""
         await invoices(Paid()).solve("What?", trace=path)
         cut(path, stage_ended(2))
-        return folder(path)
+        return content(path)
 
-    async def whole(self, path: Path) -> None:
-        """Goes on with the run, which must do nothing twice, to its end."""
+    async def finish(self, path: Path) -> None:
+        """Resumes the run, which must do nothing twice, to its end."""
+        before = content(path)
         again = Paid()
-        async with invoices(again).resume(path) as run:
-            assert (await run.result()).answer == "1"
+        assert (await invoices(again).resume(path)).answer == "1"
         assert again.calls == []
-        assert Trace.read(path).result is not None
+        assert content(path).startswith(before)
+        result = Trace.read(path).result
+        assert result is not None
+        assert result.answer == "1"
 
-    async def test_one_that_is_left_at_once_changes_nothing(self, tmp_path: Path) -> None:
+    async def test_it_contains_nothing_twice(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        await invoices(Paid()).solve("What?", trace=path)
+        whole = [json.loads(line) for line in path.read_bytes().splitlines()]
+        cut(path, stage_ended(2))
+        await self.finish(path)
+        resumed = [json.loads(line) for line in path.read_bytes().splitlines()]
+        again = [r.get("event", "header") for r in resumed]
+        assert again.count("RunResumed") == 1
+        assert again.count("header") == 2
+        left = [name for name in again if name not in ("RunResumed", "header")]
+        assert left == [r["event"] for r in whole if "event" in r]
+
+    async def test_a_run_that_is_left_at_once_is_resumed_again(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         before = await self.killed(path)
-        async with invoices(Paid()).resume(path):
+        async with invoices(Paid()).stream_resume(path):
             pass
-        assert folder(path) == before
-        await self.whole(path)
+        assert path.read_bytes().startswith(before)
+        await self.finish(path)
 
     @pytest.mark.parametrize("limits", [Limits(deadline=1e-6), Limits(executions=1)])
-    async def test_one_that_a_limit_ends_too_soon_changes_nothing(
+    async def test_a_run_that_a_limit_ended_is_resumed_with_other_limits(
         self, tmp_path: Path, limits: Limits
     ) -> None:
         path = tmp_path / "run.jsonl"
         before = await self.killed(path)
-        async with invoices(Paid()).resume(path, limits=limits) as run:
-            assert (await run.result()).limit is not None
-        assert folder(path) == before
-        await self.whole(path)
+        assert (await invoices(Paid()).resume(path, limits=limits)).limit is not None
+        assert path.read_bytes().startswith(before)
+        await self.finish(path)
 
-    async def test_one_that_came_further_stands_however_it_ends(self, tmp_path: Path) -> None:
+    async def test_a_run_that_was_killed_twice(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         await self.killed(path)
         hanging = Sprint(ScriptedEngine(lambda prompt: Reply("So", hang=True)), executors=[Paid()])
-        async with hanging.resume(path) as run:
+        async with hanging.stream_resume(path) as run:
             async for event in run:
                 if isinstance(event, PlanText) and (event.stage, event.text) == (3, "o"):
                     break
         assert [r.text for r in texts(path) if r.stage == 3] == ["S", "o"]
-        await self.whole(path)
+        await self.finish(path)
 
-    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
-    async def test_one_that_cannot_be_written_replaces_nothing(self, tmp_path: Path) -> None:
+    async def test_a_run_that_took_another_way_is_resumed_on_that(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        join = first_success(lambda e: "took 0 ms" if e.stage == 1 else False)
+        await invoices(Paid()).solve("What?", join=join, trace=path)
+        cut(path, stage_ended(2))
+        assert (await invoices(Paid()).resume(path, join="all")).answer == "1"
+        cut(path, stage_ended(2), last=True)
+        again = Paid()
+        result = await invoices(again).resume(path, join="all")
+        assert [p.text for p in result.stages[1].prompts] == ["invoice none"]
+        assert again.calls == []
+
+    async def test_one_that_cannot_be_written_loses_no_result(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = tmp_path / "run.jsonl"
         before = await self.killed(path)
-        path.with_name("run.jsonl.resumed").symlink_to("/dev/full")
-        with pytest.raises(TraceError, match="not whole"):
-            async with invoices(Paid()).resume(path) as run:
-                await run.result()
-        assert folder(path) == before
+        written = json.dumps
+
+        def fail(record: Record) -> str:
+            if record.get("event") == "RunEnded":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return written(record)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(recorder, "json", SimpleNamespace(dumps=fail))
+            with pytest.raises(TraceError, match="is incomplete: No space left") as raised:
+                await invoices(Paid()).resume(path)
+        assert raised.value.result is not None
+        assert raised.value.result.answer == "1"
+        assert path.read_bytes().startswith(before)
+        await self.finish(path)
+
+    async def test_one_that_another_run_is_writing_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        await self.killed(path)
+        async with invoices(Paid()).stream_resume(path):
+            before = path.read_bytes()
+            with pytest.raises(TraceError, match="another run is writing"):
+                await invoices(Paid()).resume(path)
+            with pytest.raises(TraceError, match="another run is writing"):
+                await invoices(Paid()).solve("What?", trace=path)
+            assert path.read_bytes().startswith(before)
+
+    async def test_a_torn_line_is_removed(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        before = await self.killed(path)
+        path.write_bytes(before + b'{"event": "Stage')
+        assert (await invoices(Paid()).resume(path)).answer == "1"
+        assert path.read_bytes().startswith(before + b'{"trace": 3}\n')
 
 
-def folder(path: Path) -> dict[str, bytes]:
-    """All that stands beside a trace, and the trace."""
-    files = list(path.parent.iterdir())
-    assert not any(file.is_symlink() for file in files)
-    return {file.name: file.read_bytes() for file in files}
+def content(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def texts(path: Path) -> list[PlanText]:

@@ -66,7 +66,7 @@ def same(one: Result, other: Result) -> bool:
 
 async def test_a_trace_reads_back_as_the_events_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    async with agent(Counted()).run("What?", trace=path) as run:
+    async with agent(Counted()).stream("What?", trace=path) as run:
         seen = [event async for event in run]
     assert list(Trace.read(path).events) == seen
     assert Trace.read(path).result == (await run.result())
@@ -126,11 +126,12 @@ async def test_a_run_killed_at_any_record_goes_on_and_repeats_nothing(tmp_path: 
             ]
             tool = Counted()
             resumed = agent(tool, Continuing(TURNS))
-            async with resumed.resume(path) as run:
+            async with resumed.stream_resume(path) as run:
                 assert same(await run.result(), result)
             assert not set(before) & set(tool.done)
             assert Trace.read(path).result is not None
-            assert not (tmp_path / "killed.jsonl.resumed").exists()
+            # What was there stays as it was, up to the last complete line.
+            assert path.read_bytes().startswith(b"".join(lines[:kept]))
 
 
 async def test_what_was_generated_is_not_generated_again(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ async def test_what_was_generated_is_not_generated_again(tmp_path: Path) -> None
         finished = sum(call.finish is not None for call in Trace.read(path).calls())
         total = len(list(Trace.read(whole).calls()))
         engine = ScriptedEngine(Continuing(TURNS))
-        async with Sprint(engine, executors=[Counted()], sampling=Sampling(seed=1)).resume(
+        async with Sprint(engine, executors=[Counted()], sampling=Sampling(seed=1)).stream_resume(
             path
         ) as run:
             await run.result()
@@ -160,7 +161,7 @@ async def test_a_stage_that_a_success_ended_ends_so_again(tmp_path: Path) -> Non
     for kept in range(2, len(lines)):
         path = tmp_path / "killed.jsonl"
         path.write_bytes(b"".join(lines[:kept]))
-        async with agent(Counted()).resume(path, join=join) as run:
+        async with agent(Counted()).stream_resume(path, join=join) as run:
             again = await run.result()
         assert again.answer == result.answer
         assert (accepted := again.stages[0].accepted)
@@ -174,7 +175,7 @@ async def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
     last = json.loads(lines[-1])
     last["at"] = 100.0
     path.write_text("\n".join([*lines[:-1], json.dumps(last)]) + "\n")
-    async with agent(Counted()).resume(path, limits=Limits(deadline=99)) as run:
+    async with agent(Counted()).stream_resume(path, limits=Limits(deadline=99)) as run:
         result = await run.result()
     assert result.limit == "deadline"
     assert result.seconds >= 100
@@ -183,27 +184,32 @@ async def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
 async def test_a_finished_run_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     await agent(Counted()).solve("What?", trace=path)
-    with pytest.raises(TraceError, match="had ended"):
-        agent(Counted()).resume(path)
+    before = path.read_bytes()
+    with pytest.raises(TraceError, match="has ended"):
+        await agent(Counted()).resume(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no trace of version 2"),
-        (b'{"trace": 1}\n', "no trace of version 2"),
-        (b'{"trace": 2}\nnonsense\n', "line 2: not JSON"),
-        (b'{"trace": 2}\n[]\n', "line 2: not a JSON object"),
-        (b'{"trace": 2}\n{"event": "Other"}\n', "line 2: no event"),
-        (b'{"trace": 2}\n{"event": "RunStarted", "at": "x", "question": ""}\n', "line 2"),
-        (b'{"trace": 2}\n', "before its run began"),
+        (b"", "not a trace of version 3"),
+        (b'{"event": "RunStarted", "at": 0, "question": ""}\n', "not a trace of version 3"),
+        (b'{"trace": 1}\n', "was written by version 1 of the trace format"),
+        (b'{"trace": 4}\n', "was written by version 4 of the trace format"),
+        (b'{"trace": 3}\nnonsense\n', "line 2: not JSON"),
+        (b'{"trace": 3}\n[]\n', "line 2: not a JSON object"),
+        (b'{"trace": 3}\n{"event": "Other"}\n', "line 2: not an event"),
+        (b'{"trace": 3}\n{"event": "RunStarted", "at": "x", "question": ""}\n', "line 2"),
+        (b'{"trace": 3}\n', "before its run began"),
     ],
 )
 async def test_what_is_no_trace_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(content)
     with pytest.raises(TraceError, match=message):
-        agent(Counted()).resume(path)
+        await agent(Counted()).resume(path)
+    assert path.read_bytes() == content
 
 
 async def test_a_trace_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
@@ -221,7 +227,7 @@ async def test_a_failed_try_is_kept_and_not_sent_again(tmp_path: Path) -> None:
         return turns(prompt)
 
     path = tmp_path / "run.jsonl"
-    async with agent(Counted(), script).run("What?", trace=path) as run:
+    async with agent(Counted(), script).stream("What?", trace=path) as run:
         seen = [event async for event in run]
     assert sum(isinstance(event, events.CallRetried) for event in seen) == 1
     assert (await run.result()).answer == "5"
