@@ -1,1 +1,1 @@
-"""Benchmarks: what running side by side is worth, measured. They assert nothing."""
+"""Benchmarks of the runtime, the curation and the training. They measure and assert nothing."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what running side by side is worth, measured."""
+"""`python -m benchmarks`: measures what parallel reasoning gains and what each part costs."""
 
 from __future__ import annotations
 
@@ -20,59 +20,63 @@ from rich.progress import Progress
 
 from benchmarks import countdown as bench
 from benchmarks import puzzle_runs, tables
-from benchmarks.puzzle_runs import Measured, Method, Runs
+from benchmarks.puzzle_runs import KeptRuns, Method, PuzzleRun
 from sprint_agent.countdown import PuzzleSpace, solver
 from sprint_agent.errors import SprintError
 
 app = cyclopts.App(name="python -m benchmarks", help=__doc__)
 
 _Flag = Annotated[bool, cyclopts.Parameter(negative=())]
+_Repeatable = cyclopts.Parameter(negative=())
+"""For an option that may be given more than once, without the `--empty-…` that cyclopts adds."""
 
 
 @app.command
 def countdown(
     *,
     puzzles: int = 100,
-    numbers: list[str] | None = None,
+    numbers: Annotated[list[str] | None, _Repeatable] = None,
     seed: int = 0,
-    methods: list[Method] | None = None,
+    methods: Annotated[list[Method] | None, _Repeatable] = None,
     at_once: int = 1,
     keep: Path | None = None,
     json: _Flag = False,
     sprint: Path = solver.MODEL,
     rft: Path = bench.RFT_MODEL,
 ) -> None:
-    """SPRINT against RFT on the same held-out Countdown puzzles, through the same engine.
+    """Compare SPRINT with RFT on the same held-out Countdown puzzles, through the same engine.
 
     Parameters
     ----------
     puzzles
-        How many puzzles of the test split.
+        Number of puzzles to draw from the test split.
     numbers
-        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99. Given more than
-        once, the puzzles are drawn in turn.
+        Numbers in a puzzle: 4 (from 1 to 13), or 4:99 (from 1 to 99). If the option is given more
+        than once, the kinds alternate.
     seed
-        Which puzzles are drawn.
+        Seed of the draw.
     methods
-        Which methods take them: sprint, sprint_wait and rft, unless some are named. Besides, there is
-        sprint_unbounded, with no bound on the executions at a time.
+        Methods to compare, by default sprint, sprint_wait and rft. The fourth, sprint_unbounded, is
+        sprint without a limit on concurrent executions.
     at_once
-        How many puzzles are under way at a time: many take less time, and tell none of a single one.
+        Puzzles to run at the same time. More puzzles finish sooner, but the seconds are then those of a
+        busy engine and not of a single run.
     keep
-        A file that keeps each run, a line of JSON, as soon as it ends. Runs that it holds, of the same
-        weights, are not made again: a benchmark that was stopped goes on.
+        File to which each run is appended as a line of JSON when it ends. Runs that the file already
+        contains, with the same weights, are not repeated, so an interrupted benchmark can be resumed.
     json
-        Print the figures as one JSON object.
+        Print the results as one JSON object.
     sprint
-        The folder of the SPRINT model.
+        Folder of the SPRINT model.
     rft
-        The folder of the RFT model.
+        Folder of the RFT model.
     """
     spaces = {name: PuzzleSpace.parse(name) for name in numbers or ["4"]}
     drawn = bench.held_out(puzzles, list(spaces.values()), seed)
     models = {"sprint": sprint, "rft": rft}
-    runs = anyio.run(_measure, drawn, models, methods or puzzle_runs.METHODS, at_once, Runs(keep))
-    over_all = puzzle_runs.by_method(runs)
+    kept = KeptRuns(keep)
+    runs = anyio.run(_measure, drawn, models, methods or puzzle_runs.METHODS, at_once, kept)
+    overall = puzzle_runs.by_method(runs)
     by_space = puzzle_runs.by_space(runs, list(spaces))
     quarters = puzzle_runs.by_quarter(runs)
     if json:
@@ -80,22 +84,26 @@ def countdown(
             "puzzles": len(drawn),
             "numbers": list(spaces),
             "seed": seed,
-            "methods": {m: asdict(f) for m, f in over_all.items()},
-            "spaces": {s: {m: asdict(f) for m, f in of.items()} for s, of in by_space.items()},
-            "quarters": [{m: asdict(f) for m, f in q.items()} for q in quarters],
+            "methods": {m: asdict(s) for m, s in overall.items()},
+            "spaces": {
+                name: {m: asdict(s) for m, s in of.items()} for name, of in by_space.items()
+            },
+            "quarters": [{m: asdict(s) for m, s in q.items()} for q in quarters],
         }
         print(jsonlib.dumps(value))
         return
     console = _console()
-    console.print(tables.countdown(f"{len(drawn)} puzzles, numbers {', '.join(spaces)}", over_all))
-    for name, of in by_space.items() if len(spaces) > 1 else ():
-        console.print(tables.countdown(f"Numbers {name}", of))
+    title = f"{len(drawn)} held-out Countdown puzzles, --numbers {', '.join(spaces)}"
+    console.print(tables.countdown(title, overall))
+    for name, summaries in by_space.items() if len(spaces) > 1 else ():
+        console.print(tables.countdown(f"Only the puzzles with --numbers {name}", summaries))
     for number, quarter in enumerate(quarters, 1):
-        console.print(tables.countdown(f"Quarter {number} by RFT's length", quarter))
+        title = f"Quarter {number} of {len(quarters)} of the puzzles, ordered by RFT's tokens"
+        console.print(tables.countdown(title, quarter))
 
 
 def _console() -> Console:
-    """A console for tables: in a file, they are as wide as they need to be."""
+    """Returns a console for tables. If the output is a file, tables get the width they need."""
     return Console() if Console().is_terminal else Console(width=140)
 
 
@@ -104,44 +112,61 @@ async def _measure(
     models: dict[str, Path],
     methods: Sequence[Method],
     at_once: int,
-    made: Runs,
-) -> list[Measured]:
+    kept: KeptRuns,
+) -> list[PuzzleRun]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("puzzles", total=len(drawn))
         return await bench.measure(
-            drawn, models, methods, at_once, made, lambda: progress.advance(task)
+            drawn, models, methods, at_once, kept, lambda: progress.advance(task)
         )
 
 
 @app.command
-def overhead(*, json: _Flag = False) -> None:
-    """What our loop adds to its engine, beside plain asyncio and LangGraph. It takes ten minutes.
+def overhead(
+    *,
+    executors: Annotated[list[int] | None, _Repeatable] = None,
+    runs: Annotated[list[int] | None, _Repeatable] = None,
+    repeats: int = 3,
+    json: _Flag = False,
+) -> None:
+    """Measure what our loop adds to its engine, compared with plain asyncio and LangGraph.
+
+    The defaults take 10 to 13 minutes. `--executors 16 --runs 1 --repeats 5` takes two to three.
 
     Parameters
     ----------
+    executors
+        Executors of a stage, when one run at a time is measured. Can be given more than once. By
+        default 1, 4, 16 and 64.
+    runs
+        Concurrent runs, each with 16 executors. Can be given more than once. By default 1, 10, 100
+        and 1000. Memory is measured with the largest number.
+    repeats
+        How often each measurement of one run at a time is repeated. The median is reported.
     json
-        Print the figures as one JSON object.
+        Print the results as one JSON object.
     """
     # LangGraph takes a second to import, and no other command needs it.
     from benchmarks import overhead as timing
 
-    sizes = timing.SIZES
-    figures: list[timing.Figure] = []
+    workload = timing.Workload.bounded(executors, runs, repeats)
+    measurements: list[timing.Measurement] = []
 
     async def measure() -> None:
         # A display that refreshes by itself would be measured with the rest.
         with Progress(console=Console(stderr=True), auto_refresh=False) as progress:
-            task = progress.add_task("figures", total=timing.count(sizes))
-            async for figure in timing.measure(sizes):
-                figures.append(figure)
+            task = progress.add_task("measurements", total=timing.count(workload))
+            async for measurement in timing.measure(workload):
+                measurements.append(measurement)
                 progress.update(task, advance=1, refresh=True)
 
     timing.run_precisely(measure())
+    value = timing.to_json(measurements, workload)
     if json:
-        print(jsonlib.dumps(timing.to_json(figures, sizes)))
+        print(jsonlib.dumps(value))
         return
     console = _console()
-    for table in tables.overhead(timing.to_json(figures, sizes)):
+    for table in tables.overhead(value):
         console.print(table)
 
 
@@ -156,24 +181,24 @@ def prefix(
     json: _Flag = False,
     model: ExistingDirectory = solver.MODEL,
 ) -> None:
-    """Prompt tokens that an SGLang server's prefix cache did not hold, by when executors start.
+    """Count the prompt tokens that SGLang's prefix cache misses, depending on when executors start.
 
     Parameters
     ----------
     url
-        The address of a server that serves `model`, and that nobody else uses.
+        Address of a server that serves `model` and has no other users.
     python
-        The interpreter of an environment with SGLang, which is then started on this CPU.
+        Interpreter of an environment with SGLang. The benchmark starts a server with it on this CPU.
     puzzles
-        How many Countdown puzzles of the test split.
+        Number of Countdown puzzles to draw from the test split.
     numbers
-        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99.
+        Numbers in a puzzle: 4 (from 1 to 13), or 4:99 (from 1 to 99).
     seed
-        Which puzzles are drawn.
+        Seed of the draw.
     json
-        Print the figures as one JSON object.
+        Print the results as one JSON object.
     model
-        The folder of the model.
+        Folder of the model.
     """
     from benchmarks import prefix as caching
     from benchmarks.sglang_server import sglang_server
@@ -182,7 +207,7 @@ def prefix(
     if (url is None) == (python is None):
         raise ValueError("give either the --url of a server or the --python to start one with")
     drawn = bench.held_out(puzzles, [PuzzleSpace.parse(numbers)], seed)
-    runs: list[caching.Run] = []
+    runs: list[caching.ModeRun] = []
 
     async def measure(url: str) -> None:
         engine = SGLangEngine(url, tokenizer=model)
@@ -193,12 +218,16 @@ def prefix(
                 progress.advance(task)
 
     with sglang_server(python, model) if python else nullcontext(url) as address:
+        assert address is not None
         anyio.run(measure, address)
-    modes = {mode: caching.figures([r for r in runs if r.mode == mode]) for mode in caching.MODES}
+    modes: dict[caching.Mode, caching.ModeSummary] = {
+        mode: caching.summarize([r for r in runs if r.mode == mode]) for mode in caching.MODES
+    }
     if json:
         print(jsonlib.dumps(caching.to_json(modes)))
     else:
-        _console().print(tables.prefix(f"{len(drawn)} puzzles with {numbers} numbers", modes))
+        title = f"{len(drawn)} held-out Countdown puzzles, --numbers {numbers}, tokens per problem"
+        _console().print(tables.prefix(title, modes))
 
 
 @app.command
@@ -210,72 +239,72 @@ def curation(
     seed: int = 0,
     json: _Flag = False,
 ) -> None:
-    """How far one process goes in curation: its rate, its memory, and a kill in between.
+    """Measure the rate and the memory of one curation process, and what a SIGKILL costs.
 
     Parameters
     ----------
     trajectories
-        How many trajectories, of two queries each.
+        Number of generated trajectories. Each needs two queries.
     concurrency
-        Requests under way at a time.
+        Concurrent requests to the endpoint.
     latency
         Seconds from a request to its answer.
     seed
-        Which trajectories, and when the run is killed.
+        Seed of the trajectories and of the moment of the kill.
     json
-        Print the figures as one JSON object.
+        Print the results as one JSON object.
     """
     from benchmarks import curation as bench
 
-    setting = bench.Setting(trajectories, concurrency, latency, seed)
+    workload = bench.Workload(trajectories, concurrency, latency, seed)
     with TemporaryDirectory() as folder:
-        whole, killed = bench.measure(setting, Path(folder))
+        complete, killed = bench.measure(workload, Path(folder))
     if json:
-        share = setting.ideal_seconds / whole.seconds
-        value = {"setting": asdict(setting), "share_of_ideal": share}
-        print(jsonlib.dumps(value | {"whole": asdict(whole), "killed": asdict(killed)}))
+        share = workload.ideal_seconds / complete.seconds
+        value = {"workload": asdict(workload), "share_of_ideal": share}
+        print(jsonlib.dumps(value | {"complete": asdict(complete), "killed": asdict(killed)}))
     else:
-        _console().print(tables.curation(setting, whole, killed))
+        _console().print(tables.curation(workload, complete, killed))
 
 
 @app.command
 def train(*, rounds: int = 3, json: _Flag = False) -> None:
-    """Ids a second in training: against TRL's trainer, and trees against a row for each context.
+    """Measure the training's speed: against TRL's trainer, and trees against one row per context.
 
     Parameters
     ----------
     rounds
-        How often the methods are measured, in turn.
+        How often each method is measured. The methods alternate.
     json
-        Print the figures as one JSON object.
+        Print the results as one JSON object.
     """
-    if not _accelerated():
+    if not _has_gpu():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    # It imports DeepSpeed, which takes seconds and which no other command needs.
+    # This imports DeepSpeed, which takes seconds and which no other command needs.
     from benchmarks import training
 
-    sizes = replace(training.GPU if _accelerated() else training.CPU, rounds=rounds)
+    workload = replace(training.GPU if _has_gpu() else training.CPU, rounds=rounds)
     try:
-        speeds = list(training.measure(sizes))
+        speeds = list(training.measure(workload))
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     if json:
-        print(jsonlib.dumps(training.to_json(sizes, speeds)))
+        print(jsonlib.dumps(training.to_json(workload, speeds)))
     else:
-        _console().print(tables.training(training.to_json(sizes, speeds)))
+        _console().print(tables.training(training.to_json(workload, speeds)))
 
 
-def _accelerated() -> bool:
-    """Whether there is a GPU for torch."""
+def _has_gpu() -> bool:
+    """Returns whether torch can use a GPU."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def main() -> None:
-    """Runs the command; what cannot be run is one line on stderr, and status 2."""
+    """Runs the command. An error is printed as one line on stderr, with exit status 2."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (SprintError, ValueError, cyclopts.CycloptsError) as error:
         print(f"benchmarks: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,7 +1,7 @@
-"""Made-up trajectories for measuring curation: cases, worked through one after the other, and a sum.
+"""Generated trajectories for measuring curation: several cases, one after the other, and their sum.
 
-Who made them knows their steps, so that a stub endpoint can annotate them as a good model would: a
-sentence that begins with "Case" opens a step, and the last step adds all others up.
+The generator knows the steps of each trajectory, so a stub endpoint can annotate it as a good model
+would. A sentence that begins with "Case" starts a step. The last step adds up all the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SUM = "Adding up"
 
 
 def trajectories(count: int, seed: int = 0) -> Iterator[Trajectory]:
-    """So many trajectories, the same for the same seed; each on a question of its own."""
+    """Yields `count` trajectories, each on a different question. The same seed gives the same ones."""
     rng = random.Random(seed)
     for number in range(count):
         cases = rng.randint(2, 5)
@@ -27,13 +27,13 @@ def trajectories(count: int, seed: int = 0) -> Iterator[Trajectory]:
         total = 0
         for case in range(1, cases + 1):
             a, b, c = (rng.randint(13, 99) for _ in range(3))
-            found = a * b + c
-            total += found
+            result = a * b + c
+            total += result
             lines += [
                 f"Case {case} comes next. ",
                 f"First I multiply, and {a} * {b} = {a * b}. ",
-                f"Then I add the rest, and {a * b} + {c} = {found}. ",
-                f"That looks right, so this case gives {found}. ",
+                f"Then I add the rest, and {a * b} + {c} = {result}. ",
+                f"That looks right, so this case gives {result}. ",
             ]
         lines += [f"{_SUM} all cases, I get {total}. ", f"So the answer is {total}."]
         question = f"What is the sum of the cases of number {number}?"
@@ -41,34 +41,39 @@ def trajectories(count: int, seed: int = 0) -> Iterator[Trajectory]:
 
 
 def answer(kind: str, text: str) -> dict[str, Any]:
-    """What a good annotator says to a query about one of them; `text` is its last message."""
+    """Returns a good annotator's answer to a query about one of the trajectories.
+
+    `kind` is the kind of query and `text` is the query's last message.
+    """
     if kind == "steps":
         return {"components": _steps(_SENTENCE.findall(text))}
     if kind == "dependencies":
-        return {"components": _needs([int(n) for n, _ in _COMPONENT.findall(text)])}
+        return {"components": _dependencies([int(n) for n, _ in _COMPONENT.findall(text)])}
     return {"uses": []}
 
 
 def _steps(sentences: list[tuple[str, str]]) -> list[dict[str, str]]:
-    begins = [int(n) for n, said in sentences if said.startswith(("Case", _SUM)) or n == "1"]
+    begins = [
+        int(n) for n, sentence in sentences if sentence.startswith(("Case", _SUM)) or n == "1"
+    ]
     ends = [*(begin - 1 for begin in begins[1:]), len(sentences)]
     steps: list[dict[str, str]] = []
-    for place, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        case = 0 < place < len(begins) - 1
+    for index, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        is_case = 0 < index < len(begins) - 1
         steps.append(
             {
-                "description": f"case {place}" if case else "overview",
-                "plan": str(begin) if case else f"{begin}-{end}",
-                "prompt": f"Work through case {place}" if case else "",
-                "execution": f"{begin + 1}-{end}" if case else "",
+                "description": f"case {index}" if is_case else "overview",
+                "plan": str(begin) if is_case else f"{begin}-{end}",
+                "prompt": f"Work through case {index}" if is_case else "",
+                "execution": f"{begin + 1}-{end}" if is_case else "",
                 "comment": "",
             }
         )
     return steps
 
 
-def _needs(numbers: list[int]) -> list[dict[str, Any]]:
-    """The first step is needed by all cases, and these by the last."""
+def _dependencies(numbers: list[int]) -> list[dict[str, Any]]:
+    """All cases depend on the first step, and the last step depends on all cases."""
     last = numbers[-1]
     return [
         {

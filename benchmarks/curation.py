@@ -1,9 +1,9 @@
-"""How far one process goes in curation: its rate against the ideal, its memory, and a kill in between.
+"""Measures one process of curation: its rate against the ideal rate, its memory, and a SIGKILL.
 
-A stub endpoint with a fixed latency stands for the model, so the ideal rate is known: concurrency by
-latency. The same input is curated three times by `python -m curate run`: whole, killed with SIGKILL at a
-random moment, and that one again. The last must come to the same files without asking anything again
-that had been answered.
+A stub endpoint with a fixed latency replaces the model, so the ideal rate is known: concurrency divided
+by latency. `python -m curate run` curates the same input three times: completely, killed with SIGKILL at
+a random moment, and that one again. The third must produce the same files as the first, without asking
+again for any answer that the second had received.
 """
 
 from __future__ import annotations
@@ -28,58 +28,68 @@ from sprint_agent.errors import SprintError
 
 OUTPUTS = ("train.jsonl", "validation.jsonl", "dropped.jsonl", "report.html")
 _QUERIES = 2
-"""Queries for each trajectory: its steps, and their dependencies."""
+"""Queries for each trajectory: one for its steps, one for their dependencies."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What is measured: so many trajectories, requests at a time, and seconds to an answer."""
+class Workload:
+    """What is measured."""
 
     trajectories: int
     concurrency: int
+    """Concurrent requests."""
     latency: float
+    """Seconds from a request to its answer."""
     seed: int = 0
 
     @property
     def ideal_seconds(self) -> float:
-        """The least time that the requests can take."""
+        """The shortest time that the requests can take."""
         return self.trajectories * _QUERIES * self.latency / self.concurrency
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A run from start to end. `memory` is the process's, in bytes, once a second, where it is told."""
+class CompleteRun:
+    """A curation from start to end."""
 
     seconds: float
     memory: tuple[int, ...]
+    """Memory of the process in bytes, once a second. Empty if the system does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Killed:
-    """A run that was killed, and gone on with.
-
-    By then `kept` answers had been taken in, and `under_way` requests had been sent whose answers had
-    not. All of those are sent again; `repeated` are what was sent again beside them.
-    """
+class KilledRun:
+    """A curation that was killed and resumed."""
 
     kept: int
-    under_way: int
+    """Answers that the cache contained when the process was killed."""
+    in_flight: int
+    """Requests that had been sent by then and whose answer was not in the cache.
+
+    All of them are sent again.
+    """
     repeated: int
+    """Other requests that were sent again."""
     same_files: bool
+    """Whether the output is that of the complete run, byte for byte."""
 
 
-def measure(setting: Setting, folder: Path) -> tuple[Whole, Killed]:
-    """Runs all three in `folder`, which should be empty. Raises SprintError where one fails."""
+def measure(workload: Workload, folder: Path) -> tuple[CompleteRun, KilledRun]:
+    """Makes all three runs in `folder`, which should be empty.
+
+    Raises:
+        SprintError: A run failed.
+    """
     source = folder / "trajectories.jsonl"
-    jsonl.write(cases.trajectories(setting.trajectories, setting.seed), source)
-    with stub(setting.latency, folder / "whole.log") as url:
-        whole = _watched(_start(setting, url, source, folder / "whole"))
-    queries = setting.trajectories * _QUERIES
-    moment = int(queries * random.Random(setting.seed).uniform(0.1, 0.9))
+    jsonl.write(cases.trajectories(workload.trajectories, workload.seed), source)
+    with stub(workload.latency, folder / "complete.log") as url:
+        complete = _watch(_start(workload, url, source, folder / "complete"))
+    queries = workload.trajectories * _QUERIES
+    kill_after = int(queries * random.Random(workload.seed).uniform(0.1, 0.9))
     log = folder / "killed.log"
-    with stub(setting.latency, log) as url:
-        process = _start(setting, url, source, folder / "killed")
-        while sum(_sent(log).values()) < moment:
+    with stub(workload.latency, log) as url:
+        process = _start(workload, url, source, folder / "killed")
+        while _count_requests(log).total() < kill_after:
             if process.poll() is not None:
                 raise _failed(process)
             time.sleep(0.01)
@@ -87,17 +97,17 @@ def measure(setting: Setting, folder: Path) -> tuple[Whole, Killed]:
         process.wait()
         with Cache(folder / "killed" / "cache.sqlite") as cache:
             kept = sum(model.count for model in cache.answers().values())
-        before = _sent(log)
-        _watched(_start(setting, url, source, folder / "killed"))
-        again = sum(times - 1 for times in _sent(log).values())
-    under_way = before.total() - kept
-    same = _same(folder / "whole", folder / "killed")
-    return whole, Killed(kept, under_way, again - under_way, same)
+        sent = _count_requests(log).total()
+        _watch(_start(workload, url, source, folder / "killed"))
+        sent_again = sum(times - 1 for times in _count_requests(log).values())
+    in_flight = sent - kept
+    same = _same_files(folder / "complete", folder / "killed")
+    return complete, KilledRun(kept, in_flight, sent_again - in_flight, same)
 
 
 @contextmanager
 def stub(latency: float, log: Path) -> Iterator[str]:
-    """A stub endpoint in a process of its own, by its address."""
+    """Runs a stub endpoint in its own process and yields its URL."""
     command = [sys.executable, "-m", "benchmarks.stub_endpoint"]
     options = ["--latency", str(latency), "--log", str(log)]
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
@@ -109,17 +119,18 @@ def stub(latency: float, log: Path) -> Iterator[str]:
         process.wait()
 
 
-def _start(setting: Setting, url: str, source: Path, out: Path) -> subprocess.Popen[bytes]:
+def _start(workload: Workload, url: str, source: Path, out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "curate", "run", str(source), "--out", str(out)]
-    options = {"base-url": url, "concurrency": setting.concurrency, "grade": "exact"}
+    options = {"base-url": url, "concurrency": workload.concurrency, "grade": "exact"}
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     environment = {**os.environ, "OPENAI_API_KEY": "none"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-def _watched(process: subprocess.Popen[bytes]) -> Whole:
-    began = time.monotonic()
+def _watch(process: subprocess.Popen[bytes]) -> CompleteRun:
+    """Waits until the process ends, and reads its memory once a second."""
+    start = time.monotonic()
     memory: list[int] = []
     while process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -127,17 +138,17 @@ def _watched(process: subprocess.Popen[bytes]) -> Whole:
         memory += _memory(process.pid)
     if process.returncode:
         raise _failed(process)
-    return Whole(time.monotonic() - began, tuple(memory))
+    return CompleteRun(time.monotonic() - start, tuple(memory))
 
 
 def _failed(process: subprocess.Popen[bytes]) -> SprintError:
     return SprintError(
-        f"curation ended with exit status {process.returncode}: `python -m curate run` says why"
+        f"curation ended with exit status {process.returncode}: run `python -m curate run` to see why"
     )
 
 
 def _memory(pid: int) -> list[int]:
-    """The bytes that a process holds, where the system tells."""
+    """Returns the resident bytes of a process, or an empty list if the system does not report them."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
@@ -145,12 +156,12 @@ def _memory(pid: int) -> list[int]:
     return [pages * os.sysconf("SC_PAGE_SIZE")] if pages else []
 
 
-def _sent(log: Path) -> Counter[str]:
-    """How often each request was sent."""
+def _count_requests(log: Path) -> Counter[str]:
+    """Returns how often each request was sent, by the digest of its body."""
     if not log.exists():
         return Counter()
     return Counter(line[2:] for line in log.read_text().splitlines() if line.startswith("+"))
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same_files(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in OUTPUTS)

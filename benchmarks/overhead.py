@@ -1,13 +1,13 @@
-"""What a loop adds to its engine: time a stage, CPU for streams of tokens, memory a run.
+"""Measures what a loop adds to its engine: time per stage, CPU for token streams, memory per run.
 
-The engine is simulated (`simulated.py`), so its critical path is known to the microsecond, and the
-methods (`peers.py`) run the same graph on it in the same process, one after another:
+The engine is simulated (`simulated.py`), so its critical path is known to the microsecond. The methods
+(`peers.py`) run the same graph on it in the same process, one after another:
 
-* `asyncio`: plain task groups, the floor;
-* `langgraph`: a peer;
-* `sprint`: our loop with that very graph, whose executors start when the plan is whole;
-* `sprint_tag`: our loop as it is by default, with executors that start at the closing tag. It is held
-  against its own critical path, which is shorter.
+* `asyncio`: plain task groups, the floor.
+* `langgraph`: another framework.
+* `sprint`: our loop with exactly that graph. Its executors start when the plan is complete.
+* `sprint_tag`: our loop with its default, so executors start at the closing tag of their prompt. Its own
+  critical path is shorter, and it is compared with that one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import selectors
 import statistics
 import time
 import tracemalloc
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from benchmarks import peers
-from benchmarks.peers import Method, Run
-from benchmarks.simulated import Graph, Pace, TimedEngine
+from benchmarks.peers import Method, RunOnce
+from benchmarks.simulated import Graph, Latency, TimedEngine
 from sprint_agent.runtime.scope import Dispatch
 
 METHODS: dict[str, Method] = {
@@ -42,96 +42,115 @@ STREAMING: dict[str, tuple[Method, bool]] = {
     "sprint_plans": (peers.ours("stage"), True),
     "sprint_watched": (peers.watched, False),
 }
-"""Whose CPU share is measured, and whether the streams are planners' (else executors')."""
+"""The methods whose CPU share is measured, and whether planners (else executors) write the streams."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured.
-
-    The time that a stage adds: for one run of each of `executors`, `repeats` times over, and for
-    each of `runs` at once with `side` executors. The CPU share: for `streams` streams over
-    `seconds`. The memory: for the most of `runs`, with `side` executors.
-    """
+class Workload:
+    """How much is measured."""
 
     executors: tuple[int, ...] = (1, 4, 16, 64)
+    """Executors of a stage. One run at a time is measured with each of these."""
     runs: tuple[int, ...] = (1, 10, 100, 1000)
-    side: int = 16
+    """Concurrent runs. Each is measured for the time per stage, and the largest for the memory."""
+    executors_at_once: int = 16
+    """Executors of a stage when the runs are concurrent."""
     repeats: int = 3
+    """How often one run at a time is repeated."""
     streams: int = 100
+    """Concurrent token streams, for the CPU share."""
     seconds: float = 5.0
-    pace: Pace = Pace()
-    stream_pace: Pace = Pace(token=0.02)
+    """How long the CPU share is measured, after `settle` seconds."""
+    latency: Latency = Latency()
+    stream_latency: Latency = Latency(token=0.02)
     settle: float = 2.0
 
+    @classmethod
+    def bounded(
+        cls, executors: Sequence[int] | None, runs: Sequence[int] | None, repeats: int
+    ) -> Workload:
+        """Returns the full workload with only these executors and runs. None keeps all.
 
-SIZES = Sizes()
+        Raises:
+            ValueError: One of the numbers is less than 1.
+        """
+        for name, values in (("executors", executors), ("runs", runs), ("repeats", (repeats,))):
+            if values is not None and min(values, default=1) < 1:
+                raise ValueError(f"--{name} must be at least 1, not {min(values)}")
+        full = cls()
+        return cls(
+            executors=tuple(executors or full.executors),
+            runs=tuple(runs or full.runs),
+            repeats=repeats,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """What a method adds to a stage.
-
-    `ms` is the median over runs of (seconds - critical path) / stages, in milliseconds; the answer's
-    turn counts with the stages before it. `cpu_ms` is the CPU time that a run takes for a stage, the
-    simulated engine's own included.
-    """
+class AddedTime:
+    """The time that a method adds to a stage."""
 
     method: str
     executors: int
     runs: int
     ms: float
+    """Median over the runs of (seconds - critical path) / stages, in milliseconds.
+
+    The seconds include the turn in which the planner answers.
+    """
     cpu_ms: float
+    """CPU milliseconds per stage of a run, including those of the simulated engine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The share of one core that all streams take together, the simulated engine's own included."""
+class CoreShare:
+    """The share of one core that all streams take together, including the simulated engine."""
 
     method: str
     share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """The peak of what Python had allocated (tracemalloc), by runs at once, in bytes."""
+class PeakMemory:
+    """The peak of what Python has allocated (tracemalloc), divided by the concurrent runs."""
 
     method: str
     runs: int
     bytes_per_run: float
 
 
-Figure = Added | Share | Memory
+Measurement = AddedTime | CoreShare | PeakMemory
 
 
-async def measure(sizes: Sizes) -> AsyncGenerator[Figure]:
-    """All figures, each as soon as it is known. Run it by `run_precisely`."""
-    for executors, runs in _cells(sizes):
+async def measure(workload: Workload) -> AsyncGenerator[Measurement]:
+    """Yields each measurement as soon as it is known. Run it with `run_precisely`."""
+    for executors, runs in _combinations(workload):
         for name in METHODS:
-            repeats = sizes.repeats if runs == 1 else 1
-            yield await _added(name, Graph(executors), sizes.pace, runs, repeats)
+            repeats = workload.repeats if runs == 1 else 1
+            yield await _measure_added(name, Graph(executors), workload.latency, runs, repeats)
     for name in STREAMING:
-        yield await _share(name, sizes)
+        yield await _measure_share(name, workload)
+    runs = max(workload.runs)
     for name, method in METHODS.items():
-        engine = TimedEngine(Graph(sizes.side), sizes.pace)
-        yield Memory(name, max(sizes.runs), await _bytes_per_run(method(engine), max(sizes.runs)))
+        engine = TimedEngine(Graph(workload.executors_at_once), workload.latency)
+        yield PeakMemory(name, runs, await _bytes_per_run(method(engine), runs))
 
 
-def count(sizes: Sizes) -> int:
-    """How many figures `measure` yields."""
-    return (len(_cells(sizes)) + 1) * len(METHODS) + len(STREAMING)
+def count(workload: Workload) -> int:
+    """Returns the number of measurements that `measure` yields."""
+    return (len(_combinations(workload)) + 1) * len(METHODS) + len(STREAMING)
 
 
-def _cells(sizes: Sizes) -> list[tuple[int, int]]:
-    """Executors and runs at once, wherever the time of a stage is measured."""
-    alone = [(executors, 1) for executors in sizes.executors]
-    return alone + [(sizes.side, runs) for runs in sizes.runs if (sizes.side, runs) not in alone]
+def _combinations(workload: Workload) -> list[tuple[int, int]]:
+    """Returns the executors and the concurrent runs of each measurement of the time per stage."""
+    single = [(executors, 1) for executors in workload.executors]
+    at_once = [(workload.executors_at_once, runs) for runs in workload.runs]
+    return single + [combination for combination in at_once if combination not in single]
 
 
 def run_precisely(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` on an event loop that wakes within 0.1 ms of a timer.
+    """Runs `main` on an event loop that wakes up within 0.1 ms of a timer.
 
-    The usual one waits by epoll, in whole milliseconds, which would be most of what is measured.
+    The usual event loop waits with epoll, in whole milliseconds. That would be most of the result.
     """
 
     def loop() -> asyncio.AbstractEventLoop:
@@ -141,17 +160,19 @@ def run_precisely(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-async def _added(name: str, graph: Graph, pace: Pace, runs: int, repeats: int) -> Added:
-    engine = TimedEngine(graph, pace)
+async def _measure_added(
+    name: str, graph: Graph, latency: Latency, runs: int, repeats: int
+) -> AddedTime:
+    engine = TimedEngine(graph, latency)
     run = METHODS[name](engine)
     dispatch: Dispatch = "tag" if name == "sprint_tag" else "stage"
     critical = engine.critical_path(dispatch)
-    await _at_once(METHODS[name](TimedEngine(graph, Pace(0.0, 0.0))), 1)  # warms caches up
+    await _run_at_once(METHODS[name](TimedEngine(graph, Latency(0.0, 0.0))), 1)  # warms up caches
     gc.collect()
     cpu = time.process_time()
-    seconds = [one for _ in range(repeats) for one in await _at_once(run, runs)]
+    seconds = [one for _ in range(repeats) for one in await _run_at_once(run, runs)]
     cpu = time.process_time() - cpu
-    return Added(
+    return AddedTime(
         method=name,
         executors=graph.executors,
         runs=runs,
@@ -160,14 +181,14 @@ async def _added(name: str, graph: Graph, pace: Pace, runs: int, repeats: int) -
     )
 
 
-async def _at_once(run: Run, runs: int) -> list[float]:
-    """Makes `runs` runs at once; returns the seconds that each took."""
+async def _run_at_once(run: RunOnce, runs: int) -> list[float]:
+    """Makes `runs` concurrent runs and returns the seconds of each."""
     seconds: list[float] = []
 
     async def timed() -> None:
-        began = time.perf_counter()
+        start = time.perf_counter()
         await run()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
 
     async with anyio.create_task_group() as group:
         for _ in range(runs):
@@ -175,64 +196,63 @@ async def _at_once(run: Run, runs: int) -> list[float]:
     return seconds
 
 
-async def _share(name: str, sizes: Sizes) -> Share:
+async def _measure_share(name: str, workload: Workload) -> CoreShare:
     method, plans = STREAMING[name]
-    # Twice what is listened to, since streams must not end before.
-    tokens = int(2 * (sizes.settle + sizes.seconds) / sizes.stream_pace.token)
+    # Twice as long as the measurement, because no stream may end before it.
+    tokens = int(2 * (workload.settle + workload.seconds) / workload.stream_latency.token)
     graph = Graph(1, 1, thought=tokens) if plans else Graph(1, 1, tokens=tokens)
-    run = method(TimedEngine(graph, sizes.stream_pace))
+    run = method(TimedEngine(graph, workload.stream_latency))
     gc.collect()
     async with anyio.create_task_group() as group:
-        for _ in range(sizes.streams):
+        for _ in range(workload.streams):
             group.start_soon(run)
-        await anyio.sleep(sizes.settle)
+        await anyio.sleep(workload.settle)
         cpu, wall = time.process_time(), time.perf_counter()
-        await anyio.sleep(sizes.seconds)
+        await anyio.sleep(workload.seconds)
         share = (time.process_time() - cpu) / (time.perf_counter() - wall)
         group.cancel_scope.cancel()
-    return Share(name, share)
+    return CoreShare(name, share)
 
 
-async def _bytes_per_run(run: Run, runs: int) -> float:
-    await _at_once(run, 1)
+async def _bytes_per_run(run: RunOnce, runs: int) -> float:
+    await _run_at_once(run, 1)
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        await _at_once(run, runs)
+        await _run_at_once(run, runs)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     return (peak - before) / runs
 
 
-def to_json(figures: list[Figure], sizes: Sizes) -> dict[str, Any]:
-    """The figures as one JSON object."""
-    added = [f for f in figures if isinstance(f, Added)]
-    alone = [f for f in added if f.runs == 1]
-    crowd = [f for f in added if f.executors == sizes.side]
-    memory = [f for f in figures if isinstance(f, Memory)]
-    ours = {str(f.runs): f.bytes_per_run for f in memory if f.method == "sprint"}
+def to_json(measurements: Sequence[Measurement], workload: Workload) -> dict[str, Any]:
+    """Returns all measurements as one JSON object."""
+    added = [m for m in measurements if isinstance(m, AddedTime)]
+    single = [m for m in added if m.runs == 1]
+    at_once = [m for m in added if m.executors == workload.executors_at_once]
+    shares = {m.method: m.share for m in measurements if isinstance(m, CoreShare)}
+    memory = [m for m in measurements if isinstance(m, PeakMemory)]
+    ours = {str(m.runs): m.bytes_per_run for m in memory if m.method == "sprint"}
     return {
-        "added_ms_per_stage": _by_method(alone, lambda f: {str(f.executors): f.ms}),
-        "cpu_ms_per_stage": _by_method(alone, lambda f: {str(f.executors): f.cpu_ms}),
+        "added_ms_per_stage": _by_method(single, lambda m: {str(m.executors): m.ms}),
+        "cpu_ms_per_stage": _by_method(single, lambda m: {str(m.executors): m.cpu_ms}),
         "at_once": {
-            "executors": sizes.side,
-            "added_ms_per_stage": _by_method(crowd, lambda f: {str(f.runs): f.ms}),
-            "cpu_ms_per_stage": _by_method(crowd, lambda f: {str(f.runs): f.cpu_ms}),
+            "executors": workload.executors_at_once,
+            "added_ms_per_stage": _by_method(at_once, lambda m: {str(m.runs): m.ms}),
+            "cpu_ms_per_stage": _by_method(at_once, lambda m: {str(m.runs): m.cpu_ms}),
         },
-        "core_share": {
-            str(sizes.streams): {f.method: f.share for f in figures if isinstance(f, Share)}
-        },
+        "core_share": {str(workload.streams): shares},
         "bytes_per_run": ours,
-        "bytes_per_run_of": {f.method: {str(f.runs): f.bytes_per_run} for f in memory},
+        "bytes_per_run_of": {m.method: {str(m.runs): m.bytes_per_run} for m in memory},
     }
 
 
 def _by_method(
-    figures: list[Added], one: Callable[[Added], dict[str, float]]
+    measurements: list[AddedTime], entry: Callable[[AddedTime], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
     by_method: dict[str, dict[str, float]] = {name: {} for name in METHODS}
-    for figure in figures:
-        by_method[figure.method] |= one(figure)
+    for measurement in measurements:
+        by_method[measurement.method] |= entry(measurement)
     return by_method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -16,13 +16,13 @@ from sprint_agent.engine import Delta, Request
 from sprint_agent.protocol import tags
 from sprint_agent.runtime.scope import Dispatch
 
-Run = Callable[[], Awaitable[object]]
-"""Makes one run, from the question to the answer. Any number may go on at once."""
-Method = Callable[[TimedEngine], Run]
-"""Sets the graph of an engine up, once, and returns what makes runs of it."""
+RunOnce = Callable[[], Coroutine[Any, Any, object]]
+"""Makes one run, from the question to the answer. Any number of calls may be concurrent."""
+Method = Callable[[TimedEngine], RunOnce]
+"""Builds the graph of an engine once, and returns what makes runs of it."""
 
 
-def plain(engine: TimedEngine) -> Run:
+def plain(engine: TimedEngine) -> RunOnce:
     """The floor: task groups and nothing else. No context, no parsing, no events, no limits."""
 
     async def run() -> str:
@@ -50,7 +50,7 @@ class _Part(TypedDict):
     number: int
 
 
-def lang_graph(engine: TimedEngine) -> Run:
+def lang_graph(engine: TimedEngine) -> RunOnce:
     """LangGraph as its guide does it: a planner node that sends each prompt to an executor node."""
     stages = engine.graph.stages
 
@@ -59,11 +59,11 @@ def lang_graph(engine: TimedEngine) -> Run:
         tail = f"</Execution_{stage - 1}>\n\n" if stage > 1 else tags.opening(QUESTION)
         return {"stage": stage, "answer": await _read(engine, tail)}
 
-    async def execute(part: _Part) -> dict[str, Any]:
-        opening = tags.execution_opening(part["stage"], part["number"])
+    async def execute(state: _Part) -> dict[str, Any]:
+        opening = tags.execution_opening(state["stage"], state["number"])
         return {"executions": [await _read(engine, opening)]}
 
-    def hand_on(state: _State) -> list[Send] | str:
+    def send_prompts(state: _State) -> list[Send] | str:
         stage = state["stage"]
         if stage > stages:
             return END
@@ -74,7 +74,7 @@ def lang_graph(engine: TimedEngine) -> Run:
     builder.add_node("plan", plan)
     builder.add_node("execute", execute)
     builder.add_edge(START, "plan")
-    builder.add_conditional_edges("plan", hand_on, ["execute", END])
+    builder.add_conditional_edges("plan", send_prompts, ["execute", END])
     builder.add_edge("execute", "plan")
     graph = builder.compile()
 
@@ -86,9 +86,9 @@ def lang_graph(engine: TimedEngine) -> Run:
 
 
 def ours(dispatch: Dispatch) -> Method:
-    """Our loop, whole: context, parsing, events, limits, the token ledger."""
+    """Our complete loop: context, parsing, events, limits and the token ledger."""
 
-    def method(engine: TimedEngine) -> Run:
+    def method(engine: TimedEngine) -> RunOnce:
         agent = Sprint(engine, dispatch=dispatch)
 
         async def run() -> str | None:
@@ -99,8 +99,8 @@ def ours(dispatch: Dispatch) -> Method:
     return method
 
 
-def watched(engine: TimedEngine) -> Run:
-    """Our loop with somebody who reads all of its events."""
+def watched(engine: TimedEngine) -> RunOnce:
+    """Our loop, with a caller that reads all of its events."""
     agent = Sprint(engine, dispatch="stage")
 
     async def run() -> None:
@@ -112,7 +112,7 @@ def watched(engine: TimedEngine) -> Run:
 
 
 async def _read(engine: TimedEngine, tail: str) -> str:
-    """Reads the answer to a prompt that ends in `tail`."""
+    """Reads the reply to a prompt that ends in `tail`."""
     prompt = tuple(engine.tokenizer.encode(tail))
     async with engine.generate(Request(prompt)) as stream:
         return "".join([event.text async for event in stream if isinstance(event, Delta)])

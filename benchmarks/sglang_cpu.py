@@ -1,8 +1,8 @@
 """Runs SGLang's own server on a CPU: `python sglang_cpu.py --model-path DIR --port N …`.
 
-Only an environment with SGLang 0.5.23 runs this; nothing imports it. Scheduler, radix cache, HTTP
-server, streaming and aborts are SGLang's; what is missing are kernels that plain serving never calls.
-What stands on the top level runs again in each process that the server spawns.
+This script runs in an environment with SGLang 0.5.23, and no module imports it. The scheduler, radix
+cache, HTTP server, streaming and aborts are SGLang's own. Only kernels are missing that plain serving
+never calls. The code at the top level runs again in each process that the server spawns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KERNELS = (
     "rotate_input_ids_cpu",
     "verify_tree_greedy_cpu",
 )
-"""What SGLang imports of its kernel package on a CPU. Speculative decoding alone calls them."""
+"""What SGLang imports from its kernel package on a CPU. Only speculative decoding calls them."""
 
 _FLAGS = [
     "--host", "127.0.0.1",
@@ -34,7 +34,7 @@ _FLAGS = [
     "--dtype", "float32",
     "--disable-cuda-graph",
     "--disable-overlap-schedule",
-    "--sleep-on-idle",  # else an idle scheduler takes a core
+    "--sleep-on-idle",  # otherwise an idle scheduler uses a whole core
     "--max-total-tokens", "16384",
     "--max-running-requests", "16",
     "--enable-cache-report",
@@ -42,15 +42,15 @@ _FLAGS = [
 
 
 def _kernel_package() -> ModuleType:
-    """Stands for `sgl_kernel`, of which the registry has no build for a CPU."""
+    """Returns a replacement for `sgl_kernel`, which has no published build for a CPU."""
     package = ModuleType("sgl_kernel")
     package.__spec__ = ModuleSpec("sgl_kernel", None)
     for name in _KERNELS:
-        setattr(package, name, _absent(name))
+        setattr(package, name, _missing_kernel(name))
     return package
 
 
-def _absent(name: str) -> object:
+def _missing_kernel(name: str) -> object:
     def kernel(*args: object, **options: object) -> None:
         raise NotImplementedError(f"sgl_kernel.{name} has no build for a CPU")
 
@@ -58,7 +58,10 @@ def _absent(name: str) -> object:
 
 
 def _declare_vision_ops() -> object:
-    """Declares what torchvision needs at its import: its CUDA build cannot load beside a CPU torch."""
+    """Declares the ops that torchvision needs when it is imported.
+
+    Its CUDA build cannot load them together with a CPU build of torch.
+    """
     import torch
 
     library = torch.library.Library("torchvision", "DEF")
@@ -68,16 +71,20 @@ def _declare_vision_ops() -> object:
 
 
 os.environ.setdefault("SGLANG_USE_CPU_ENGINE", "1")
-# Small models gain nothing by a second thread, and on a busy machine their threads wait for each other.
+# Small models gain nothing from a second thread, and on a busy machine threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.modules.setdefault("sgl_kernel", _kernel_package())
-# An op lives only as long as the library that declared it.
+# An op exists only as long as the library that declared it.
 _vision_ops = _declare_vision_ops()
 
 
 def main() -> None:
-    """Serves until it is killed."""
-    from sglang.launch_server import kill_process_tree, prepare_server_args, run_server
+    """Serves until the process is killed."""
+    from sglang.launch_server import (  # pyright: ignore[reportMissingImports]
+        kill_process_tree,
+        prepare_server_args,
+        run_server,
+    )
 
     arguments = prepare_server_args([*_FLAGS, *sys.argv[1:]])
     try:

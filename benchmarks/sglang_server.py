@@ -1,7 +1,7 @@
-"""A real SGLang server on this machine's CPU, for as long as a block lasts.
+"""Context managers that run a real SGLang server, or its router, on this machine's CPU.
 
-SGLang pins openai, torch and transformers, so it lives in an environment of its own, whose interpreter
-is given. `sglang_cpu.py` is what that interpreter runs.
+SGLang pins openai, torch and transformers, so it needs its own environment. The caller names that
+environment's interpreter, which runs `sglang_cpu.py`.
 """
 
 from __future__ import annotations
@@ -40,30 +40,40 @@ _LOG_CHARACTERS = 2000
 
 @contextmanager
 def sglang_server(python: Path, model: Path, flags: Sequence[str] = ()) -> Iterator[str]:
-    """Serves a Hugging Face folder while entered, and says at which URL.
+    """Serves a Hugging Face folder inside the block and yields the server's URL.
 
-    `python` is the interpreter of an environment with SGLang, `flags` are passed on to the server.
-    It takes 30 to 100 seconds. Raises EngineUnavailable where it does not
-    come up; the end of its log is then on stderr.
+    The start takes 30 to 100 seconds.
+
+    Args:
+        python: The interpreter of an environment with SGLang.
+        model: The folder.
+        flags: Further arguments for the server.
+
+    Raises:
+        EngineUnavailable: The server does not start. The end of its log is then on stderr.
     """
     port = str(free_port())
     command = [str(python), str(_SCRIPT), "--model-path", str(model), "--port", port, *flags]
-    with _started(command, port, "/health") as url:
+    with _running(command, port, "/health") as url:
         yield url
 
 
 @contextmanager
 def sglang_router(python: Path, servers: Sequence[str]) -> Iterator[str]:
-    """SGLang's router in front of servers, while entered. Raises as `sglang_server` does."""
+    """Runs SGLang's router in front of servers inside the block, and yields the router's URL.
+
+    Raises:
+        EngineUnavailable: The router does not start. The end of its log is then on stderr.
+    """
     port = str(free_port())
-    # Its own command imports all of SGLang; the router alone is up at once.
-    with _started([str(python), "-c", _ROUTER, port, *servers], port, "/get_model_info") as url:
+    # The router's own command imports all of SGLang. The router alone starts at once.
+    with _running([str(python), "-c", _ROUTER, port, *servers], port, "/get_model_info") as url:
         yield url
 
 
 @contextmanager
-def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
-    """Runs a server of this machine, from when it answers on its path `ready` on."""
+def _running(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
+    """Runs a server on this machine. The block begins when the server answers on its path `ready`."""
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -79,17 +89,22 @@ def _started(command: Sequence[str], port: str, ready: str) -> Iterator[str]:
             _wait(url, ready, process, log)
             yield url
         finally:
-            # On SIGTERM it drains, and its scheduler may poll on for ever. One that died is gone.
+            # After SIGTERM it drains, and its scheduler may poll forever, so it gets SIGKILL. A server
+            # that has already ended has no process group any more.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def free_port() -> int:
-    """A port that nobody listens on.
+    """Returns a port on which nothing listens.
 
-    It is none of those that systems give to whoever asks for any: a server opens such ones for its own
-    processes while it starts, and may take the very one that it is to listen on.
+    It is outside the range from which the system chooses when a program asks for any free port. A
+    starting server asks for such ports for its own processes, and could get the port on which it should
+    listen.
+
+    Raises:
+        EngineUnavailable: A hundred ports were tried and none was free.
     """
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe:
@@ -98,11 +113,11 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise EngineUnavailable(f"no port is free of a hundred from {_PORTS[0]} to {_PORTS[-1]}")
+    raise EngineUnavailable(f"none of 100 ports between {_PORTS[0]} and {_PORTS[-1]} is free")
 
 
 def _wait(url: str, ready: str, process: subprocess.Popen[str], log: IO[str]) -> None:
-    """Returns when the server answers."""
+    """Waits until the server answers."""
     deadline = time.monotonic() + _READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -113,4 +128,4 @@ def _wait(url: str, ready: str, process: subprocess.Popen[str], log: IO[str]) ->
         time.sleep(1.0)
     log.seek(0)
     print(log.read()[-_LOG_CHARACTERS:], file=sys.stderr)
-    raise EngineUnavailable(f"SGLang did not come up at {url}: its log ends as above")
+    raise EngineUnavailable(f"SGLang did not start at {url}: see the end of its log above")

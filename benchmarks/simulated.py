@@ -1,7 +1,8 @@
-"""A simulated engine: fixed latencies, no model. What runs on it does the same in any framework.
+"""A simulated engine with fixed latencies and no model. It behaves the same for any framework.
 
-A `Graph` says what every run does: `stages` times, the planner writes a plan and its executors write
-side by side; then the planner answers. `TimedEngine` says it, token by token, on a `Pace`.
+A `Graph` describes every run: in each of `stages` stages the planner writes a plan and its executors
+write concurrently. After the last stage the planner answers. `TimedEngine` writes these texts token by
+token, with the given `Latency`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TAIL_IDS = 4
 
 
 class PieceTokenizer:
-    """A token for each tag, as trained models have them, and one for every four other characters."""
+    """One token for each tag, as trained models have, and one for every four other characters."""
 
     vocab_size = 1 << 20
 
@@ -43,48 +44,52 @@ class PieceTokenizer:
         return "".join([self._pieces[i] for i in ids])
 
     def _id(self, piece: str) -> int:
-        found = self._ids.get(piece)
-        if found is None:
-            found = self._ids[piece] = len(self._pieces)
+        known = self._ids.get(piece)
+        if known is None:
+            known = self._ids[piece] = len(self._pieces)
             self._pieces.append(piece)
-        return found
+        return known
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Latencies of one call, in seconds: up to its first token, and from each token to the next."""
+class Latency:
+    """Latencies of one call, in seconds."""
 
     first: float = 0.02
+    """From the start of the call to its first token."""
     token: float = 0.01
+    """From each token to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What every run does.
-
-    Each of `stages` plans hands on `executors` prompts, and each execution writes `tokens` tokens.
-    Before each plan, the planner thinks aloud for `thought` tokens.
-    """
+    """What every run does."""
 
     executors: int
+    """Prompts of each plan."""
     stages: int = 3
     tokens: int = 10
+    """Tokens that each execution writes."""
     thought: int = 0
+    """Tokens that the planner writes before each plan."""
 
     def turn(self, stage: int) -> tuple[str, str]:
-        """What the planner writes in a stage (behind the last, its answer), and the stop behind it."""
+        """Returns the planner's text for a stage, and the stop string after it.
+
+        After the last stage the text is the answer.
+        """
         if stage > self.stages:
             return tags.answer(ANSWER), "</Final_answer>"
-        tasks = range(1, self.executors + 1)
-        prompts = [tags.prompt(stage, n, f"road {n}") for n in tasks]
+        numbers = range(1, self.executors + 1)
+        prompts = [tags.prompt(stage, n, f"road {n}") for n in numbers]
         return "mmh " * self.thought + tags.plan(stage, prompts), "</Plan_"
 
     def execution(self) -> tuple[str, str]:
-        """What an executor writes, and the stop behind it."""
+        """Returns an executor's text, and the stop string after it."""
         return "hum\n" * self.tokens, "</execution_"
 
     def reply(self, prompt_end: str) -> tuple[str, str]:
-        """What a prompt that ends so is answered, and the stop behind it."""
+        """Returns the reply to a prompt with this end, and the stop string after it."""
         if _EXECUTION.search(prompt_end):
             return self.execution()
         ended = _STAGE_END.search(prompt_end)
@@ -92,20 +97,22 @@ class Graph:
 
 
 class TimedEngine(AlwaysOpen):
-    """Says what a graph says. Token n of a call comes `first + n * token` seconds after its start.
+    """Writes the texts of a graph.
 
-    A reader that is late gets what is due at once, so lateness does not add up within a call. `calls`
-    counts the requests.
+    Token n of a call arrives `first + n * token` seconds after the call's start. If a reader is late, it
+    gets all tokens that are due at once, so delays do not add up within a call.
+
+    `calls` counts the requests.
     """
 
     context_length = None
 
-    def __init__(self, graph: Graph, pace: Pace) -> None:
+    def __init__(self, graph: Graph, latency: Latency) -> None:
         self.graph = graph
-        self.pace = pace
+        self.latency = latency
         self.tokenizer = PieceTokenizer()
         self.calls = 0
-        self._cut = cache(self._tokens)
+        self._split = cache(self._tokens)
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
@@ -113,24 +120,24 @@ class TimedEngine(AlwaysOpen):
         yield self._stream(request)
 
     def critical_path(self, dispatch: Dispatch) -> float:
-        """The seconds that a run takes where nothing but the engine takes time."""
+        """Returns the seconds that a run takes if nothing but the engine takes time."""
         execution, _ = self.graph.execution()
         seconds = self._seconds(self.graph.turn(self.graph.stages + 1)[0])
         for stage in range(1, self.graph.stages + 1):
             plan, _ = self.graph.turn(stage)
             start = self._seconds(plan)
             if dispatch == "tag":
-                # Executions last equally long, so the last prompt's ends last.
-                start = self._seconds(plan.removesuffix("\n")) - self.pace.token
+                # All executions take equally long, so the execution of the last prompt ends last.
+                start = self._seconds(plan.removesuffix("\n")) - self.latency.token
             seconds += max(self._seconds(plan), start + self._seconds(execution))
         return seconds
 
     def _seconds(self, text: str) -> float:
-        """How long a call takes that says `text` and then its stop, which is a token too."""
-        return self.pace.first + len(self._cut(text)) * self.pace.token
+        """Returns the seconds of a call that writes `text` and then its stop string, one more token."""
+        return self.latency.first + len(self._split(text)) * self.latency.token
 
     def _tokens(self, text: str) -> list[tuple[int, int, int]]:
-        """Start, end and id of each token of `text`."""
+        """Returns the start, the end and the id of each token of `text`."""
         tokens: list[tuple[int, int, int]] = []
         start = 0
         for token in self.tokenizer.encode(text):
@@ -140,19 +147,20 @@ class TimedEngine(AlwaysOpen):
         return tokens
 
     async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
+        assert not isinstance(request.prompt, str)
         clock = asyncio.get_running_loop().time
-        due = clock() + self.pace.first
+        due = clock() + self.latency.first
         text, stop = self.graph.reply(self.tokenizer.decode(request.prompt[-_TAIL_IDS:]))
-        tokens = self._cut(text)
+        tokens = self._split(text)
         for start, end, token in tokens:
-            await _until(due - clock())
-            # A new text and a new tuple for each token, as from a real engine: they take memory.
+            await _sleep(due - clock())
+            # A new string and a new tuple for each token, as from a real engine: they take memory.
             yield Delta(text[start:end], (token,))
-            due += self.pace.token
-        await _until(due - clock())
+            due += self.latency.token
+        await _sleep(due - clock())
         yield Finish("stop", TokenUsage(len(request.prompt), len(tokens) + 1), stop)
 
 
-async def _until(seconds: float) -> None:
+async def _sleep(seconds: float) -> None:
     if seconds > 0:
         await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The benchmarks' figures as tables for a terminal."""
+"""Tables of the benchmarks' results, for a terminal."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
-    # Each brings in what its benchmark alone needs.
+    # Each module imports what only its benchmark needs.
     from benchmarks import curation as curating
     from benchmarks import prefix as caching
     from benchmarks import puzzle_runs
 
 
 def _table(title: str, heads: Sequence[str]) -> Table:
-    """A table without rows, numbers to the right."""
+    """Returns a table without rows. All columns but the first are aligned to the right."""
     table = Table(title=title, min_width=len(title))
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     return table
 
 
-def countdown(title: str, methods: Mapping[str, puzzle_runs.Figures]) -> Table:
-    """SPRINT against RFT, a row a method."""
+def countdown(title: str, methods: Mapping[puzzle_runs.Method, puzzle_runs.MethodSummary]) -> Table:
+    """Returns the comparison of SPRINT with RFT, one row per method."""
     heads = (
         "method",
         "accuracy",
         "sequential tokens",
-        "total tokens",
-        "ideal speed-up",
-        "parallelization",
+        "generated tokens",
+        "generated / sequential",
+        "parallelization ratio",
         "stages",
         "seconds, median",
-        "p95",
+        "seconds, p95",
         "errors",
     )
     table = _table(title, heads)
@@ -42,7 +42,7 @@ def countdown(title: str, methods: Mapping[str, puzzle_runs.Figures]) -> Table:
             method,
             f"{f.accuracy:.1%}",
             f"{f.sequential_tokens:,.0f}",
-            f"{f.total_tokens:,.0f}",
+            f"{f.completion_tokens:,.0f}",
             f"{f.ideal_speedup:.2f}",
             f"{f.parallelization_ratio:.2f}",
             f"{f.stages:.2f}",
@@ -53,17 +53,17 @@ def countdown(title: str, methods: Mapping[str, puzzle_runs.Figures]) -> Table:
     return table
 
 
-def prefix(title: str, modes: Mapping[str, caching.Figures]) -> Table:
-    """Prompt tokens that were not cached, a row a mode."""
+def prefix(title: str, modes: Mapping[caching.Mode, caching.ModeSummary]) -> Table:
+    """Returns the prompt tokens that were not cached, one row per mode."""
     heads = (
         "dispatch",
-        "uncached a problem",
-        "an executor's call",
-        "a planner's call",
-        "prompt tokens",
-        "executors' calls",
-        "planner's calls",
-        "right",
+        "uncached prompt tokens",
+        "of an executor's call",
+        "of a planner's call",
+        "all prompt tokens",
+        "executor calls",
+        "planner calls",
+        "accuracy",
         "seconds, median",
         "errors",
     )
@@ -84,42 +84,43 @@ def prefix(title: str, modes: Mapping[str, caching.Figures]) -> Table:
     return table
 
 
-def curation(setting: curating.Setting, whole: curating.Whole, killed: curating.Killed) -> Table:
-    """How far one process goes in curation."""
-    title = f"{setting.trajectories:,} trajectories, {setting.concurrency} requests at a time"
+def curation(
+    workload: curating.Workload, complete: curating.CompleteRun, killed: curating.KilledRun
+) -> Table:
+    """Returns the rate and the memory of one curation process, and what a SIGKILL cost."""
+    title = (
+        f"Curation of {workload.trajectories:,} trajectories, "
+        f"{workload.concurrency} concurrent requests of {workload.latency:g} s"
+    )
     table = _table(title, ("", "measured"))
-    table.add_row("ideal seconds", f"{setting.ideal_seconds:.1f}")
-    table.add_row("seconds", f"{whole.seconds:.1f}")
-    table.add_row("share of the ideal rate", f"{setting.ideal_seconds / whole.seconds:.1%}")
-    for place in (1, 2, 3, 4) if whole.memory else ():
-        at = len(whole.memory) * place // 4 - 1
-        table.add_row(f"memory after {place}/4, MB", f"{whole.memory[at] / 1e6:.0f}")
-    table.add_row("killed when answers kept were", f"{killed.kept:,}")
-    table.add_row("requests under way by then, sent again", str(killed.under_way))
-    table.add_row("others sent again", str(killed.repeated))
-    table.add_row("the same files", "yes" if killed.same_files else "no")
+    table.add_row("ideal seconds", f"{workload.ideal_seconds:.1f}")
+    table.add_row("seconds", f"{complete.seconds:.1f}")
+    table.add_row("share of the ideal rate", f"{workload.ideal_seconds / complete.seconds:.1%}")
+    for quarter in (1, 2, 3, 4) if complete.memory else ():
+        index = len(complete.memory) * quarter // 4 - 1
+        table.add_row(f"memory after {quarter}/4, MB", f"{complete.memory[index] / 1e6:.0f}")
+    table.add_row("answers kept when killed", f"{killed.kept:,}")
+    table.add_row("requests in flight when killed, sent again", str(killed.in_flight))
+    table.add_row("other requests sent again", str(killed.repeated))
+    table.add_row("same files as without a kill", "yes" if killed.same_files else "no")
     return table
 
 
-def overhead(figures: Mapping[str, Any]) -> list[Table]:
-    """What loops add to their engine: the JSON object of the figures as tables."""
-    crowd = figures["at_once"]
-    beside = f"with {crowd['executors']} executors, by runs at once"
-    (streams, shares), *_ = figures["core_share"].items()
-    share = _table(f"Share of a core for {streams} streams", ("method", "share"))
-    for method, value in shares.items():
-        share.add_row(method, f"{value:.1%}")
+def overhead(value: Mapping[str, Any]) -> list[Table]:
+    """Returns the tables of the overhead benchmark, from its JSON object."""
+    at_once = value["at_once"]
+    by_runs = f"with {at_once['executors']} executors, by concurrent runs"
+    (streams, shares), *_ = value["core_share"].items()
+    share = _table(f"CPU for {streams} concurrent streams", ("method", "share of a core"))
+    for method, used in shares.items():
+        share.add_row(method, f"{used:.1%}")
     return [
-        _grid("ms added to a stage, by executors", figures["added_ms_per_stage"], 2),
-        _grid("CPU ms of a stage, engine included, by executors", figures["cpu_ms_per_stage"], 2),
-        _grid(f"ms added to a stage {beside}", crowd["added_ms_per_stage"], 2),
-        _grid(f"CPU ms of a stage {beside}", crowd["cpu_ms_per_stage"], 2),
+        _grid("Milliseconds added to a stage, by executors", value["added_ms_per_stage"], 2),
+        _grid("CPU ms per stage, with the engine's, by executors", value["cpu_ms_per_stage"], 2),
+        _grid(f"Milliseconds added to a stage, {by_runs}", at_once["added_ms_per_stage"], 2),
+        _grid(f"CPU ms per stage, with the engine's, {by_runs}", at_once["cpu_ms_per_stage"], 2),
         share,
-        _grid(
-            f"Peak of traced bytes a run, with {crowd['executors']} executors, by runs at once",
-            figures["bytes_per_run_of"],
-            0,
-        ),
+        _grid(f"Peak of traced bytes per run, {by_runs}", value["bytes_per_run_of"], 0),
     ]
 
 
@@ -131,13 +132,13 @@ def _grid(title: str, values: Mapping[str, Mapping[str, float]], digits: int) ->
     return table
 
 
-def training(found: Mapping[str, Any]) -> Table:
-    """Ids a second in training, a row a method, and what that is of TRL's and of `expanded`'s."""
-    heads = ("method", "ids a second", "to trl", "to expanded", "of the device's operations")
-    table = _table("Training, ids of the data a second", heads)
-    speeds = found["tokens_per_second"]
+def training(value: Mapping[str, Any]) -> Table:
+    """Returns the ids per second in training, one row per method, with the ratios that matter."""
+    heads = ("method", "ids/s", "ratio to trl", "ratio to expanded", "share of peak FLOP/s")
+    table = _table("Training speed in ids of the data per second", heads)
+    speeds = value["tokens_per_second"]
     for method, speed in speeds.items():
-        used = found["utilisation"].get(method)
+        used = value["utilisation"].get(method)
         table.add_row(
             method,
             f"{speed:,.0f}",

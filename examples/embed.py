@@ -1,4 +1,4 @@
-"""The library in an application: a puzzle, the model that ships with it, and the events of the run.
+"""Embeds the library: solves a puzzle with the shipped model and prints the run's events.
 
     python examples/embed.py
 
@@ -14,7 +14,7 @@ from sprint_agent.countdown import Puzzle, solver
 
 
 async def main() -> Result:
-    """Solves a puzzle, watching."""
+    """Solves a puzzle and prints each event as it happens."""
     puzzle = Puzzle((3, 5, 7, 11), 24)
     async with (
         solver.agent() as agent,

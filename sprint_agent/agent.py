@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
 from sprint_agent.engine import Sampling
-from sprint_agent.engines import Place, open_engine
+from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
@@ -108,10 +108,10 @@ class Sprint:
 
     def __init__(
         self,
-        engine: Place | Sequence[Place],
+        engine: EngineAddress | Sequence[EngineAddress],
         *,
         executors: Sequence[Executor] = (),
-        executor_engine: Place | Sequence[Place] | None = None,
+        executor_engine: EngineAddress | Sequence[EngineAddress] | None = None,
         limits: Limits = Limits(),
         dispatch: Dispatch = "tag",
         join: Join = "all",
@@ -244,7 +244,7 @@ class Sprint:
         configured like the one that began the run.
 
         Raises:
-            TraceError: The file is no trace, its run ended with an answer, or another run writes it.
+            TraceError: The file is not a trace, its run ended with an answer, or another run writes it.
             QuestionError, EngineError, PlanError: As `solve`.
         """
         async with self.stream_resume(trace, join=join, limits=limits) as run:
@@ -342,7 +342,7 @@ class _Resumption:
 
 
 def run_sync(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs a coroutine function in an event loop of its own.
+    """Runs a coroutine function in a new event loop.
 
     Raises:
         RuntimeError: An event loop is running in this thread already.

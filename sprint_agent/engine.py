@@ -1,32 +1,35 @@
-"""The seam between a run and whatever generates its text.
+"""The interface between a run and the engine that generates its text.
 
-An engine is one method, `generate`, and a few facts about itself. A request goes in; out of an async
-context manager come deltas and, last, one finish:
+An engine has one method, `generate`, and a few facts about itself. It takes a request and returns an
+async context manager. The stream inside it yields deltas and then one finish:
 
     async with engine.generate(request) as stream:
         async for event in stream:      # Delta, Delta, …, Finish
 
 Leaving the `async with` block early (an error, a cancellation, a `break`) ends the request in the
-engine: nothing goes on generating for a reader that has left.
+engine, so nothing is generated for a reader that has left.
 
-What an engine promises (`sprint_agent.testing.check_engine` checks it):
+An engine guarantees the following. `sprint_agent.testing.check_engine` tests it.
 
-* The texts of the deltas, joined, are the answer; their ids, joined, are the very ids that were
-  sampled, and decode to that text. A delta's ids are those whose text it completes, so at the end
-  of a delta text and ids are at the same place.
-* A stop string ends the answer where its first character stands. It is in no delta, and nor are
-  the ids from the one that it begins in. Where that id also holds text before the stop, the text
-  before it is encoded anew.
-* The end-of-sequence id is in no delta.
-* Just one Finish, and it is last. A stream that breaks off without one raises TruncatedStream.
-* `usage.completion_tokens` counts every sampled token: the stop's and the end's as well.
-* Requests run at the same time as each other.
-* A prompt that does not fit, or that holds ids outside the vocabulary, is refused with
+* The joined texts of the deltas are the answer. The joined ids are exactly the ids that were sampled,
+  and they decode to that text. A delta contains the ids whose text it completes, so text and ids are
+  at the same position at the end of each delta.
+* A stop string ends the answer at the stop's first character. No delta contains the stop, the id in
+  which it begins, or any later id. If that id also decodes to text before the stop, this text is
+  encoded again and the delta contains the new ids.
+* No delta contains the end-of-sequence id.
+* There is exactly one Finish, and it is last. A stream that breaks off without one raises
+  TruncatedStream.
+* `usage.completion_tokens` counts every sampled token, including those of the stop and the
+  end-of-sequence token.
+* Requests run concurrently.
+* A prompt that does not fit into the context, or that contains ids outside the vocabulary, raises
   RequestRefused (ContextTooLong) on entering, before anything is queued.
 
-An engine without ids (a chat endpoint) has `tokenizer = None`: it is sent text, and its deltas hold
-no ids. Each of them counts as one token until the Finish says better, so where a token's text is held
-back, or is a thought that is no part of the answer, its delta has an empty text.
+An engine without ids (a chat endpoint) has `tokenizer = None`. Its prompts are text, and its deltas
+contain no ids. Each delta counts as one token until the Finish gives the exact number. So a token whose
+text is held back, or whose text is a thought and not part of the answer, yields a delta with an empty
+text.
 """
 
 from __future__ import annotations
@@ -36,78 +39,91 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 FinishReason = Literal["stop", "end", "length"]
-"""Why a generation ended: a stop string, the model's own end, or `max_tokens`."""
+"""Why a generation ended: a stop string, the end-of-sequence token, or `max_tokens`."""
 
 
 def new_request_id() -> str:
-    """A request id: 32 characters, always, because SGLang aborts by *prefix* of the id."""
+    """Returns a new request id. It always has 32 characters: SGLang aborts by *prefix* of the id."""
     return os.urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn.
-
-    `max_tokens` bounds one call (the paper's bound is 8,000). `temperature` 0 is greedy. With a
-    `seed`, an engine that can honour it draws the same tokens again.
-    """
+    """How tokens are sampled."""
 
     max_tokens: int = 8_000
+    """The most tokens of one call (the paper's limit is 8,000)."""
+
     temperature: float = 0.6
+    """0 is greedy decoding."""
+
     top_p: float = 1.0
+
     seed: int | None = None
+    """With a seed, an engine that supports seeds samples the same tokens again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorCard:
-    """What a planner that was not trained is told of an executor.
-
-    `schema` is the JSON schema of its prompts; None where they are plain text.
-    """
+    """Describes an executor to a planner that was not trained on the protocol."""
 
     name: str
     description: str
-    schema: Mapping[str, Any] | None = None
+
+    schema: Mapping[str, object] | None = None
+    """The JSON schema of its prompts. None if they are plain text."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunTag:
-    """The run that a request belongs to: its name, and when it began (seconds of the Unix epoch)."""
+    """Identifies the run that a request belongs to."""
 
     name: str
+
     began: float
+    """When the run began, in seconds of the Unix epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call: a prompt (ids for an engine with a tokenizer, else text), sampling and stops.
+    """One call to an engine.
 
-    Requests of one `run` share a prefix; of runs that compete, older ones should go first.
-
-    The rest is for an engine that prompts a chat model into the protocol, others pass over it:
-    `executors`, beside the model, may be named in a plan, and `complaint` says why the last try at
-    the turn could not be run.
+    `executors` and `complaint` are only used by an engine that prompts a chat model into the
+    protocol. Other engines ignore them.
     """
 
     prompt: tuple[int, ...] | str
+    """Ids for an engine with a tokenizer, text for one without."""
+
     sampling: Sampling = Sampling()
+
     stop: tuple[str, ...] = ()
+    """The strings that end the answer."""
+
     request_id: str = field(default_factory=new_request_id)
+
     run: RunTag | None = None
+    """Requests of one run share a prefix. When runs compete, older runs should go first."""
+
     executors: tuple[ExecutorCard, ...] = ()
+    """The executors, besides the model, that a plan may name."""
+
     complaint: str | None = None
+    """Why the previous attempt at this turn could not be run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What one call cost, in tokens. `cached_tokens` of the `prompt_tokens` were not computed."""
+    """The tokens of one call."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
     cached_tokens: int = 0
+    """How many of the `prompt_tokens` came from a cache and were not computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +136,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of an answer. `stop` is the stop string that ended it, for reason `"stop"`."""
+    """The end of an answer."""
 
     reason: FinishReason
     usage: TokenUsage
+
     stop: str | None = None
+    """The stop string that ended the answer, if `reason` is `"stop"`."""
 
 
 class Tokenizer(Protocol):
-    """Text to ids and back. Neither adds nor drops special tokens."""
+    """Converts text to ids and back. It neither adds nor drops special tokens."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -139,7 +157,7 @@ class Tokenizer(Protocol):
 
 
 class AlwaysOpen:
-    """For an engine that has nothing to open and nothing to close."""
+    """A base class for an engine that has nothing to open or close."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,10 +172,10 @@ class AlwaysOpen:
 
 
 class Engine(Protocol):
-    """What a run needs of a model. Entered before its first request, left after its last.
+    """What a run needs from a model. It is entered before its first request and left after its last.
 
-    `tokenizer` is None where the engine takes text; `context_length` is the most ids that prompt and
-    answer may have together, None where it is not known.
+    `tokenizer` is None if the engine takes text. `context_length` is the most ids that a prompt and
+    its answer may have together, or None if it is not known.
     """
 
     @property

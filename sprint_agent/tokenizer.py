@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder, through the `tokenizers` library: no torch, no network."""
+"""The tokenizer of a model folder, read with the `tokenizers` library: no torch and no network."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tokenizers
 
 
 class FileTokenizer:
-    """A folder's `tokenizer.json` as the protocol `engines.base.Tokenizer`.
+    """Implements the protocol `sprint_agent.engine.Tokenizer` for a folder's `tokenizer.json`.
 
-    Special tokens are neither added nor dropped: ids and text say the same.
+    It neither adds nor drops special tokens, so ids and text always agree.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
@@ -19,7 +19,12 @@ class FileTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> FileTokenizer:
-        """Reads `folder/tokenizer.json`. Raises OSError where it cannot be read."""
+        """Reads `folder/tokenizer.json`.
+
+        Raises:
+            OSError: The file cannot be read.
+            Exception: The file is not a tokenizer. The `tokenizers` library raises plain Exception.
+        """
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
         return cls(tokenizers.Tokenizer.from_str(text))
 

@@ -1,4 +1,4 @@
-"""The commands and programs that the README and the docs show, as they stand there."""
+"""Reads the commands and programs that the README and the docs show."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ _BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks in one language on a page of this repository."""
-    found = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    return [text for named, text in found if named == language]
+    """Returns the fenced blocks in one language on a page of this repository."""
+    fenced = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [text for name, text in fenced if name == language]
 
 
-def command(page: str, holds: str) -> list[str]:
-    """The one command on a page that holds a text, in words; a bare `sprint` is this environment's."""
-    lines = [line for text in blocks(page, "sh") for line in text.splitlines() if holds in line]
+def command(page: str, part: str) -> list[str]:
+    """Returns the words of the one command on a page that contains `part`.
+
+    A bare `sprint` becomes the one of this environment.
+    """
+    lines = [line for text in blocks(page, "sh") for line in text.splitlines() if part in line]
     (line,) = set(lines)
     words = shlex.split(line)
     if Path(words[0]).name == "sprint":
@@ -29,5 +32,5 @@ def command(page: str, holds: str) -> list[str]:
 
 
 def run(words: list[str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the checkout."""
+    """Runs a command, by default in the checkout."""
     return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)

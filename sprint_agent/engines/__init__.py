@@ -1,56 +1,110 @@
-"""Engines: what generates a run's text. `base` is the seam, each other module stands behind it."""
+"""The engines that generate a run's text. Each implements `sprint_agent.engine.Engine`.
+
+The names are imported when they are first used, so importing this package needs no extra: no torch,
+no httpx2 and no openai.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from sprint_agent.engine import Engine
 from sprint_agent.errors import EngineUnavailable
+from sprint_agent.extras import install_hint
 
-Place = Engine | str | os.PathLike[str]
-"""What an engine can be named by: itself, a server's URL, or the folder of a model."""
+if TYPE_CHECKING:
+    from sprint_agent.engines.local.engine import LocalEngine
+    from sprint_agent.engines.openai.engine import OpenAIEngine
+    from sprint_agent.engines.pool import EnginePool
+    from sprint_agent.engines.sglang.engine import SGLangEngine
+
+__all__ = [
+    "EngineAddress",
+    "EnginePool",
+    "LocalEngine",
+    "OpenAIEngine",
+    "SGLangEngine",
+    "open_engine",
+]
+
+EngineAddress = Engine | str | os.PathLike[str]
+"""What names an engine: the engine itself, a server's URL, or the folder of a model."""
+
+_MODULES = {
+    "EnginePool": "pool",
+    "LocalEngine": "local.engine",
+    "OpenAIEngine": "openai.engine",
+    "SGLangEngine": "sglang.engine",
+}
+_EXTRAS = {"OpenAIEngine": "openai", "SGLangEngine": "sglang"}
+"""What importing the module of a name needs. LocalEngine needs its extra only when it is entered."""
+
+if not TYPE_CHECKING:
+    # Hidden from type checkers: with a `__getattr__` they would accept every name.
+
+    def __getattr__(name: str) -> object:
+        """Imports an engine when its name is first used.
+
+        Raises:
+            ImportError: The extra that the engine needs is not installed.
+            AttributeError: There is no such name.
+        """
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = import_module(f"{__name__}.{_MODULES[name]}")
+        except ImportError as error:
+            if name not in _EXTRAS:
+                raise
+            hint = install_hint(_EXTRAS[name])
+            raise ImportError(f"{name} needs {error.name}: {hint}", name=error.name) from error
+        globals()[name] = found = getattr(module, name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
-def open_engine(engine: Place | Sequence[Place]) -> Engine:
-    """The engine that is meant; several are a pool, of which each run stays with one.
+def open_engine(engine: EngineAddress | Sequence[EngineAddress]) -> Engine:
+    """Returns the engine for an address, or an `EnginePool` for several addresses.
 
-    A plain URL is that of an SGLang server; `openai+URL#MODEL` is a chat model on an OpenAI-compatible
-    one. Nothing is loaded or reached before the engine is entered. Raises EngineUnavailable where
-    what the engine stands on is not installed, and where no model is named.
+    A plain URL is that of an SGLang server. `openai+URL#MODEL` is a chat model on an OpenAI-compatible
+    server. Any other string or path is the folder of a model, which runs in this process. Nothing is
+    loaded or connected before the engine is entered.
+
+    Raises:
+        EngineUnavailable: The extra that the engine needs is not installed, or an `openai+URL` names
+            no model.
+        ValueError: The sequence of addresses is empty.
     """
     if isinstance(engine, Sequence) and not isinstance(engine, str):
         from sprint_agent.engines.pool import EnginePool
 
-        return EnginePool([open_engine(one) for one in engine])
+        return EnginePool([open_engine(address) for address in engine])
     if not isinstance(engine, str | os.PathLike):
         return engine
-    place = os.fspath(engine)
-    if place.startswith("openai+"):
-        return _open_openai(place)
-    if place.startswith(("http://", "https://")):
-        try:
-            from sprint_agent.engines.sglang.engine import SGLangEngine
-        except ImportError as error:
-            raise _missing(place, "sglang", error) from error
-        return SGLangEngine(place)
-    from sprint_agent.engines.local.engine import LocalEngine
-
-    return LocalEngine(place)
-
-
-def _open_openai(place: str) -> Engine:
-    url, _, model = place.removeprefix("openai+").partition("#")
-    if not model:
-        raise EngineUnavailable(f"{place} names no model: write {place.partition('#')[0]}#MODEL")
+    address = os.fspath(engine)
     try:
-        from sprint_agent.engines.openai.engine import OpenAIEngine
+        return _open_address(address)
     except ImportError as error:
-        raise _missing(place, "openai", error) from error
-    return OpenAIEngine(url, model=model)
+        raise EngineUnavailable(f"cannot open {address}: {error}") from error
 
 
-def _missing(place: str, extra: str, error: ImportError) -> EngineUnavailable:
-    return EngineUnavailable(
-        f"the engine for {place} needs {error.name}: pip install 'sprint-agent[{extra}]'"
-    )
+def _open_address(address: str) -> Engine:
+    if address.startswith("openai+"):
+        url, _, model = address.removeprefix("openai+").partition("#")
+        if not model:
+            raise EngineUnavailable(f"{address} names no model: write openai+{url}#MODEL")
+        from sprint_agent.engines import OpenAIEngine
+
+        return OpenAIEngine(url, model=model)
+    if address.startswith(("http://", "https://")):
+        from sprint_agent.engines import SGLangEngine
+
+        return SGLangEngine(address)
+    from sprint_agent.engines import LocalEngine
+
+    return LocalEngine(address)

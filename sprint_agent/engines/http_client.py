@@ -1,4 +1,4 @@
-"""What the engines that talk to a server share: the client, the events of a stream, what went wrong."""
+"""What the engines for servers share: the HTTP client, the events of a stream, and the errors."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused, 
 
 _CONNECT_SECONDS = 10.0
 
-# uvicorn closes a connection that was idle for 5 s; reusing it at that moment would fail a request.
+# uvicorn closes a connection that was idle for 5 s. A request that reuses it at that moment fails.
 _KEEPALIVE_SECONDS = 2.0
 
-_PARTING_SECONDS = 1.0
-"""How long a reader that leaves may be held up, by each step."""
+_CLOSE_SECONDS = 1.0
+"""How long each step of closing a stream may delay a reader that leaves."""
 
 _MESSAGE_CHARACTERS = 300
 
 _NOT_STALE = {"connection.connect_tcp.started", "http11.receive_response_headers.complete"}
-"""What shows that a request that failed did not meet a closed connection: a new one, or an answer."""
+"""Trace events which show that a failed request did not meet a closed connection: it opened a new
+connection, or it received an answer."""
 
 
 class _Client(httpx2.AsyncClient):
-    """Does not fall for a connection that the server closed while it was not in use.
+    """Sends a request again if its connection was closed by the server while it was not in use.
 
-    Servers may close one after any answer, and some do so without a word (llama.cpp's, behind a
-    stream). A request that was just then sent on it has no answer, and is sent once more.
+    A server may close a connection after any answer, and some do so without telling the client
+    (llama.cpp's server, after a stream). A request that is sent at that moment gets no answer, and is
+    sent once more.
     """
 
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **settings: Any
     ) -> httpx2.Response:
-        """Sends a request, again where a used connection turned out to be closed."""
+        """Sends a request, and once more if a reused connection turned out to be closed."""
         seen: set[str] = set()
 
         async def trace(name: str, info: object) -> None:
@@ -55,11 +57,12 @@ class _Client(httpx2.AsyncClient):
 
 
 def open_client(url: str, idle: float) -> httpx2.AsyncClient:
-    """A client for one server, which is given up when it is silent for `idle` seconds.
+    """Returns a client for one server, which times out after `idle` seconds of silence.
 
-    Raises EngineUnavailable where `url` is no address.
+    Raises:
+        EngineUnavailable: `url` is not an address.
     """
-    # Whoever runs the engine bounds its requests; an abort must never wait for a connection.
+    # The caller limits the number of requests. An abort must never wait for a connection.
     limits = httpx2.Limits(
         max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEPALIVE_SECONDS
     )
@@ -71,7 +74,7 @@ def open_client(url: str, idle: float) -> httpx2.AsyncClient:
 
 
 class EventBody:
-    """The events in the body of a response, as they come."""
+    """Reads the server-sent events in the body of a response as they arrive."""
 
     def __init__(self, response: httpx2.Response, url: str, idle: float) -> None:
         self._response = response
@@ -81,17 +84,18 @@ class EventBody:
         self._sse = SseDecoder()
 
     async def read(self) -> list[str]:
-        """The data of the events that the next bytes complete; they may complete none.
+        """Returns the data of the events that the next bytes complete, which may be none.
 
-        Raises TruncatedStream where the body ends or breaks off, EngineUnavailable where it is
-        silent for too long.
+        Raises:
+            TruncatedStream: The body ended or broke off.
+            EngineUnavailable: The server was silent for too long.
         """
         try:
             return self._sse.feed(await anext(self._chunks))
         except StopAsyncIteration:
             pass
         except httpx2.TimeoutException as error:
-            raise unreached(self._url, error, self._idle) from error
+            raise connection_error(self._url, error, self._idle) from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise TruncatedStream(
                 f"the stream of the server at {self._url} broke off", transient=True
@@ -101,29 +105,29 @@ class EventBody:
         )
 
     async def drain(self) -> None:
-        """Reads to the end, which lets the connection be used again."""
+        """Reads to the end of the body, so that the connection can be reused."""
         async for _ in self._chunks:
             pass
 
     async def close(self) -> None:
-        """Lets the connection go; where the body has not ended, the server sees it close."""
+        """Releases the connection. If the body has not ended, the server sees it close."""
         await self._chunks.aclose()
         await self._response.aclose()
 
 
-async def part(*steps: Callable[[], Awaitable[None]]) -> None:
-    """Leaves a stream, step by step, also where the reader was cancelled; no step holds it up."""
+async def close_stream(*steps: Callable[[], Awaitable[None]]) -> None:
+    """Runs the steps that close a stream, each with a time limit, even after a cancellation."""
     for step in steps:
         with (
-            anyio.move_on_after(_PARTING_SECONDS, shield=True),
-            # A server that cannot be told any more notices the closed connection itself.
+            anyio.move_on_after(_CLOSE_SECONDS, shield=True),
+            # A server that can no longer be told notices the closed connection itself.
             contextlib.suppress(httpx2.HTTPError, httpx2.StreamError),
         ):
             await step()
 
 
-def unreached(url: str, error: BaseException, idle: float) -> EngineUnavailable:
-    """The error of a server that did not answer, or was silent for `idle` seconds."""
+def connection_error(url: str, error: BaseException, idle: float) -> EngineUnavailable:
+    """Returns the error for a server that did not answer, or was silent for `idle` seconds."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return EngineUnavailable(
             f"no server answers at {url}: start it, or check the address", transient=True
@@ -136,58 +140,66 @@ def unreached(url: str, error: BaseException, idle: float) -> EngineUnavailable:
     )
 
 
-def refusal(
-    url: str, status: object, said: object, headers: Mapping[str, str] | None = None
+def status_error(
+    url: str, status: object, body: object, headers: Mapping[str, str] | None = None
 ) -> EngineError:
-    """The error that an HTTP status (of a response, or in an event) and a server's words mean."""
-    words = message(said)
+    """Returns the error for an HTTP status (of a response, or inside an event) and its body."""
+    reason = error_message(body)
     if isinstance(status, int) and retry.is_transient(status):
-        what = "is too busy" if status == 429 else "failed"
+        problem = "is too busy" if status == 429 else "failed"
         return EngineUnavailable(
-            f"the server at {url} {what} ({status}): {words}",
+            f"the server at {url} {problem} ({status}): {reason}",
             transient=True,
             retry_after=retry.read_retry_after(
                 (headers or {}).get("retry-after"), datetime.now(UTC)
             ),
         )
     if isinstance(status, int) and 400 <= status < 500:
-        return RequestRefused(f"the server at {url} refused the request: {words}")
-    return EngineError(f"the server at {url} gave the request up: {words}")
+        return RequestRefused(f"the server at {url} refused the request: {reason}")
+    return EngineError(f"the server at {url} aborted the request: {reason}")
 
 
-def message(said: object) -> str:
-    """A server's words in an error's body, on one line and not too long."""
+def error_message(body: object) -> str:
+    """Returns the message in an error's body, on one line and shortened."""
     for key in ("error", "message", "detail"):
-        if isinstance(said, dict):
-            said = cast("dict[str, object]", said).get(key, cast("object", said))
-    return " ".join(str(said).split())[:_MESSAGE_CHARACTERS] or "it did not say why"
+        if isinstance(body, dict):
+            body = cast("dict[str, object]", body).get(key, cast("object", body))
+    return " ".join(str(body).split())[:_MESSAGE_CHARACTERS] or "it gave no reason"
 
 
 def read_object(text: str) -> dict[str, object]:
-    """A JSON object. ValueError where it is none."""
+    """Parses a JSON object.
+
+    Raises:
+        ValueError: `text` is not a JSON object.
+    """
     try:
-        said: object = json.loads(text)
+        value: object = json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return as_object(said)
+    return as_object(value)
 
 
-def as_object(said: object) -> dict[str, object]:
-    """`said`, which is a JSON object. ValueError where it is none."""
-    if not isinstance(said, dict):
+def as_object(value: object) -> dict[str, object]:
+    """Returns a parsed JSON value as an object.
+
+    Raises:
+        ValueError: `value` is not a JSON object.
+    """
+    if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return cast("dict[str, object]", said)
+    return cast("dict[str, object]", value)
 
 
 def read_error(text: str) -> object:
-    """What an error's body says, JSON or not."""
+    """Returns an error's body: the object if it is JSON, else the text."""
     try:
         return read_object(text)
     except ValueError:
         return text
 
 
-def error_code(said: dict[str, object]) -> object:
-    """The HTTP status in an event that holds an error; it is sent where the response's is 200."""
-    error = said.get("error", said)
+def error_code(event: dict[str, object]) -> object:
+    """Returns the HTTP status in an event that contains an error. The response's own is then 200."""
+    error = event.get("error", event)
     return cast("dict[str, object]", error).get("code") if isinstance(error, dict) else None

@@ -1,8 +1,8 @@
 """The cumulative context of a run: token-exact and append-only.
 
-What a model generated stands in it as the ids that it generated, never tokenized again. Everything
-else (glue) is tokenized piece by piece, each piece on its own, by `Context.append`; training builds
-its rows with this very class, so its contexts are those of inference, id for id.
+Text that a model generated is kept as the ids that the model generated, and is never tokenized again.
+All other text (glue) is tokenized by `Context.append`, each piece separately. Training builds its rows
+with this same class, so its contexts are those of inference, id for id.
 
 An engine without ids gets the same context as text.
 """
@@ -17,25 +17,32 @@ from sprint_agent.engine import Delta, Tokenizer
 
 
 def replace_surrogates(text: str) -> str:
-    """`text` without halves of characters, as of an emoji that was cut in two: no context holds them."""
+    """Returns `text` with a `?` for each unpaired surrogate (half of an emoji that was cut in two).
+
+    No context contains unpaired surrogates: they cannot be encoded as UTF-8.
+    """
     return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A context as it was at one moment. `ids` is None for an engine that takes text."""
+    """A context at one moment."""
 
     text: str
     ids: tuple[int, ...] | None
+    """None if the engine takes text."""
 
     @property
     def prompt(self) -> tuple[int, ...] | str:
-        """What a request carries."""
+        """The prompt of a request: the ids, or the text if the engine takes text."""
         return self.text if self.ids is None else self.ids
 
 
 class Context:
-    """Text and, with a tokenizer, ids; both only grow."""
+    """Text and, with a tokenizer, its ids. Both only grow.
+
+    `start` is the context that this one continues.
+    """
 
     def __init__(self, tokenizer: Tokenizer | None, start: Snapshot | None = None) -> None:
         self._tokenizer = tokenizer
@@ -43,36 +50,37 @@ class Context:
         self._ids: list[int] = list(start.ids) if start and start.ids else []
 
     def append(self, text: str) -> None:
-        """Adds glue, tokenized on its own."""
+        """Adds glue, which is tokenized separately."""
         self._text.append(text)
         if self._tokenizer is not None:
             self._ids += self._tokenizer.encode(text)
 
     def append_generated(self, text: str, ids: Sequence[int]) -> None:
-        """Adds what a model generated, as the ids that it generated."""
+        """Adds text that a model generated, as the ids that it generated."""
         self._text.append(text)
         self._ids += ids
 
     def snapshot(self) -> Snapshot:
-        """The context as it is now."""
+        """Returns the context as it is now."""
         ids = None if self._tokenizer is None else tuple(self._ids)
         return Snapshot("".join(self._text), ids)
 
     def __len__(self) -> int:
-        """Length in ids; 0 for an engine that takes text."""
+        """Length in ids, 0 if the engine takes text."""
         return len(self._ids)
 
 
 class GeneratedText:
-    """What a model is generating, and any prefix of it as the ids that it generated."""
+    """Text that a model is generating. Each prefix is available as the ids that were generated."""
 
     def __init__(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
         self._deltas: list[Delta] = []
         self._ids: list[int] = []
-        # Where each delta ends, in characters and in ids.
         self._ends: list[int] = []
+        """The end of each delta, in characters."""
         self._counts: list[int] = []
+        """The end of each delta, in ids."""
 
     def extend(self, delta: Delta) -> None:
         """Adds the next delta of the engine."""
@@ -86,9 +94,9 @@ class GeneratedText:
         return self._ends[-1] if self._ends else 0
 
     def prefix(self, offset: int) -> tuple[str, tuple[int, ...]]:
-        """The text before `offset`, and its ids.
+        """Returns the text before `offset` (in characters), and its ids.
 
-        Where `offset` falls inside an id, the text of that id before it is tokenized anew.
+        If `offset` is inside the text of an id, the part of that text before it is tokenized again.
         """
         whole = bisect_right(self._ends, offset)
         texts = [delta.text for delta in self._deltas[:whole]]
@@ -103,7 +111,8 @@ class GeneratedText:
     def _partial(self, delta: Delta, text: str) -> list[int]:
         if self._tokenizer is None or not text:
             return []
-        # Each id decodes to some text or to none, so lengths only grow and a bisection finds the cut.
+        # Each id decodes to some text or to none. So the length grows with the number of ids, and a
+        # bisection finds how many ids lie before the cut.
         decode = self._tokenizer.decode
         whole = (
             bisect_right(

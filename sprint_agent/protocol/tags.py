@@ -10,17 +10,17 @@ A run is one growing text (the paper, section 3):
     <Final_answer>\\n\\boxed{…}\\n                      the planner writes
     </Final_answer>
 
-Everything here is pure: text in, values out. `TurnParser` reads one turn of the planner while it is
-being written, piece by piece, and says at each closing tag what may start. Only the planner's own text
-is ever parsed. What it reports does not depend on how the text was cut into pieces. (`transcript` reads
-and writes the text of a whole run.)
+Everything here is pure: text in, values out. `TurnParser` reads one turn of the planner piece by piece
+while it is being written, and reports at each closing tag what may start. Only the planner's own text
+is ever parsed. The reports do not depend on how the text was cut into pieces. (`transcript` reads and
+writes the text of a whole run.)
 
-Where a check may end a stage, the execution that it accepted says so, `<execution_1.1 accepted>`, and
-the stage's last line says what the check found there, if it told, or that it accepted none. (The
-paper's stages wait for all, and know no checks.)
+If a check can end the stage, the tag of the execution that it accepted says so, as in
+`<execution_1.1 accepted>`. The last line of the stage contains the remark of the check, if it made one,
+or says that no execution was accepted. (The paper has no checks: its stages wait for all executions.)
 
-What comes from elsewhere (an executor, a task) passes through `escape`, so that no tag in it can end
-a run or start a task.
+Text from elsewhere (of an executor, of a task) passes through `escape`, so that no tag in it can end a
+run or start a task.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from sprint_agent.result import Verdict
 PLANNER_STOPS = ("</Plan_", "<Execution_", "</Final_answer>", "</think>")
 EXECUTOR_STOPS = ("</execution_", "</Execution_", "</think>")
 SEPARATOR = "\n-----\n"
-"""The line of dashes between two trains of thought of a plan."""
+"""The line of dashes between two trains of thought in a plan."""
 STOPPED = "Stopped.\n"
-"""What stands for an execution that was still running when its stage ended."""
+"""The text of an execution that was still running when its stage ended."""
 NONE_ACCEPTED = "No execution was accepted.\n"
-"""The last line of a stage whose check accepted none of its executions."""
+"""The last line of a stage if its check accepted no execution."""
 ACCEPTED = "Accepted: "
-"""What the last line of a stage begins with, whose check said what it found."""
+"""The beginning of the last line of a stage if its check made a remark."""
 
 _TAG = re.compile(
     r"<(?P<close>/?)(?:"
@@ -60,12 +60,12 @@ _BOXED = re.compile(r"\\boxed\{")
 
 
 Role = Literal["opening", "plan", "glue", "execution", "answer"]
-"""Whose text a piece is: the question's, the planner's (plan, answer), an executor's, or ours."""
+"""Who wrote a piece: the user (opening), the planner (plan, answer), an executor, the runtime (glue)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a run's text that is tokenized on its own."""
+    """A part of a run's text that is tokenized separately."""
 
     role: Role
     text: str
@@ -75,46 +75,49 @@ class Piece:
 
 
 def escape(text: str) -> str:
-    """`text` with every tag, look-alike of one and unfinished tag at its end made harmless.
+    """Returns `text` with all tags, look-alikes of tags and unfinished tags at its end made harmless.
 
-    Only the `<` that begins one becomes `&lt;`; comparisons, HTML and code stay as they are.
+    Only the `<` that begins one of these becomes `&lt;`. Comparisons, HTML and code do not change.
     """
     return _LOOKALIKE.sub("&lt;", text)
 
 
 def opening(question: str) -> str:
-    """The text that a run starts from."""
+    """Returns the text that a run starts with."""
     return f"<Question>\n{escape(question.strip())}\n</Question>\n<think>\n"
 
 
 def prompt(stage: int, number: int, task: str, executor: str | None = None) -> str:
-    """A task as the planner writes it, tags included."""
+    """Returns a task as the planner writes it, tags included."""
     name = f' executor="{executor}"' if executor else ""
     return f"<prompt_{stage}.{number}{name}> {escape(task.strip())} </prompt_{stage}.{number}>"
 
 
 def plan(stage: int, trains: Sequence[str]) -> str:
-    """A whole plan as the planner writes it, up to its closing tag."""
+    """Returns a whole plan as the planner writes it, up to its closing tag (which is glue)."""
     return f"<Plan_{stage}>\n{SEPARATOR.join(trains)}\n"
 
 
 def answer(text: str) -> str:
-    """The last turn as the planner writes it, up to its closing tag."""
+    """Returns the last turn as the planner writes it, up to its closing tag (which is glue)."""
     return f"<Final_answer>\n\\boxed{{{text}}}\n"
 
 
 def force_answer() -> str:
-    """What opens the last turn where the planner is not free to open another plan."""
+    """Returns the opening of the last turn if the planner must answer and may not open another plan."""
     return "<Final_answer>\n"
 
 
 def execution_opening(stage: int, number: int) -> str:
-    """What follows the closing tag of a prompt in the context of its executor."""
+    """Returns the text after the closing tag of a prompt in the context of its executor."""
     return f"\n{execution_tag(stage, number)}\n"
 
 
 def execution_tag(stage: int, number: int, accepted: int | None = None) -> str:
-    """The tag before an execution in the planner's context; it says so where a check accepted it."""
+    """Returns the opening tag of an execution in the planner's context.
+
+    `accepted` is the number of the execution that the check accepted. Its tag says so.
+    """
     return f"<execution_{stage}.{number}{' accepted' if number == accepted else ''}>"
 
 
@@ -124,11 +127,11 @@ def sync(
     executions: Sequence[str],
     verdict: Verdict | None = None,
 ) -> list[Piece]:
-    """What joins a stage's executions to the context, in prompt order, after the planner's turn.
+    """Returns the text that follows the planner's `turn`: the executions, in prompt order, and glue.
 
-    Glue and executions alternate, as each is tokenized on its own. The executions are escaped here.
-    `verdict` is what the check of the stage decided, None if there was no check. The planner is told,
-    since it cannot see what was checked.
+    Glue and executions alternate, since each is tokenized separately. The executions are escaped here.
+    `verdict` is what the check of the stage decided, None if there was no check. The text tells it to
+    the planner, because the planner cannot see what was checked.
     """
     glue = f"{line_end(turn)}</Plan_{stage}>\n\n<Execution_{stage}>\n"
     if not executions:
@@ -145,22 +148,22 @@ def sync(
 
 
 def _last_line(verdict: Verdict | None) -> str:
-    """The last line of a stage, "" if there is nothing to say."""
+    """Returns the last line of a stage, "" if there is nothing to say."""
     if verdict is None:
         return ""
     if verdict.accepted is None:
         return NONE_ACCEPTED
-    said = " ".join(verdict.remark.split())
-    return f"{ACCEPTED}{escape(said)}\n" if said else ""
+    remark = " ".join(verdict.remark.split())
+    return f"{ACCEPTED}{escape(remark)}\n" if remark else ""
 
 
 def failed(reason: str) -> str:
-    """What stands for an execution that failed: it tells the planner why."""
+    """Returns the text of an execution that failed. It tells the planner why."""
     return f"Failed: {reason}\n"
 
 
 def line_end(text: str) -> str:
-    """The line break that `text` lacks at its end, if it does."""
+    """Returns a line break if `text` does not end with one, else ""."""
     return "" if text.endswith("\n") else "\n"
 
 
@@ -169,25 +172,30 @@ def line_end(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag in a text: its name, whether it closes, its numbers, and where it stands."""
+    """One tag in a text."""
 
     name: str
+    """For example `Plan`, `prompt` or `Final_answer`."""
     closing: bool
     numbers: tuple[int, ...]
+    """`(stage,)` of a plan, `(stage, number)` of a prompt or an execution, `()` of other tags."""
     executor: str | None
+    """The executor that a prompt names."""
     start: int
+    """The offset of the tag in the text."""
     end: int
+    """The offset after the tag."""
 
 
 class Scanner:
-    """Finds tags in a text that comes in pieces. A tag is reported once it is complete."""
+    """Finds tags in a text that arrives in pieces. A tag is reported when it is complete."""
 
     def __init__(self) -> None:
         self._tail = ""
         self._offset = 0
 
     def feed(self, text: str) -> list[Tag]:
-        """The tags that `text` completes, with offsets into all that was fed."""
+        """Returns the tags that `text` completes. Offsets are relative to all text that was fed."""
         self._tail += text
         tags: list[Tag] = []
         done = 0
@@ -222,12 +230,15 @@ def _tag(match: re.Match[str], offset: int) -> Tag:
 
 @dataclass(frozen=True, slots=True)
 class PromptClosed:
-    """A prompt is complete and may start. `end` is the offset behind its closing tag."""
+    """A prompt is complete and may start."""
 
     numbers: tuple[int, ...]
+    """The stage and the number, as the planner wrote them."""
     text: str
     executor: str | None
+    """The executor that the prompt names, None if it names none."""
     end: int
+    """The offset after its closing tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,21 +246,24 @@ class PlanClosed:
     """The plan is complete."""
 
     end: int
+    """The offset before its closing tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerClosed:
-    """The final answer is complete. `text` is all that stands between its tags."""
+    """The final answer is complete."""
 
     text: str
+    """All text between its tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """The turn cannot be run from `at` on, for `reason`. Nothing after it is read."""
+    """The turn cannot be run. Nothing after this event is read."""
 
     reason: str
     at: int
+    """The offset from which it cannot be run."""
 
 
 TurnEvent = PromptClosed | PlanClosed | AnswerClosed | Malformed
@@ -259,7 +273,7 @@ TurnState = Literal["free", "plan", "prompt", "answer", "done"]
 class TurnParser:
     """Reads one turn of the planner: free thought, then a plan or the final answer.
 
-    `feed` pieces, then `end` once. With `forced` the turn starts inside the final answer.
+    Call `feed` for each piece, then `end` once. If `forced`, the turn starts inside the final answer.
     """
 
     def __init__(self, *, forced: bool = False) -> None:
@@ -270,18 +284,18 @@ class TurnParser:
         self._answer_start = 0
 
     def feed(self, text: str) -> list[TurnEvent]:
-        """What `text` completes, in order."""
+        """Returns what `text` completes, in order."""
         if self.state == "done":
             return []
         self.text += text
-        read = (self._step(tag) for tag in self._scanner.feed(text))
-        return [event for event in read if event is not None]
+        steps = (self._step(tag) for tag in self._scanner.feed(text))
+        return [event for event in steps if event is not None]
 
     def end(self, stop: str | None) -> list[TurnEvent]:
-        """What the end of the turn completes; `stop` is the stop string that ended it, if any.
+        """Returns what the end of the turn completes. `stop` is the stop string that ended it, if any.
 
-        A plan or an answer may be ended by its stop string or by the model's own end, but an open
-        prompt never closes this way: it was cut off.
+        A stop string or the end of the model's output may end a plan or an answer. An open prompt is
+        never closed this way: it was cut off.
         """
         state, self.state = self.state, "done"
         at = len(self.text)
@@ -314,7 +328,7 @@ class TurnParser:
         elif tag.name == "Final_answer" and not tag.closing:
             self.state, self._answer_start = "answer", tag.end
         elif tag.name in ("prompt", "execution", "Execution"):
-            return self._fail(f"a tag of {tag.name} stands outside of a plan", tag.start)
+            return self._fail(f"the tag {tag.name} is outside of a plan", tag.start)
         return None
 
     def _in_plan(self, tag: Tag) -> TurnEvent | None:
@@ -326,7 +340,7 @@ class TurnParser:
             return PlanClosed(tag.start)
         if tag.name in ("think", "Question"):
             return None
-        return self._fail(f"a plan holds a tag of {tag.name} where none can be", tag.start)
+        return self._fail(f"a plan contains the tag {tag.name}, which it must not", tag.start)
 
     def _in_prompt(self, tag: Tag) -> TurnEvent | None:
         start = self._open
@@ -349,7 +363,10 @@ class TurnParser:
 
 
 def boxed(text: str) -> str:
-    """The content of the last `\\boxed{…}` in `text`, braces balanced; all of it if there is none."""
+    """Returns the content of the last `\\boxed{…}` in `text`, up to the brace that closes it.
+
+    Returns all of `text` if it contains no box.
+    """
     matches = list(_BOXED.finditer(text))
     if not matches:
         return text.strip()

@@ -1,6 +1,6 @@
-"""The text of a whole run, written from its parts and read back: what models are trained on.
+"""The text of a whole run, written from its parts and read back. Models are trained on such texts.
 
-A `Transcript` has a text, and the pieces of it that are tokenized on their own, as the runtime does it.
+A `Transcript` has a text and its pieces, each of which is tokenized separately, as in the runtime.
 `parse` reads the text back: `parse(t.text).text == t.text`, byte for byte.
 """
 
@@ -26,30 +26,28 @@ _CLOSING = re.compile(r"\n</Final_answer>\n</think>\n\Z")
 
 @dataclass(frozen=True, slots=True)
 class StageText:
-    """One stage: the planner's turn (up to its plan's closing tag) and its executions in order.
-
-    `verdict` is what the check of the stage decided, None if there was no check.
-    """
+    """The text of one stage."""
 
     turn: str
+    """The planner's turn, up to the closing tag of its plan."""
     executions: tuple[str, ...]
+    """The texts of the executions, in prompt order."""
     verdict: Verdict | None = None
+    """What the check of the stage decided, None if there was no check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The text of a whole run. `answer` is the planner's last turn, up to the answer's closing tag.
-
-    A sequential chain of thought is a transcript without stages.
-    """
+    """The text of a whole run. A sequential chain of thought is a transcript without stages."""
 
     question: str
     stages: tuple[StageText, ...]
     answer: str
+    """The planner's last turn, up to the closing tag of the answer."""
 
     @property
     def pieces(self) -> list[Piece]:
-        """The stretches that make up the text, each to be tokenized on its own."""
+        """The parts of the text, each of which is tokenized separately."""
         pieces = [Piece("opening", opening(self.question))]
         for number, stage in enumerate(self.stages, 1):
             pieces.append(Piece("plan", stage.turn))
@@ -60,36 +58,43 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """The whole text of the run."""
+        """The whole text."""
         return "".join(piece.text for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """The text of a run under way, with its whole stages; `rest` stands behind the last of them."""
+    """The text of a run that has not ended."""
 
     question: str
     stages: tuple[StageText, ...]
+    """The stages that are complete."""
     rest: str
+    """The text after the last of them."""
 
 
 def parse_unfinished(text: str) -> Unfinished:
-    """Reads the text of a run that is under way. ValueError where `text` does not begin as one."""
+    """Reads the text of a run that has not ended.
+
+    Raises:
+        ValueError: The text does not begin as the text of a run.
+    """
     opened = _OPENING.match(text)
     if not opened:
         raise ValueError("not a transcript: it does not begin with a question")
     stages: list[StageText] = []
     at = opened.end()
-    while (found := _parse_stage(text, at, len(stages) + 1)) is not None:
-        stage, at = found
+    while (read := _parse_stage(text, at, len(stages) + 1)) is not None:
+        stage, at = read
         stages.append(stage)
     return Unfinished(opened.group(1), tuple(stages), text[at:])
 
 
 def parse(text: str) -> Transcript:
-    """Reads the text of a transcript, whose text is `text` again, byte for byte.
+    """Reads the text of a transcript. The text of the result is `text` again, byte for byte.
 
-    Raises ValueError where `text` is not such a text.
+    Raises:
+        ValueError: The text is not one that a `Transcript` writes.
     """
     run, closed = parse_unfinished(text), _CLOSING.search(text)
     if not closed:
@@ -97,11 +102,14 @@ def parse(text: str) -> Transcript:
     answer = text[len(text) - len(run.rest) : closed.start() + 1]
     transcript = Transcript(run.question, run.stages, answer)
     if transcript.text != text:
-        raise ValueError(f"not a transcript: stage {len(run.stages) + 1} does not read as one")
+        pairs = enumerate(zip(text, transcript.text, strict=False))
+        at = next((n for n, (read, written) in pairs if read != written), len(text))
+        raise ValueError(f"not a transcript: it is not written as one at character {at}")
     return transcript
 
 
 def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | None:
+    """Reads stage `number`, which begins at `at`. Returns it and its end, None if it is not complete."""
     head = f"</Plan_{number}>\n\n<Execution_{number}>\n"
     tail = f"</Execution_{number}>\n\n"
     middle = text.find(head, at)

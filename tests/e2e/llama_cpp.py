@@ -1,4 +1,4 @@
-"""llama.cpp's own server (C++, from the wheel xllamacpp) on this machine, with a small Qwen3 model."""
+"""Runs llama.cpp's own server (C++, from the wheel xllamacpp) with a small Qwen3 model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import gguf
 from safetensors.numpy import load_file
 
 MODEL = "small"
-"""The name that the server gives the model."""
+"""The name of the model on the server."""
 
 CONTEXT = 2048
-"""Tokens that prompt and answer may have."""
+"""The most tokens that a prompt and its answer may have together."""
 
 _SLOTS = 8
 _READY_SECONDS = 120.0
@@ -31,7 +31,7 @@ settings.model.path, alias, settings.chat_template = sys.argv[1:]
 settings.model_alias = {{alias}}
 settings.hostnames, settings.port = ["127.0.0.1"], 0
 settings.n_parallel, settings.n_ctx = {_SLOTS}, {_SLOTS * CONTEXT}
-# More threads would spin for each other where the cores are taken.
+# More threads would wait for each other in busy loops if other processes use the cores.
 settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
 settings.fit_params = settings.warmup = False
 server = xllamacpp.Server(settings)
@@ -42,7 +42,7 @@ sys.stdin.read()
 
 @contextmanager
 def llama_server(model: Path, chat_template: str) -> Iterator[str]:
-    """Serves a Hugging Face folder while entered, and says at which URL. It takes some seconds."""
+    """Serves a Hugging Face folder and yields the URL. Starting takes some seconds."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.gguf")
         write_gguf(model, file)
@@ -61,7 +61,7 @@ def llama_server(model: Path, chat_template: str) -> Iterator[str]:
                 url = process.stdout.readline().strip() if ready else ""
                 if not url:
                     log.seek(0)
-                    raise RuntimeError(f"no server came up: {log.read()[-2000:]}")
+                    raise RuntimeError(f"the server did not start: {log.read()[-2000:]}")
                 yield url
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -69,7 +69,7 @@ def llama_server(model: Path, chat_template: str) -> Iterator[str]:
 
 
 def write_gguf(model: Path, file: Path) -> None:
-    """Writes a Qwen3 model of float32, with a byte-level BPE tokenizer, in llama.cpp's format."""
+    """Writes a Qwen3 model in float32, with a byte-level BPE tokenizer, in llama.cpp's format."""
     config = json.loads((model / "config.json").read_text())
     writer = gguf.GGUFWriter(file, "qwen3")
     writer.add_context_length(config["max_position_embeddings"])
@@ -97,14 +97,18 @@ def write_gguf(model: Path, file: Path) -> None:
 def _add_tokenizer(
     writer: gguf.GGUFWriter, tokenizer: dict[str, dict[str, object]], config: dict[str, int]
 ) -> None:
-    """llama.cpp knows no splitting but its own, so words of this vocabulary are found beforehand."""
+    """Adds the tokenizer.
+
+    llama.cpp splits texts only in its own way, so it has to find the words of this
+    vocabulary before it splits.
+    """
     bytes_of = {character: byte for byte, character in _byte_characters().items()}
     tokens: list[bytes] = []
     types: list[gguf.TokenType] = []
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]  # type: ignore[assignment]
     for token, number in sorted(vocabulary.items(), key=lambda item: item[1]):
         special = number == config["eos_token_id"]
-        # Those that are looked up before splitting stand in the file as plain text.
+        # Tokens that are found before splitting are written to the file as plain text.
         plain = token.encode() if special else bytes(bytes_of[c] for c in token)
         single = len(plain) == 1
         tokens.append(token.encode() if single else plain)
@@ -121,7 +125,7 @@ def _add_tokenizer(
 
 
 def _byte_characters() -> dict[int, str]:
-    """How byte-level BPE writes each byte as a visible character."""
+    """Returns the visible character with which byte-level BPE writes each byte."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {byte: chr(byte) for byte in visible} | {b: chr(256 + n) for n, b in enumerate(hidden)}

@@ -13,14 +13,14 @@ pytest.importorskip("xllamacpp")
 from sprint_agent import ContextTooLong, Sprint, StageEnded, executor
 from sprint_agent.countdown import solver
 from sprint_agent.engine import Request, Sampling
-from sprint_agent.engines.openai.engine import OpenAIEngine
+from sprint_agent.engines import OpenAIEngine
 from sprint_agent.engines.openai.server import Mode
 from sprint_agent.testing import check_engine
 from tests.e2e.llama_cpp import CONTEXT, MODEL, llama_server
 
 QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-"""The shipped model never saw a chat: this is enough for it to say something."""
+"""The shipped model was not trained on chats. With this template it generates some text."""
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
@@ -31,14 +31,17 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("mode", ["completions", "chat"])
-async def test_the_engine_conforms(url: str, mode: Mode) -> None:
+async def test_conformance(url: str, mode: Mode) -> None:
     async with OpenAIEngine(url, model=MODEL, mode=mode) as engine:
         report = await check_engine(engine, [QUESTION], patience=300)
     assert report.ok, str(report)
 
 
 async def test_a_plan_is_executed(url: str) -> None:
-    """The model's executions are not tried: it learned other tokens there than this server makes."""
+    """The model's own executions are not tested.
+
+    In them, it was trained on other tokens than this server's tokenizer produces.
+    """
 
     @executor
     async def model(prompt: str) -> str:

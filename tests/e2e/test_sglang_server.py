@@ -1,6 +1,6 @@
 """The engines on a real SGLang server, with the shipped model.
 
-Set SPRINT_SGLANG_PYTHON to the interpreter of an environment with SGLang (`.ci/sglang DIR` makes one).
+Set SPRINT_SGLANG_PYTHON to the interpreter of an environment with SGLang. `.ci/sglang DIR` creates one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from benchmarks.sglang_server import sglang_router, sglang_server
 from sprint_agent import Sprint
 from sprint_agent.countdown import Puzzle, solver, verify
 from sprint_agent.engine import Engine, Request, RunTag, Sampling
-from sprint_agent.engines.openai.engine import OpenAIEngine
+from sprint_agent.engines import OpenAIEngine, SGLangEngine
 from sprint_agent.engines.openai.server import Mode
-from sprint_agent.engines.sglang.engine import SGLangEngine
 from sprint_agent.testing import check_engine
 from sprint_agent.testing.conformance import CHECKS
 from tests.readme import command, run
@@ -28,23 +27,23 @@ from tests.readme import command, run
 SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
 QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
 SEEDLESS = [check for check in CHECKS if check.__name__ != "same_seed_the_same"]
-"""Without its deterministic mode, which no CPU has, this server passes over seeds."""
+"""Without its deterministic mode, which does not exist on a CPU, this server ignores seeds."""
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.slow,
-    pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no interpreter with SGLang"),
+    pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no Python with SGLang"),
 ]
 
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-"""The shipped model never saw a chat: this is enough for it to say something."""
+"""The shipped model was not trained on chats. With this template it generates some text."""
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     template = tmp_path_factory.mktemp("chat") / "template.jinja"
     template.write_text(TEMPLATE)
-    # As the README starts it, and then some.
+    # The flags that the README shows, and two more.
     shown = command("README.md", "sglang.launch_server")
     flags = shown[shown.index("--port") + 2 :]
     flags += ["--enable-priority-scheduling", "--chat-template", str(template)]
@@ -88,7 +87,7 @@ def test_the_command_that_the_readme_shows(url: str) -> None:
 
 
 async def test_several_runs_on_a_pool(url: str) -> None:
-    """Two engines on one server: that each run stays with one is tested without a server."""
+    """Two engines on one server. Another test checks, without a server, that each run stays on one."""
     agent = Sprint([url, url], sampling=solver.SAMPLING)
     puzzle = Puzzle((3, 5, 7, 11), 24)
     async with agent, anyio.create_task_group() as group:
@@ -102,17 +101,17 @@ async def test_several_runs_on_a_pool(url: str) -> None:
 
 
 async def test_the_server_takes_a_priority(url: str) -> None:
-    """What it does with it is its own; a server without priorities would be sent none."""
+    """The order of the requests is not tested. A server without priorities would get none."""
     async with SGLangEngine(url) as engine:
         prompt = tuple(engine.tokenizer.encode(QUESTION))
-        asked = Request(prompt, Sampling(max_tokens=4), run=RunTag("a", 1_700_000_000.5))
-        async with engine.generate(asked) as stream:
+        request = Request(prompt, Sampling(max_tokens=4), run=RunTag("a", 1_700_000_000.5))
+        async with engine.generate(request) as stream:
             events = [event async for event in stream]
     assert events
 
 
-async def test_behind_sglangs_router(url: str) -> None:
-    """It hides the server's settings and knows no aborts: leaving the stream has to do."""
+async def test_sglangs_router(url: str) -> None:
+    """The router hides the server's settings and has no aborts. Closing the stream must be enough."""
     puzzle = Puzzle((3, 5, 7, 11), 24)
     with sglang_router(Path(SGLANG), [url]) as router:
         async with SGLangEngine(router, tokenizer=solver.MODEL) as engine:

@@ -1,4 +1,4 @@
-"""The wheel holds sprint_agent alone, with its model, and works where nothing else is."""
+"""The wheel contains only sprint_agent with its model, and works in an empty environment."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    (made,) = out.glob("*.whl")
-    return made
+    (path,) = out.glob("sprint_reasoning-*.whl")
+    return path
 
 
-def test_it_holds_the_package_alone_with_its_model(wheel: Path) -> None:
+def test_it_contains_only_the_package_with_its_model(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"sprint_agent"}

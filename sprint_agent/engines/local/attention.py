@@ -1,9 +1,9 @@
-"""Attention over the paged cache for the CPU, in as few operations as a step allows.
+"""Attention over the paged cache on the CPU, in as few operations as one step allows.
 
-transformers' own CPU path computes every query against the keys of every request and masks nearly
-all of it away: at 20 requests that was most of a step. Here the requests that add a single id (all
-that are past their prompt) attend in one operation, over keys that are padded to the longest of
-them, and each other request reads its own keys alone.
+transformers' own CPU path computes every query against the keys of every request and masks nearly all
+of the result. With 20 requests this was most of a step. Here all requests that add a single id (all
+that are past their prompt) attend in one operation, over keys that are padded to the longest of these
+requests. Each other request reads only its own keys.
 """
 
 from __future__ import annotations
@@ -25,55 +25,57 @@ _Attention: Any = transformers.AttentionInterface
 
 @dataclass(frozen=True, slots=True)
 class _Pack:
-    """Where the requests of a step have their ids, and what those attend to.
-
-    `single` are the places in the pack of the ids that came alone, `single_keys` the places in the
-    cache of the keys of each ([requests, longest], padded), `mask` which of those count (None: all).
-    `spans` are the other requests: their ids' places in the pack, their keys' places in the cache.
-    """
+    """The rows of one step's pack that belong to each request, and the keys that they attend to."""
 
     single: torch.Tensor
+    """The rows in the pack of the requests that add a single id, [requests]."""
+
     single_keys: torch.Tensor
+    """The rows in the cache of the keys of each of these requests, [requests, longest], padded."""
+
     mask: torch.Tensor | None
+    """Which of these keys are not padding. None if none is padding."""
+
     spans: list[tuple[slice, torch.Tensor]]
+    """The other requests: the rows of their ids in the pack, the rows of their keys in the cache."""
 
 
-def _pack(queried: list[int], kept: list[int], places: torch.Tensor) -> _Pack:
-    """From the running totals of the requests' new ids and of their keys."""
-    count = len(queried) - 1
-    lengths = [kept[i + 1] - kept[i] for i in range(count)]
-    alone = [i for i in range(count) if queried[i + 1] - queried[i] == 1]
-    # One that is far longer than the rest would pad them all.
-    most = 2 * statistics.median([lengths[i] for i in alone]) if alone else 0
-    alone = [i for i in alone if lengths[i] <= most]
-    together = set(alone)
+def _pack(query_ends: list[int], key_ends: list[int], key_rows: torch.Tensor) -> _Pack:
+    """Divides a step into requests, given the running totals of their new ids and of their keys."""
+    count = len(query_ends) - 1
+    lengths = [key_ends[i + 1] - key_ends[i] for i in range(count)]
+    singles = [i for i in range(count) if query_ends[i + 1] - query_ends[i] == 1]
+    # A request that is far longer than the others would pad them all.
+    most = 2 * statistics.median([lengths[i] for i in singles]) if singles else 0
+    singles = [i for i in singles if lengths[i] <= most]
+    batched = set(singles)
     spans = [
-        (slice(queried[i], queried[i + 1]), places[kept[i] : kept[i + 1]])
+        (slice(query_ends[i], query_ends[i + 1]), key_rows[key_ends[i] : key_ends[i + 1]])
         for i in range(count)
-        if i not in together
+        if i not in batched
     ]
-    single = torch.tensor([queried[i] for i in alone], dtype=torch.long)
-    longest = max((lengths[i] for i in alone), default=0)
-    within = torch.arange(longest)
-    ends = torch.tensor([lengths[i] for i in alone], dtype=torch.long)[:, None]
-    starts = torch.tensor([kept[i] for i in alone], dtype=torch.long)[:, None]
-    keys = places[starts + torch.minimum(within, ends - 1)] if alone else places[:0]
-    padded = any(lengths[i] < longest for i in alone)
-    return _Pack(single, keys, (within < ends)[:, None, None] if padded else None, spans)
+    single = torch.tensor([query_ends[i] for i in singles], dtype=torch.long)
+    longest = max((lengths[i] for i in singles), default=0)
+    offsets = torch.arange(longest)
+    ends = torch.tensor([lengths[i] for i in singles], dtype=torch.long)[:, None]
+    starts = torch.tensor([key_ends[i] for i in singles], dtype=torch.long)[:, None]
+    keys = key_rows[starts + torch.minimum(offsets, ends - 1)] if singles else key_rows[:0]
+    padded = any(lengths[i] < longest for i in singles)
+    return _Pack(single, keys, (offsets < ends)[:, None, None] if padded else None, spans)
 
 
 class _Buffer:
-    """Memory that is used again in each layer: fresh memory would cost more than the copying."""
+    """Memory that each layer uses again. Allocating new memory would cost more than the copying."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(0)
 
-    def of(self, rows: int, like: torch.Tensor) -> torch.Tensor:
-        """Uninitialised memory for `rows` rows of `like`."""
-        size = rows * like[0].numel()
+    def rows(self, count: int, like: torch.Tensor) -> torch.Tensor:
+        """Returns uninitialised memory for `count` rows with the shape and dtype of those of `like`."""
+        size = count * like[0].numel()
         if self._memory.numel() < size or self._memory.dtype != like.dtype:
             self._memory = torch.empty(2 * size, dtype=like.dtype)
-        return self._memory[:size].view(rows, *like.shape[1:])
+        return self._memory[:size].view(count, *like.shape[1:])
 
 
 class _Scratch(threading.local):
@@ -89,10 +91,11 @@ _scratch = _Scratch()
 
 
 def use_packed_attention(model: Any) -> None:
-    """Switches a model to it, unless a layer has a sliding window, which it does not know.
+    """Switches a model to packed attention, unless a layer has a sliding window (not supported here).
 
-    To be called once the batch manager was made, which accepts only implementations that it knows,
-    and before it allocates, for it then sees that this one needs no mask.
+    Call it after the batch manager was created, because the manager accepts only implementations that
+    it knows. Call it before the manager allocates, because the manager then sees that this
+    implementation needs no mask.
     """
     text: Any = model.config.get_text_config()
     kinds: set[str] = set(getattr(text, "layer_types", None) or ["full_attention"])
@@ -116,62 +119,76 @@ def _packed_attention(
     write_index: list[torch.Tensor],
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Tensors are [1, heads, packed ids, width], the lengths those of the requests in the pack."""
+    """Computes one layer's attention for a pack.
+
+    `query`, `key` and `value` are [1, heads, packed ids, width]. `cu_seq_lens_…` are the running totals
+    of the lengths of the requests in the pack.
+    """
     allocator = cache.layer_to_allocator[module.layer_idx]
     group: int = allocator.index
-    places, new_places = read_index[group], write_index[group]
+    key_rows, new_rows = read_index[group], write_index[group]
     pack = _scratch.pack
     if module.layer_idx == 0 or pack is None:
-        queried: list[int] = cast(Any, cu_seq_lens_q).tolist()
-        kept: list[int] = cast(Any, cu_seq_lens_k[allocator.layer_type]).tolist()
-        # No places to read: nothing in this pack has a past, so what is new is all there is.
-        pack = _scratch.pack = _pack(queried, kept, places if places.numel() else new_places)
+        query_ends: list[int] = cast(Any, cu_seq_lens_q).tolist()
+        key_ends: list[int] = cast(Any, cu_seq_lens_k[allocator.layer_type]).tolist()
+        # If there are no rows to read, nothing in this pack has a past: all keys are new.
+        pack = _pack(query_ends, key_ends, key_rows if key_rows.numel() else new_rows)
+        _scratch.pack = pack
     stores = allocator.get_cache_for_block_table(module.layer_idx)
-    keys = _written(stores[0], key, new_places)
-    values = _written(stores[1], value, new_places)
+    keys = _write(stores[0], key, new_rows)
+    values = _write(stores[1], value, new_rows)
     queries = query[0].transpose(0, 1)
     out = torch.empty_like(queries, memory_format=torch.contiguous_format)
     if pack.single.numel():
-        out[pack.single] = _alone(queries[pack.single], keys, values, pack, scaling)
+        out[pack.single] = _attend_single(queries[pack.single], keys, values, pack, scaling)
     for ids, read in pack.spans:
-        out[ids] = _causal(queries[ids], keys[read], values[read], scaling)
+        out[ids] = _attend_span(queries[ids], keys[read], values[read], scaling)
     return out[None], None
 
 
-def _written(pages: torch.Tensor, new: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The cache of a layer's keys (or values), [ids, heads, width], with the pack's new ones in it."""
+def _write(pages: torch.Tensor, new: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Writes the pack's new keys (or values) into a layer's cache, and returns the cache.
+
+    The result is [ids, heads, width].
+    """
     store = pages.view(-1, *pages.shape[2:])
-    return store.index_copy_(0, places, new[0].transpose(0, 1))
+    return store.index_copy_(0, rows, new[0].transpose(0, 1))
 
 
-def _alone(
+def _attend_single(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, pack: _Pack, scaling: float
 ) -> torch.Tensor:
-    """Attention of ids that came alone: [requests, heads, width], as the result is."""
+    """Returns the attention of the requests that add a single id.
+
+    `queries` and the result are [requests, heads, width].
+    """
     requests, heads, width = queries.shape
     longest = pack.single_keys.shape[1]
     read = pack.single_keys.view(-1)
 
-    def gathered(store: torch.Tensor, buffer: _Buffer) -> torch.Tensor:
-        rows = torch.index_select(store, 0, read, out=buffer.of(read.numel(), store))
+    def gather(store: torch.Tensor, buffer: _Buffer) -> torch.Tensor:
+        rows = torch.index_select(store, 0, read, out=buffer.rows(read.numel(), store))
         return rows.view(requests, longest, *store.shape[1:]).transpose(1, 2)
 
-    # The heads that share a key head stand as if they were ids of one.
+    # The heads that share a key head are treated as if they were several ids of one head.
     grouped = queries.view(requests, keys.shape[1], -1, width)
     attended = functional.scaled_dot_product_attention(
         grouped,
-        gathered(keys, _scratch.keys),
-        gathered(values, _scratch.values),
+        gather(keys, _scratch.keys),
+        gather(values, _scratch.values),
         attn_mask=pack.mask,
         scale=scaling,
     )
     return attended.reshape(requests, heads, width)
 
 
-def _causal(
+def _attend_span(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """One request's attention, [ids, heads, width], its queries being the last of its keys."""
+    """Returns the causal attention of one request, whose queries belong to the last of its keys.
+
+    `queries` and the result are [ids, heads, width].
+    """
     new, total = queries.shape[0], keys.shape[0]
     attended = functional.scaled_dot_product_attention(
         queries.transpose(0, 1)[None],
@@ -187,5 +204,5 @@ def _causal(
 
 @lru_cache(maxsize=4)
 def _last_rows(new: int, total: int) -> torch.Tensor:
-    """The last `new` rows of a causal mask over `total` ids."""
+    """Returns the last `new` rows of a causal mask over `total` ids."""
     return torch.ones(new, total, dtype=torch.bool).tril(total - new)

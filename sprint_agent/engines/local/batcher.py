@@ -1,7 +1,7 @@
-"""The torch half of the local engine: a model folder behind transformers' continuous batching.
+"""The part of the local engine that uses torch: a model folder in transformers' continuous batching.
 
-Only `sprint_agent.engines.local.engine` imports this, and only when a model is loaded: importing it
-needs torch and transformers. transformers is untyped, so its objects are `Any` here, and nowhere else.
+Importing this module needs torch and transformers, so `sprint_agent.engines.local.engine` imports it
+only when it loads a model. transformers is untyped, so its objects are `Any` in this folder.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from sprint_agent.engines.local import attention
 from sprint_agent.tokenizer import FileTokenizer
 
 PAGE_TOKENS = 16
-"""Ids in a page of the cache: prefixes are shared in whole pages, so small pages share more."""
+"""Ids in a page of the cache. Prefixes are shared in whole pages, so small pages share more."""
 
 _BATCH_TOKENS = 512
 _BATCH_REQUESTS = 256
 
 _SMALL_MODEL = 20_000_000
-"""Below so many parameters, an operation is over sooner than a second core has joined it."""
+"""Below this number of parameters, an operation ends before a second core has joined it."""
 
 _LogitsProcessors: Any = cb_logits_processors.ContinuousBatchingLogitsProcessorList
-_Router: Any = continuous_api.OutputRouter
-_Status: Any = continuous_api.BackgroundThreadStatus
+_BaseRouter: Any = continuous_api.OutputRouter
+_BaseStatus: Any = continuous_api.BackgroundThreadStatus
 _Models: Any = transformers.AutoModelForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """All that a request has sampled so far. `error` is set where it failed."""
+    """All ids that a request has sampled so far."""
 
     request_id: str
     ids: list[int]
     ended: bool
+
     error: str | None
+    """What went wrong, if the request failed."""
 
 
-class Draw:
-    """How one request's tokens are drawn, and how much of its prompt was found in the cache."""
+class SamplerState:
+    """How one request's tokens are sampled, and how much of its prompt was found in the cache."""
 
     def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
         self.temperature = temperature
@@ -56,16 +58,17 @@ class Draw:
         self.random = random.Random(seed)
         self.cached: int | None = None
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Draw:
-        # The manager copies a request that it puts back for lack of memory; its draws must go on.
+    def __deepcopy__(self, memo: dict[int, object]) -> SamplerState:
+        # The manager copies a request that it returns to its queue for lack of memory. The copy must
+        # continue the same random numbers.
         return self
 
 
 class _Sampler(_LogitsProcessors):
-    """Draws each row's token by its own request's rules.
+    """Samples each row's token with the settings of the row's request.
 
-    The manager takes the largest score of each row (its own sampling is off), so a drawn token's
-    score is made infinite.
+    The manager takes the largest score of each row, because its own sampling is off. So the score of a
+    sampled token is made infinite.
     """
 
     def __init__(self, vocab_size: int, one_core: bool) -> None:
@@ -74,67 +77,73 @@ class _Sampler(_LogitsProcessors):
         self.do_processing = True
         self._one_core = one_core
         self._vocab_size = vocab_size
-        self._rows: list[Draw] = []
+        self._rows: list[SamplerState] = []
 
-    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        """Accepts `draw`, which the base class does not know."""
+    def check_kwargs(self, kwargs: dict[str, object]) -> None:
+        """Accepts `sampler`, which the base class does not know."""
 
-    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: Any) -> Any:
-        """Notes whose rows the next scores are. Called in the batching thread before each step."""
+    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: object) -> object:
+        """Records which request each row of the next scores belongs to.
+
+        The batching thread calls it before each step.
+        """
         if self._one_core:
             _use_one_core()
             self._one_core = False
         self._rows = []
         for future in requests_in_batch:
-            draw: Draw = future.state.logit_processor_kwargs["draw"]
-            if draw.cached is None:
-                # Already advanced by this step's ids: what is before them came from the cache.
-                draw.cached = future.state.position_offset - future.query_length
+            sampler: SamplerState = future.state.logit_processor_kwargs["sampler"]
+            if sampler.cached is None:
+                # The offset already includes this step's ids. The ids before them came from the cache.
+                sampler.cached = future.state.position_offset - future.query_length
             if future.has_new_token:
-                self._rows.append(draw)
+                self._rows.append(sampler)
         return arg_storage
 
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
-        # Rows of the embedding that the tokenizer has no token for.
+        # The embedding may have more rows than the tokenizer has tokens.
         scores[:, self._vocab_size :] = -math.inf
-        drawn = [(row, draw) for row, draw in enumerate(self._rows) if draw.temperature > 0]
-        if drawn:
-            rows = torch.tensor([row for row, _ in drawn])
-            scores[rows, _sample(scores[rows], [draw for _, draw in drawn])] = math.inf
+        sampled = [(row, state) for row, state in enumerate(self._rows) if state.temperature > 0]
+        if sampled:
+            rows = torch.tensor([row for row, _ in sampled])
+            scores[rows, _sample(scores[rows], [state for _, state in sampled])] = math.inf
         return scores
 
 
 def _use_one_core() -> None:
-    """Holds this thread's operations to one core."""
+    """Limits the operations of the calling thread to one core."""
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
-    # The call is also the default of threads to come: a thread of its own sets that back.
+    # The call also sets the default for new threads. Another thread restores this default.
     restore = threading.Thread(target=torch.set_num_threads, args=(cores,))
     restore.start()
     restore.join()
 
 
-def _sample(scores: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
-    """One token a row, by inverting the cumulative distribution at a number of its own."""
-    temperatures = torch.tensor([draw.temperature for draw in draws], dtype=torch.float64)
-    # In float64, a temperature near 0 stays apart from 0 and a number near 1 from 1.
+def _sample(scores: torch.Tensor, samplers: list[SamplerState]) -> torch.Tensor:
+    """Samples one token for each row of `scores`, which is [rows, vocabulary].
+
+    It inverts the cumulative distribution at a random number from the row's own generator.
+    """
+    temperatures = torch.tensor([state.temperature for state in samplers], dtype=torch.float64)
+    # In float64 a temperature near 0 does not become 0, and a random number near 1 does not become 1.
     weights = (scores.double() / temperatures[:, None]).softmax(-1)
     order: torch.Tensor | None = None
-    if any(draw.top_p < 1 for draw in draws):
+    if any(state.top_p < 1 for state in samplers):
         weights, order = weights.sort(-1, descending=True)
-        top_p = torch.tensor([draw.top_p for draw in draws], dtype=torch.float64)
+        top_p = torch.tensor([state.top_p for state in samplers], dtype=torch.float64)
         weights[weights.cumsum(-1) - weights >= top_p[:, None]] = 0.0
     sums = weights.cumsum(-1)
-    numbers = torch.tensor([draw.random.random() for draw in draws], dtype=torch.float64)
-    places = torch.searchsorted(sums, (numbers * sums[:, -1])[:, None], right=True)
-    places = places.clamp_(max=scores.shape[-1] - 1)
-    return (places if order is None else order.gather(1, places))[:, 0]
+    numbers = torch.tensor([state.random.random() for state in samplers], dtype=torch.float64)
+    indices = torch.searchsorted(sums, (numbers * sums[:, -1])[:, None], right=True)
+    indices = indices.clamp_(max=scores.shape[-1] - 1)
+    return (indices if order is None else order.gather(1, indices))[:, 0]
 
 
-class _Outlet(_Router):
-    """Hands each step's outputs on in one call."""
+class _OutputRouter(_BaseRouter):
+    """Delivers the outputs of each step in one call."""
 
     def __init__(self, deliver: Callable[[list[Progress]], None]) -> None:
         base: Any = super()
@@ -153,18 +162,18 @@ class _Outlet(_Router):
         )
 
 
-class _ThreadStatus(_Status):
-    """Tells when the batching thread ends, on whatever path: the manager itself tells nobody."""
+class _ThreadStatus(_BaseStatus):
+    """Calls `on_stop` when the batching thread ends for any reason. The manager has no such hook."""
 
-    def __init__(self, stopped: Callable[[Exception | None], None]) -> None:
+    def __init__(self, on_stop: Callable[[Exception | None], None]) -> None:
         base: Any = super()
         base.__init__()
-        self._stopped = stopped
+        self._on_stop = on_stop
 
     def mark_as_stopped(self) -> None:
         base: Any = super()
         base.mark_as_stopped()
-        self._stopped(self.fatal_error)
+        self._on_stop(self.fatal_error)
 
 
 class Batcher:
@@ -176,14 +185,17 @@ class Batcher:
         tokenizer: FileTokenizer,
         cache_tokens: int,
         deliver: Callable[[list[Progress]], None],
-        stopped: Callable[[Exception | None], None],
+        on_stop: Callable[[Exception | None], None],
     ) -> None:
-        """Allocates the cache. The thread calls `deliver` once a step, `stopped` at its end."""
+        """Allocates the cache.
+
+        The thread calls `deliver` once a step and `on_stop` when it ends.
+        """
         self.tokenizer = tokenizer
         embedded: int = model.get_input_embeddings().num_embeddings
         self.vocab_size = min(tokenizer.vocab_size, embedded)
         pages = cache_tokens // PAGE_TOKENS
-        # One request alone must always fit, or nothing could be put back to make room for it.
+        # A single request must always fit: there would be no other request to make room for it.
         room = (pages - 1) * PAGE_TOKENS
         self.context_length = min(int(model.config.max_position_embeddings), room)
         self.end_ids = _end_ids(model)
@@ -203,31 +215,33 @@ class Batcher:
         )
         attention.use_packed_attention(model)
         self._manager.logit_processor = _Sampler(self.vocab_size, one_core=small)
-        self._manager.output_router = _Outlet(deliver)
-        self._manager.background_thread_status = _ThreadStatus(stopped)
+        self._manager.output_router = _OutputRouter(deliver)
+        self._manager.background_thread_status = _ThreadStatus(on_stop)
         self._manager.warmup()
 
     def start(self) -> None:
         """Starts the thread."""
         self._manager.start()
 
-    def submit(self, request_id: str, prompt: Sequence[int], max_tokens: int, draw: Draw) -> None:
-        """Queues a request; if the thread has ended, `stopped` was or will be called."""
+    def submit(
+        self, request_id: str, prompt: Sequence[int], max_tokens: int, sampler: SamplerState
+    ) -> None:
+        """Queues a request. If the thread has ended, `on_stop` was or will be called."""
         self._manager.add_request(
             list(prompt),
             request_id=request_id,
             max_new_tokens=max_tokens,
             streaming=True,
             eos_token_id=self.end_ids,
-            draw=draw,
+            sampler=sampler,
         )
 
     def cancel(self, request_id: str) -> None:
-        """Ends a request at the next step. It is not heard of again."""
+        """Ends a request at the next step. Nothing more is delivered for it."""
         self._manager.cancel_request(request_id)
 
     def known_ids(self) -> set[str]:
-        """The requests that are queued, waiting, running or being cancelled."""
+        """Returns the ids of the requests that are queued, waiting, running or being cancelled."""
         manager = self._manager
         known = {state.request_id for state in list(manager.input_queue.queue)}
         known.update(list(manager.cancel_queue.queue))
@@ -237,7 +251,7 @@ class Batcher:
         return known
 
     def stop(self) -> None:
-        """Ends the thread after the step it is in, and waits for it."""
+        """Ends the thread after its current step, and waits for it."""
         self._manager.stop(block=True, hard_stop=True)
         self._manager.destroy()
 
@@ -246,9 +260,9 @@ def load(
     folder: Path,
     cache_tokens: int,
     deliver: Callable[[list[Progress]], None],
-    stopped: Callable[[Exception | None], None],
+    on_stop: Callable[[Exception | None], None],
 ) -> Batcher:
-    """Loads a Hugging Face folder in float32 on the CPU, without any network."""
+    """Loads a Hugging Face folder in float32 on the CPU, without network access."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -259,11 +273,11 @@ def load(
         if bars:
             transformers_logging.enable_progress_bar()
     tokenizer = FileTokenizer.load(folder)
-    return Batcher(model.eval(), tokenizer, cache_tokens, deliver, stopped)
+    return Batcher(model.eval(), tokenizer, cache_tokens, deliver, on_stop)
 
 
 def _end_ids(model: Any) -> list[int]:
-    """The ids that end an answer: the generation config's, else the model config's."""
+    """Returns the ids that end an answer, from the generation config or else the model config."""
     for config in (model.generation_config, model.config):
         ends = getattr(config, "eos_token_id", None)
         if ends is not None:

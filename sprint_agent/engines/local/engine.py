@@ -1,4 +1,4 @@
-"""The engine that runs in this process: a model folder on the CPU, no server and no network."""
+"""The engine that runs a model folder in this process, on the CPU: no server and no network."""
 
 from __future__ import annotations
 
@@ -19,31 +19,35 @@ from sprint_agent.engine import Delta, Finish, FinishReason, Request, Tokenizer,
 from sprint_agent.engines.stops import AnswerReader
 from sprint_agent.engines.validate import checked_prompt
 from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
+from sprint_agent.extras import install_hint
 
 if TYPE_CHECKING:
-    from sprint_agent.engines.local.batcher import Batcher, Draw, Progress
+    from sprint_agent.engines.local.batcher import Batcher, Progress, SamplerState
 
 _FILES = ("config.json", "tokenizer.json")
 
 
 class LocalEngine:
-    """Generates with a Hugging Face folder's model, in float32 on the CPU, many requests a step.
+    """Generates with the model of a Hugging Face folder, in float32 on the CPU.
 
-    Transformers' continuous batching runs in a thread of its own; requests that do not fit into the
-    cache wait in its queue. Temperature, top_p and seed hold for each request alone. With one
-    seed, a request draws by the same random numbers whatever runs beside it; its scores are
-    computed in another order there, so that their last bits may differ, and two tokens that are
-    equal to that precision may change places.
+    transformers' continuous batching runs in its own thread and computes many requests in each step.
+    Requests that do not fit into the cache wait in its queue. Temperature, top_p and seed apply to
+    each request separately. With a seed, a request uses the same random numbers whatever other
+    requests run at the same time. But the other requests change the order in which its scores are
+    computed, so the last bits of the scores may differ, and two tokens with equal scores to that
+    precision may be exchanged.
 
-    Needs `pip install 'sprint-agent[local]'`. Runs in one asyncio event loop, that it was entered
-    in.
+    Entering the engine needs the extra `local`. It can be used only in the asyncio event loop in which
+    it was entered.
     """
 
     def __init__(self, model: str | os.PathLike[str], *, cache_tokens: int = 32_768) -> None:
-        """`model` is the folder (config.json, weights, tokenizer.json); it is read on entering.
+        """Prepares an engine. Nothing is read before it is entered.
 
-        `cache_tokens` is how many ids the cache holds for all requests together; one request's
-        prompt and answer must fit as well.
+        Args:
+            model: The folder of the model (config.json, weights, tokenizer.json).
+            cache_tokens: How many ids the cache contains, for all requests together. The prompt and
+                answer of each request must fit into it.
         """
         self._folder = Path(model)
         self._cache_tokens = cache_tokens
@@ -53,26 +57,39 @@ class LocalEngine:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The folder's tokenizer. EngineUnavailable while the engine is not entered."""
+        """The folder's tokenizer.
+
+        Raises:
+            EngineUnavailable: The engine is not entered.
+        """
         return self._entered().tokenizer
 
     @property
     def context_length(self) -> int:
-        """The most ids of prompt and answer. EngineUnavailable while the engine is not entered."""
+        """The most ids that a prompt and its answer may have together.
+
+        Raises:
+            EngineUnavailable: The engine is not entered.
+        """
         return self._entered().context_length
 
     @property
     def in_flight(self) -> int:
-        """How many requests the engine still knows: read, queued, running or being cancelled."""
+        """The number of requests that are being read, queued, running or being cancelled."""
         known = set(self._streams)
         if self._batcher is not None and self._failure is None:
             known |= self._batcher.known_ids()
         return len(known)
 
     async def __aenter__(self) -> Self:
-        """Loads the model and starts its thread. Raises EngineUnavailable where it cannot."""
+        """Loads the model and starts its thread.
+
+        Raises:
+            EngineUnavailable: The model cannot be loaded, the extra `local` is not installed, or the
+                engine has already been entered.
+        """
         if self._batcher is not None:
-            raise EngineUnavailable("the local engine is entered already; use another one")
+            raise EngineUnavailable("the local engine has already been entered: use another one")
         loop = asyncio.get_running_loop()
         batcher = await anyio.to_thread.run_sync(self._load, loop)
         batcher.start()
@@ -85,7 +102,7 @@ class LocalEngine:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Ends the thread; streams that are still read raise EngineUnavailable."""
+        """Ends the thread. Streams that are still being read raise EngineUnavailable."""
         batcher, self._batcher = self._batcher, None
         self._fail_all(EngineUnavailable("the local engine was left while this answer was read"))
         if batcher is not None:
@@ -95,10 +112,14 @@ class LocalEngine:
     def generate(
         self, request: Request
     ) -> AbstractAsyncContextManager[AsyncIterator[Delta | Finish]]:
-        """Streams one answer; see the protocol.
+        """Streams one answer, as `Engine.generate` does.
 
-        Entering raises RequestRefused or ContextTooLong for a request that cannot be run, and
-        EngineUnavailable where the engine is not entered or has failed.
+        Raises:
+            RequestRefused: On entering: the request cannot be run.
+            ContextTooLong: On entering: the prompt leaves no room for an answer.
+            EngineUnavailable: On entering: the engine is not entered or has failed. On reading: the
+                engine was left.
+            EngineError: On reading: the engine failed.
         """
         return self._generate(request)
 
@@ -106,7 +127,7 @@ class LocalEngine:
     async def _generate(self, request: Request) -> AsyncGenerator[_Stream]:
         batcher = self._entered()
         if self._failure is not None:
-            raise EngineUnavailable(f"{self._failure}; enter a new engine") from self._failure
+            raise EngineUnavailable(f"{self._failure}: enter a new engine") from self._failure
         stream = self._open(batcher, request)
         try:
             yield stream
@@ -115,63 +136,64 @@ class LocalEngine:
                 batcher.cancel(request.request_id)
 
     def _open(self, batcher: Batcher, request: Request) -> _Stream:
-        """Checks a request, and queues it."""
-        from sprint_agent.engines.local.batcher import Draw
+        """Checks a request and queues it."""
+        from sprint_agent.engines.local.batcher import SamplerState
 
         prompt = checked_prompt(request, batcher.vocab_size, batcher.context_length)
         sampling = request.sampling
         if request.request_id in self._streams:
             raise RequestRefused(f"request {request.request_id} is running already")
-        draw = Draw(sampling.temperature, sampling.top_p, sampling.seed)
+        sampler = SamplerState(sampling.temperature, sampling.top_p, sampling.seed)
         stream = _Stream(
-            AnswerReader(batcher.tokenizer, request.stop), len(prompt), batcher.end_ids, draw
+            AnswerReader(batcher.tokenizer, request.stop), len(prompt), batcher.end_ids, sampler
         )
         self._streams[request.request_id] = stream
         room = batcher.context_length - len(prompt)
-        batcher.submit(request.request_id, prompt, min(sampling.max_tokens, room), draw)
+        batcher.submit(request.request_id, prompt, min(sampling.max_tokens, room), sampler)
         return stream
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> Batcher:
-        """Loads the model, in a worker thread; what it says will come into `loop`."""
+        """Loads the model in a worker thread. Its callbacks will run in `loop`."""
         missing = [name for name in _FILES if not (self._folder / name).is_file()]
         if missing:
             raise EngineUnavailable(
-                f"{self._folder} is not a model folder: it has no {' and no '.join(missing)}; "
+                f"{self._folder} is not a model folder because it has no {' and no '.join(missing)}: "
                 "give the folder that save_pretrained wrote"
             )
         try:
             from sprint_agent.engines.local import batcher
         except ImportError as error:
             raise EngineUnavailable(
-                f"the local engine needs torch and transformers ({error}): "
-                "pip install 'sprint-agent[local]'"
+                f"the local engine needs torch and transformers ({error}): {install_hint('local')}"
             ) from error
 
         def deliver(outputs: list[Progress]) -> None:
-            # A closed loop has no readers left.
+            # RuntimeError means that the loop is closed. Then there are no readers left.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._receive, outputs)
+                loop.call_soon_threadsafe(self._on_outputs, outputs)
 
-        def stopped(error: Exception | None) -> None:
+        def on_stop(error: Exception | None) -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._thread_ended, error)
+                loop.call_soon_threadsafe(self._on_stop, error)
 
         try:
-            return batcher.load(self._folder, self._cache_tokens, deliver, stopped)
+            return batcher.load(self._folder, self._cache_tokens, deliver, on_stop)
         except Exception as error:
             reason = str(error).partition("\n")[0]
             raise EngineUnavailable(
-                f"cannot load the model in {self._folder} ({reason}); "
-                "check that its files are whole and that transformers knows its architecture"
+                f"cannot load the model in {self._folder} ({reason}): "
+                "check that its files are complete and that transformers knows its architecture"
             ) from error
 
     def _entered(self) -> Batcher:
         if self._batcher is None:
-            raise EngineUnavailable("the local engine is not entered: async with LocalEngine(…)")
+            raise EngineUnavailable(
+                "the local engine is not entered: use async with LocalEngine(…)"
+            )
         return self._batcher
 
-    def _receive(self, outputs: list[Progress]) -> None:
-        """Takes one step's outputs, in the event loop."""
+    def _on_outputs(self, outputs: list[Progress]) -> None:
+        """Takes the outputs of one step. Runs in the event loop."""
         for output in outputs:
             stream = self._streams.get(output.request_id)
             if stream is None:
@@ -181,10 +203,11 @@ class LocalEngine:
                 if not output.ended and self._batcher is not None:
                     self._batcher.cancel(output.request_id)
 
-    def _thread_ended(self, error: Exception | None) -> None:
-        """Ends what still waits for a thread that is gone, unless the engine was left."""
+    def _on_stop(self, error: Exception | None) -> None:
+        """Ends the streams that wait for the ended thread, unless the engine was left."""
         if self._batcher is not None:
-            self._failure = EngineError(f"the local engine's batching thread failed: {error}")
+            reason = error or "it ended without an error"
+            self._failure = EngineError(f"the local engine's batching thread failed: {reason}")
             self._fail_all(self._failure)
 
     def _fail_all(self, error: EngineError) -> None:
@@ -194,15 +217,15 @@ class LocalEngine:
 
 
 class _Stream:
-    """One answer: filled by the event loop's callbacks, read by its task."""
+    """One answer: the event loop's callbacks fill it, and one task reads it."""
 
     def __init__(
-        self, reader: AnswerReader, prompt_tokens: int, end_ids: list[int], draw: Draw
+        self, reader: AnswerReader, prompt_tokens: int, end_ids: list[int], sampler: SamplerState
     ) -> None:
         self._reader = reader
         self._prompt_tokens = prompt_tokens
         self._end_ids = end_ids
-        self._draw = draw
+        self._sampler = sampler
         self._sampled = 0
         self._events: deque[Delta | Finish] = deque()
         self._error: EngineError | None = None
@@ -223,12 +246,12 @@ class _Stream:
         return self._events.popleft()
 
     def fail(self, error: EngineError) -> None:
-        """Ends the stream with an error, after what has arrived."""
+        """Ends the stream with an error, which is raised after the events that have arrived."""
         self._error = error
         self._arrived.set()
 
     def receive(self, output: Progress) -> bool:
-        """Takes what was sampled so far; True where that is the end of the stream."""
+        """Takes the ids sampled so far. Returns True if the stream ends here."""
         if output.error is not None:
             self.fail(EngineError(f"the local engine failed: {output.error}"))
             return True
@@ -255,6 +278,6 @@ class _Stream:
         stop = self._reader.stop
         self._over = last or stop is not None
         if self._over:
-            usage = TokenUsage(self._prompt_tokens, self._sampled, self._draw.cached or 0)
+            usage = TokenUsage(self._prompt_tokens, self._sampled, self._sampler.cached or 0)
             self._events.append(Finish("stop" if stop is not None else reason, usage, stop))
         return self._over

@@ -1,8 +1,9 @@
-"""A run's text as the messages of a chat, for a model that was not trained on the tags.
+"""Turns a run's text into the messages of a chat, for a model that was not trained on the tags.
 
-The text says by its end what is due: a new turn of the planner, the final answer, an execution, or the
-rest of something that broke off. The planner's turns become the assistant's messages, the executions
-the user's; they only grow, so a server's prefix cache hits. An executor gets a chat of its own.
+The end of the text determines what the reply is expected to be: a new turn of the planner, the final
+answer, an execution, or the rest of a turn that broke off. The planner's turns become messages of the
+assistant, and the executions become messages of the user. Messages are only appended, so a server's
+prefix cache hits. Each execution gets its own chat.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from sprint_agent.protocol import tags
 from sprint_agent.protocol.tags import PromptClosed, TurnParser
 from sprint_agent.protocol.transcript import StageText, Unfinished, parse_unfinished
 
-Due = Literal["turn", "answer", "execution", "rest", "text"]
-"""What a reply is: a planner's turn, its last one, an executor's, the rest of one, or anything."""
+Expected = Literal["turn", "answer", "execution", "rest", "text"]
+"""What a reply is expected to be: a turn of the planner, its final answer, an execution, the rest of a
+turn, or any text."""
 
 _EXECUTION = re.compile(r"\n<execution_\d+\.\d+>\n")
 
@@ -79,24 +81,25 @@ _COMPLAINT = "Your last try could not be used: {why}. Keep to the tags just as d
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a chat model is sent: messages of role and content, and what its reply will be.
-
-    `done` is the closing tag of the last task that stands in a plan which broke off.
-    """
+    """What a chat model is sent, and what its reply is expected to be."""
 
     messages: tuple[dict[str, str], ...]
-    due: Due
-    done: str | None = None
+    """Each message is {"role": …, "content": …}."""
+
+    expected: Expected
+
+    last_closing_tag: str | None = None
+    """The closing tag of the last complete task in a plan that broke off."""
 
 
-def conversation(
+def build_conversation(
     prompt: str, executors: Sequence[ExecutorCard] = (), complaint: str | None = None
 ) -> Conversation:
-    """The messages for a run's text. Any other text becomes the one message of a user."""
+    """Returns the conversation for a run's text. Any other text becomes one message of the user."""
     try:
         run = parse_unfinished(prompt)
     except ValueError:
-        return Conversation(_merged([("user", prompt)]), "text")
+        return Conversation(_merge([("user", prompt)]), "text")
     opened = _EXECUTION.search(run.rest)
     if opened:
         return _execution(run, run.rest[: opened.start()], run.rest[opened.end() :])
@@ -106,54 +109,61 @@ def conversation(
 def _turn(
     run: Unfinished, executors: Sequence[ExecutorCard], complaint: str | None
 ) -> Conversation:
-    """What the planner is sent."""
-    said = [("system", _PLANNER + _executors(executors))]
-    said.append(("user", f"The question:\n{run.question}\n\n{_NEXT.format(number=1)}"))
+    """Returns the planner's conversation."""
+    messages = [("system", _PLANNER + _executors(executors))]
+    messages.append(("user", f"The question:\n{run.question}\n\n{_NEXT.format(number=1)}"))
     for number, stage in enumerate(run.stages, 1):
-        closing, found = _ended(number, stage)
-        said.append(("assistant", stage.turn + closing))
-        said.append(("user", f"{found}\n\n{_NEXT.format(number=number + 1)}"))
-    due, rest, done = _due(run.rest)
-    if rest.strip():
-        said.append(("assistant", rest))
-    if due == "rest":
-        said.append(("user", _GO_ON))
-    elif due == "answer":
-        said.append(("user", _LAST))
+        closing, executions = _stage_end(number, stage)
+        messages.append(("assistant", stage.turn + closing))
+        messages.append(("user", f"{executions}\n\n{_NEXT.format(number=number + 1)}"))
+    expected, begun, last_closing_tag = _expected(run.rest)
+    if begun.strip():
+        messages.append(("assistant", begun))
+    if expected == "rest":
+        messages.append(("user", _GO_ON))
+    elif expected == "answer":
+        messages.append(("user", _LAST))
     if complaint is not None:
-        said.append(("user", _COMPLAINT.format(why=complaint)))
-    return Conversation(_merged(said), due, done)
+        messages.append(("user", _COMPLAINT.format(why=complaint)))
+    return Conversation(_merge(messages), expected, last_closing_tag)
 
 
-def _due(rest: str) -> tuple[Due, str, str | None]:
-    """What is due behind the last whole stage, what already stands there, and what is done of it."""
+def _expected(rest: str) -> tuple[Expected, str, str | None]:
+    """Reads the text after the last complete stage.
+
+    Returns what is expected after it, the part of it that the planner wrote, and the closing tag of
+    its last complete task.
+    """
     if rest.endswith(tags.force_answer()):
         return "answer", rest.removesuffix(tags.force_answer()), None
     if not rest.strip():
         return "turn", rest, None
     closed = [e for e in TurnParser().feed(rest) if isinstance(e, PromptClosed)]
-    done = rest[rest.rindex("</", 0, closed[-1].end) : closed[-1].end] if closed else None
-    return "rest", rest, done
+    tag = rest[rest.rindex("</", 0, closed[-1].end) : closed[-1].end] if closed else None
+    return "rest", rest, tag
 
 
 def _execution(run: Unfinished, turn: str, begun: str) -> Conversation:
-    """What an executor is sent: its task is the last one of `turn`, and it has `begun`."""
+    """Returns an executor's conversation. Its task is the last one of `turn`.
+
+    `begun` is the text that the executor has already written.
+    """
     closed = [e for e in TurnParser().feed(turn) if isinstance(e, PromptClosed)]
     task = closed[-1].text if closed else turn
-    whole = ["".join([s.turn, *_ended(n, s)]) for n, s in enumerate(run.stages, 1)]
-    known = _KNOWN.format(text="\n\n".join(whole)) if whole else ""
-    said = [("system", _EXECUTOR)]
-    said.append(("user", _TASK.format(question=run.question, known=known, task=task)))
+    stages = ["".join([s.turn, *_stage_end(n, s)]) for n, s in enumerate(run.stages, 1)]
+    known = _KNOWN.format(text="\n\n".join(stages)) if stages else ""
+    messages = [("system", _EXECUTOR)]
+    messages.append(("user", _TASK.format(question=run.question, known=known, task=task)))
     if begun.strip():
-        said += [("assistant", begun), ("user", _GO_ON)]
-    return Conversation(_merged(said), "execution")
+        messages += [("assistant", begun), ("user", _GO_ON)]
+    return Conversation(_merge(messages), "execution")
 
 
-def _ended(number: int, stage: StageText) -> tuple[str, str]:
-    """What stands behind a planner's turn: the end of its plan, and what its executions found."""
+def _stage_end(number: int, stage: StageText) -> tuple[str, str]:
+    """Returns what follows a planner's turn: the end of its plan, and its executions."""
     text = "".join(p.text for p in tags.sync(number, stage.turn, stage.executions, stage.verdict))
-    closing, _, found = text.partition("\n\n")
-    return closing, found.strip()
+    closing, _, executions = text.partition("\n\n")
+    return closing, executions.strip()
 
 
 def _executors(cards: Sequence[ExecutorCard]) -> str:
@@ -170,12 +180,12 @@ def _card(card: ExecutorCard) -> str:
     return f"{line} Its task is a JSON object and nothing else, by this schema: {schema}"
 
 
-def _merged(said: Sequence[tuple[str, str]]) -> tuple[dict[str, str], ...]:
-    """Messages whose roles take turns, as some chat templates demand."""
-    messages: list[dict[str, str]] = []
-    for role, content in said:
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n\n{content}"
+def _merge(messages: Sequence[tuple[str, str]]) -> tuple[dict[str, str], ...]:
+    """Joins successive messages of one role, because some chat templates require alternating roles."""
+    merged: list[dict[str, str]] = []
+    for role, content in messages:
+        if merged and merged[-1]["role"] == role:
+            merged[-1]["content"] += f"\n\n{content}"
         else:
-            messages.append({"role": role, "content": content})
-    return tuple(messages)
+            merged.append({"role": role, "content": content})
+    return tuple(merged)

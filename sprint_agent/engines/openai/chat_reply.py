@@ -1,9 +1,9 @@
-"""A chat model's reply as the text that a run goes on with, as it comes. Pure: no I/O, no await.
+"""Turns a chat model's reply into the text that continues a run, piece by piece. Pure: no I/O, no await.
 
-    reply ─▶ thoughts taken out ─▶ what leads up to it taken out ─▶ ends at the first stop
+    reply ─▶ thoughts removed ─▶ unwanted beginning removed ─▶ ended at the first stop
 
-A reply is a message of its own, where a run's text wants to be gone on with: it may think aloud, put a
-plan into a code fence, open anew what stands open already, or repeat what is already there.
+A run's text has to be continued, but a reply is a separate message. It may contain thoughts, put a plan
+into a code fence, open a tag that is already open, or repeat text that is already there.
 """
 
 from __future__ import annotations
@@ -23,65 +23,70 @@ _PLAN = re.compile(r"<Plan_\d+>")
 _EXECUTION = re.compile(r"<execution_[\d.]+(?: accepted)?>")
 _LONGEST_TAG = 40
 
-_Lead = Callable[[str, bool], str | None]
-"""Takes a reply so far, and whether it has ended; returns what it comes to, None to wait for more."""
+_Trim = Callable[[str, bool], str | None]
+"""Takes a reply so far and whether it has ended. Returns the reply without an unwanted beginning, or
+None to wait for more."""
 
 
 class ChatReader:
-    """Reads one reply. The stop `</think>` is passed over: here it ends a thought, not an answer."""
+    """Reads one reply. It ignores the stop `</think>`, which ends a thought here and not an answer."""
 
-    def __init__(self, talk: Conversation, stops: Sequence[str] = ()) -> None:
-        """`stops` must not hold the empty string (ValueError)."""
+    def __init__(self, conversation: Conversation, stops: Sequence[str] = ()) -> None:
+        """Begins a reply.
+
+        Raises:
+            ValueError: `stops` contains the empty string.
+        """
         self._thoughts = _Thoughts()
-        self._lead = _lead(talk)
+        self._trim = _trim_for(conversation)
         self._held = ""
         self._text = TextReader([stop for stop in stops if stop != _CLOSE])
 
     @property
     def stop(self) -> str | None:
-        """The stop string that ended the answer, None while there is none."""
+        """The stop string that ended the answer, or None so far."""
         return self._text.stop
 
     def feed(self, text: str) -> str:
-        """Takes the next text of the reply; returns what is now certain of the answer."""
-        return self._text.feed(self._led(self._thoughts.feed(text), ended=False))
+        """Takes the next text of the reply and returns the part of the answer that is now certain."""
+        return self._text.feed(self._without_beginning(self._thoughts.feed(text), ended=False))
 
     def flush(self) -> str:
-        """Ends the reply: returns what was held back. Look at `stop` again afterwards."""
-        ready = self._text.feed(self._led(self._thoughts.flush(), ended=True))
+        """Ends the reply and returns what was held back. This may set `stop`."""
+        ready = self._text.feed(self._without_beginning(self._thoughts.flush(), ended=True))
         return ready + self._text.flush()
 
-    def _led(self, text: str, *, ended: bool) -> str:
-        if self._lead is None:
+    def _without_beginning(self, text: str, *, ended: bool) -> str:
+        if self._trim is None:
             return text
         self._held += text
-        ready = self._lead(self._held, ended)
+        ready = self._trim(self._held, ended)
         if ready is None:
             return ""
-        self._lead, self._held = None, ""
+        self._trim, self._held = None, ""
         return ready
 
 
 class _Thoughts:
-    """Takes out the thoughts that a reply begins with, and lone closing tags of thoughts.
+    """Removes the thoughts at the beginning of a reply, and single closing tags of thoughts.
 
-    A reply whose thought the chat template opened holds the closing tag alone. What stood before it
-    has been read by then, and stays.
+    If the chat template opened the thought, the reply contains only the closing tag. The text before
+    this tag has already been read and remains.
     """
 
     def __init__(self) -> None:
         self._held = ""
-        self._state: Literal["before", "inside", "behind"] = "before"
+        self._state: Literal["before", "inside", "after"] = "before"
         self._closing = StopStrings([_CLOSE])
 
     def feed(self, text: str) -> str:
         self._held += text
         if self._state == "before":
-            lead = self._held.lstrip()
-            if _OPEN.startswith(lead):
+            beginning = self._held.lstrip()
+            if _OPEN.startswith(beginning):
                 return ""
-            self._state = "inside" if lead.startswith(_OPEN) else "behind"
-            self._held = lead.removeprefix(_OPEN)
+            self._state = "inside" if beginning.startswith(_OPEN) else "after"
+            self._held = beginning.removeprefix(_OPEN)
         if self._state == "inside":
             _, closed, rest = self._held.partition(_CLOSE)
             if not closed:
@@ -89,65 +94,69 @@ class _Thoughts:
                 return ""
             self._state, self._held = "before", ""
             return self.feed(rest)
-        whole = self._held.replace(_CLOSE, "")
-        certain = len(whole) - self._closing.begun(whole)
-        self._held = whole[certain:]
-        return whole[:certain]
+        answer = self._held.replace(_CLOSE, "")
+        certain = len(answer) - self._closing.begun(answer)
+        self._held = answer[certain:]
+        return answer[:certain]
 
     def flush(self) -> str:
         return "" if self._state == "inside" else self._held
 
 
-def _lead(talk: Conversation) -> _Lead | None:
-    match talk.due:
+def _trim_for(conversation: Conversation) -> _Trim | None:
+    match conversation.expected:
         case "turn":
-            return _turn
+            return _trim_turn
         case "answer":
-            return _answer
+            return _trim_answer
         case "execution":
-            return _execution
+            return _trim_execution
         case "rest":
-            return partial(_rest, talk.done)
+            return partial(_trim_rest, conversation.last_closing_tag)
         case "text":
             return None
 
 
-def _turn(reply: str, ended: bool) -> str | None:
-    """A turn without the code fence in which it may stand."""
-    found = _TAG.search(reply)
-    if found:
-        return _FENCE.sub("", reply[: found.start()]) + reply[found.start() :]
+def _trim_turn(reply: str, ended: bool) -> str | None:
+    """Removes the opening of a code fence before the first tag of a turn."""
+    tag = _TAG.search(reply)
+    if tag:
+        return _FENCE.sub("", reply[: tag.start()]) + reply[tag.start() :]
     return reply if ended else None
 
 
-def _answer(reply: str, ended: bool) -> str | None:
-    """An answer without its opening tag, which stands already, and without what leads up to it."""
+def _trim_answer(reply: str, ended: bool) -> str | None:
+    """Removes an answer's opening tag, which is already in the text, and everything before it."""
     before, opened, answer = reply.partition("<Final_answer>")
     if opened and "</Final_answer>" not in before:
         return answer
     return reply if ended or "</Final_answer>" in reply else None
 
 
-def _execution(reply: str, ended: bool) -> str | None:
-    """An execution without its opening tag, which stands already."""
+def _trim_execution(reply: str, ended: bool) -> str | None:
+    """Removes an execution's opening tag, which is already in the text."""
     beginning = reply[: len("<execution_")]
     if "<execution_".startswith(beginning) and ">" not in reply[:_LONGEST_TAG] and not ended:
         return None
-    return reply[found.end() :] if (found := _EXECUTION.match(reply)) else reply
+    return reply[tag.end() :] if (tag := _EXECUTION.match(reply)) else reply
 
 
-def _rest(done: str | None, reply: str, ended: bool) -> str | None:
-    """The rest of a turn. A reply that begins the plan anew holds it behind `done`, if anywhere."""
-    found = _TAG.search(reply)
-    if found and not reply.startswith("<Plan_", found.start()):
+def _trim_rest(last_closing_tag: str | None, reply: str, ended: bool) -> str | None:
+    """Removes what a reply repeats of a turn that broke off.
+
+    A reply that begins the plan again contains the new part after `last_closing_tag`, if it repeats
+    that tag.
+    """
+    tag = _TAG.search(reply)
+    if tag and not reply.startswith("<Plan_", tag.start()):
         return reply
-    again = _PLAN.search(reply)
-    if again is None:
+    plan = _PLAN.search(reply)
+    if plan is None:
         return reply if ended else None
-    anew = reply[again.end() :]
-    if done is None:
-        return anew
-    _, repeated, new = anew.partition(done)
+    repeated_plan = reply[plan.end() :]
+    if last_closing_tag is None:
+        return repeated_plan
+    _, repeated, new = repeated_plan.partition(last_closing_tag)
     if repeated:
         return new
-    return anew if ended else None
+    return repeated_plan if ended else None

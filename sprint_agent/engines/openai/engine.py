@@ -1,4 +1,4 @@
-"""The engine of any OpenAI-compatible server, through the openai package: text in, text out."""
+"""The engine for any OpenAI-compatible server. It uses the openai package: text in, text out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from sprint_agent.engine import Delta, Finish, FinishReason, Request, TokenUsage
-from sprint_agent.engines.http_client import EventBody, error_code, part, read_object
+from sprint_agent.engines.http_client import EventBody, close_stream, error_code, read_object
 from sprint_agent.engines.openai import wire
 from sprint_agent.engines.openai.server import Call, Mode, Server, open_server
 from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused, TruncatedStream
@@ -19,13 +19,13 @@ from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused, 
 class OpenAIEngine:
     """Generates on an OpenAI-compatible server.
 
-    In mode "completions" a model that was trained on the tags goes on with the text. In mode "chat"
-    any instruct or reasoning model is prompted to write them; what it thinks is counted, and is no
+    In mode "completions" a model that was trained on the tags continues the text. In mode "chat" any
+    instruct or reasoning model is prompted to write the tags. Its thoughts are counted, but are not
     part of its answer.
 
-    Usage is the server's where it tells; elsewhere each event of a stream counts as one token, and
-    prompts as none. A parameter that the server does not take, such as the temperature of some
-    reasoning models, is left out from then on.
+    Usage is what the server reports. If it reports none, each event of a stream counts as one token
+    and the prompt as none. If the server refuses a parameter, such as the temperature with some
+    reasoning models, the parameter is omitted from then on.
     """
 
     def __init__(
@@ -37,16 +37,21 @@ class OpenAIEngine:
         api_key: str | None = None,
         idle_seconds: float = 60.0,
     ) -> None:
-        """`base_url` is the address that `/chat/completions` stands behind; mostly it ends in `/v1`.
+        """Prepares an engine. Nothing is sent before it is entered.
 
-        `api_key` is that of the environment (OPENAI_API_KEY) where not given; a server that wants
-        none needs none. A server that sends nothing for `idle_seconds` is given up: allow for the
-        time that a model thinks in silence.
+        Args:
+            base_url: The address to which `/chat/completions` is appended. It mostly ends in `/v1`.
+            model: The name of the model on the server.
+            mode: Whether the model is prompted as a chat or continues the text.
+            api_key: The default is the environment variable OPENAI_API_KEY. A server that wants no
+                key needs none.
+            idle_seconds: How long the server may send nothing before the request fails. Allow for
+                the time in which a model thinks without sending anything.
         """
         self._url = base_url.rstrip("/")
         self._model = model
         self._mode: Mode = mode
-        # The package insists on a key; what wants none does not look at it.
+        # The package requires a key. A server that wants no key ignores it.
         self._key = (api_key or os.environ.get("OPENAI_API_KEY") or "none").strip()
         self._idle = idle_seconds
         self._server: Server | None = None
@@ -54,28 +59,34 @@ class OpenAIEngine:
 
     @property
     def tokenizer(self) -> None:
-        """None: such servers take text."""
+        """None, because these servers take text."""
 
     @property
     def context_length(self) -> int | None:
-        """The most tokens of prompt and answer, where the server tells.
+        """The most tokens that a prompt and its answer may have together. None if not known.
 
-        EngineUnavailable while the engine is not entered.
+        Raises:
+            EngineUnavailable: The engine is not entered.
         """
         return self._entered().context_length
 
     @property
     def in_flight(self) -> int:
-        """How many requests are open."""
+        """The number of open requests."""
         return len(self._running)
 
     async def __aenter__(self) -> Self:
-        """Asks the server for its models. EngineUnavailable where none answers, or wants a key."""
+        """Asks the server for its models.
+
+        Raises:
+            EngineUnavailable: No server answers, the server wants another key, or the engine has
+                already been entered.
+        """
         if self._server is not None:
-            raise EngineUnavailable("the OpenAI engine is entered already; use another one")
+            raise EngineUnavailable("the OpenAI engine has already been entered: use another one")
         server = open_server(self._url, self._model, self._mode, self._key, self._idle)
         try:
-            await server.learn()
+            await server.read_models()
         except BaseException:
             await server.close()
             raise
@@ -96,12 +107,16 @@ class OpenAIEngine:
     def generate(
         self, request: Request
     ) -> AbstractAsyncContextManager[AsyncIterator[Delta | Finish]]:
-        """Streams one answer; see the protocol.
+        """Streams one answer, as `Engine.generate` does.
 
-        Entering raises RequestRefused or ContextTooLong for a request that cannot be run, and
-        EngineUnavailable where the server is not reached, or fails. Reading raises TruncatedStream
-        where the stream breaks off, EngineUnavailable where the server fails or is silent for too
-        long, and EngineError for what is no answer: a refusal, a filtered text, a call of a tool.
+        Raises:
+            RequestRefused: On entering: the request cannot be run.
+            ContextTooLong: On entering: the prompt leaves no room for an answer.
+            EngineUnavailable: On entering: the server cannot be reached or failed. On reading: the
+                server failed or was silent for too long.
+            TruncatedStream: On reading: the stream broke off.
+            EngineError: On reading: the server sent something that is not an answer, such as a
+                refusal, a filtered text or a tool call.
         """
         return self._generate(request)
 
@@ -122,7 +137,9 @@ class OpenAIEngine:
 
     def _entered(self) -> Server:
         if self._server is None:
-            raise EngineUnavailable("the OpenAI engine is not entered: async with OpenAIEngine(…)")
+            raise EngineUnavailable(
+                "the OpenAI engine is not entered: use async with OpenAIEngine(…)"
+            )
         return self._server
 
 
@@ -132,7 +149,7 @@ class _Stream:
     def __init__(self, url: str, call: Call, body: EventBody) -> None:
         self._url = url
         self._reader = call.reader
-        self._behind_stop = call.behind_stop
+        self._tokens_after_stop = call.tokens_after_stop
         self._body = body
         self._events: deque[Delta | Finish] = deque()
         self._refusal = ""
@@ -144,10 +161,10 @@ class _Stream:
         self._over = False
 
     async def close(self) -> None:
-        """Lets the connection go. A server that is still generating sees it close, and ends."""
-        # A finished body is read to its end, which lets the connection be used again.
+        """Releases the connection. A server that is still generating sees it close and stops."""
+        # A finished body is read to its end, so that the connection can be reused.
         before = () if self._live else (self._body.drain,)
-        await part(*before, self._body.close)
+        await close_stream(*before, self._body.close)
 
     def __aiter__(self) -> Self:
         return self
@@ -160,17 +177,17 @@ class _Stream:
         return self._events.popleft()
 
     async def _read(self) -> None:
-        """Reads on. What goes wrong behind the answer costs no more than the server's usage."""
+        """Reads the next bytes. An error after the end of the answer only loses the server's usage."""
         try:
             for data in await self._body.read():
                 if not self._over:
-                    self._take(data)
+                    self._on_event(data)
         except EngineError:
             if self._reason is None:
                 raise
             self._finish(self._reason)
 
-    def _take(self, data: str) -> None:
+    def _on_event(self, data: str) -> None:
         """Takes one event."""
         if data.startswith("[DONE]"):
             self._live = False
@@ -178,24 +195,24 @@ class _Stream:
                 f"the server at {self._url} gave no finish reason", transient=True
             )
         try:
-            said = read_object(data)
-            failed = said.get("error") or said.get("object") == "error"
-            chunk = None if failed else wire.read_chunk(said)
+            event = read_object(data)
+            failed = event.get("error") or event.get("object") == "error"
+            chunk = None if failed else wire.read_chunk(event)
         except ValueError as error:
             raise EngineError(
                 f"the server at {self._url} sent an unreadable event ({error})"
             ) from error
         if chunk is None:
-            raise wire.refused(self._url, error_code(said), said)
+            raise wire.status_error(self._url, error_code(event), event)
         self._tokens += chunk.generated
         self._usage = chunk.usage or self._usage
         self._live = self._live and chunk.finish is None
         if self._reason is None:
-            self._hear(chunk)
+            self._on_text(chunk)
         else:
-            self._pass(self._reason, chunk)
+            self._on_tail(self._reason, chunk)
 
-    def _hear(self, chunk: wire.Chunk) -> None:
+    def _on_text(self, chunk: wire.Chunk) -> None:
         """Takes the next part of the answer, which may end it."""
         text = self._reader.feed(chunk.text)
         self._refusal += chunk.refusal
@@ -205,18 +222,18 @@ class _Stream:
             self._events.append(Delta(text))
         if self._reader.stop is not None:
             self._reason = "stop"
-            if self._live and self._behind_stop == 0:
+            if self._live and self._tokens_after_stop == 0:
                 self._finish(self._reason)
         elif chunk.finish is not None:
-            ending = wire.ending(self._url, chunk.finish)
+            reason = wire.finish_reason(self._url, chunk.finish)
             if self._refusal:
                 raise EngineError(f"the model refused: {self._refusal}")
-            self._reason = ending
+            self._reason = reason
 
-    def _pass(self, reason: FinishReason, chunk: wire.Chunk) -> None:
-        """Takes what comes behind the answer: the rest of the stop, and the usage."""
-        self._behind_stop -= chunk.generated
-        if chunk.last or (self._live and self._behind_stop <= 0):
+    def _on_tail(self, reason: FinishReason, chunk: wire.Chunk) -> None:
+        """Takes a chunk after the end of the answer: the rest of the stop, or the usage."""
+        self._tokens_after_stop -= chunk.generated
+        if chunk.last or (self._live and self._tokens_after_stop <= 0):
             self._finish(reason)
 
     def _finish(self, reason: FinishReason) -> None:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server as the openai package reaches it: what it serves, and calls to it."""
+"""An OpenAI-compatible server, reached through the openai package: its models, and calls to it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import httpx2
 import openai
 
 from sprint_agent.engine import Request
-from sprint_agent.engines.http_client import EventBody, open_client, read_object, unreached
+from sprint_agent.engines.http_client import EventBody, connection_error, open_client, read_object
 from sprint_agent.engines.openai import wire
-from sprint_agent.engines.openai.chat_prompt import conversation
+from sprint_agent.engines.openai.chat_prompt import build_conversation
 from sprint_agent.engines.openai.chat_reply import ChatReader
 from sprint_agent.engines.stops import TextReader
 from sprint_agent.engines.validate import checked_text
 from sprint_agent.errors import ContextTooLong, EngineUnavailable, RequestRefused
 
 Mode = Literal["chat", "completions"]
+"""Whether a model is prompted as a chat or continues the text."""
 
 _LEAST_ANSWER = 256
-"""What does not fit into the context is sent again for half as many tokens, down to these."""
+"""A request that does not fit into the context is sent again with half the tokens, down to this."""
 
-_BEHIND_STOP = 8
-"""Tokens that are waited for behind a stop, where the server is about to end and to say the usage."""
+_TOKENS_AFTER_STOP = 8
+"""How many tokens after a stop to wait for a server that is about to end and to report the usage."""
 
 
 class Reader(Protocol):
-    """Turns what a server sends into the answer's text, up to its first stop."""
+    """Turns the text that a server sends into the text of the answer, up to its first stop."""
 
     @property
     def stop(self) -> str | None: ...
@@ -40,67 +41,81 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it goes over the wire, who reads its answer, and how long after a stop."""
+    """A request as it is sent, and how its answer is read."""
 
     path: str
     body: dict[str, object]
     reader: Reader
-    behind_stop: int
+
+    tokens_after_stop: int
+    """For how many tokens after a stop the stream is read, to receive the usage."""
 
 
 @dataclass(slots=True)
 class Server:
-    """A server that was reached. `terms` is what it takes, learned from what it refuses."""
+    """A server, the client for it, and what is known about it."""
 
     client: openai.AsyncOpenAI
     url: str
     model: str
     mode: Mode
     idle: float
-    terms: wire.Terms = wire.Terms()
+    quirks: wire.ServerQuirks = wire.ServerQuirks()
+    """How it differs from other servers. A refused parameter is added when the server refuses it."""
+
     context_length: int | None = None
 
-    async def learn(self) -> None:
-        """Asks the server for its models. EngineUnavailable where none answers, or wants a key."""
+    async def read_models(self) -> None:
+        """Asks the server for its models, and sets its quirks and context length.
+
+        Raises:
+            EngineUnavailable: No server answers, or the server wants another key.
+        """
         try:
             response = await self.client.get("/models", cast_to=httpx2.Response)
-            said = read_object(response.text)
+            listing = read_object(response.text)
         except openai.APIStatusError as error:
-            refused = wire.refused(self.url, error.status_code, error.body)
-            if error.status_code == 401 or isinstance(refused, EngineUnavailable):
-                raise EngineUnavailable(str(refused), transient=refused.transient) from error
+            failure = wire.status_error(self.url, error.status_code, error.body)
+            if error.status_code == 401 or isinstance(failure, EngineUnavailable):
+                raise EngineUnavailable(str(failure), transient=failure.transient) from error
             # Some servers, and some keys, list no models.
             return
         except ValueError as error:
             raise EngineUnavailable(
                 f"the server at {self.url} is not OpenAI-compatible: check that its address is "
-                "whole, with /v1 where it has that"
+                "complete, with /v1 if the server has that"
             ) from error
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            raise self._unreached(error) from error
-        self.terms, self.context_length = wire.read_model(said, self.model)
+            raise self._connection_error(error) from error
+        self.quirks, self.context_length = wire.read_model(listing, self.model)
 
     async def send(self, request: Request) -> tuple[Call, EventBody]:
-        """Sends a request, again where the server refuses how it is put; the answer has begun then.
+        """Sends a request. Returns when the answer has begun.
 
-        Raises RequestRefused, ContextTooLong and EngineUnavailable.
+        If the server refuses a parameter, or the answer is too long for the context, it sends a changed
+        request.
+
+        Raises:
+            RequestRefused: The request cannot be run.
+            ContextTooLong: The prompt leaves no room for an answer.
+            EngineUnavailable: The server cannot be reached or failed.
         """
         prompt, max_tokens = checked_text(request), request.sampling.max_tokens
         while True:
-            terms = self.terms
+            quirks = self.quirks
             call = self._call(request, prompt, max_tokens)
             try:
                 return call, EventBody(await self._post(call), self.url, self.idle)
             except openai.APIStatusError as error:
-                status, said = error.status_code, error.body
-                refused = wire.refused(self.url, status, said, error.response.headers)
-                learned = terms.learn(status, said)
-                if learned is not None:
-                    self.terms = learned
-                elif isinstance(refused, ContextTooLong) and max_tokens > _LEAST_ANSWER:
+                status, body = error.status_code, error.body
+                failure = wire.status_error(self.url, status, body, error.response.headers)
+                changed = quirks.after_refusal(status, body)
+                if changed is not None:
+                    self.quirks = changed
+                elif isinstance(failure, ContextTooLong) and max_tokens > _LEAST_ANSWER:
                     max_tokens = max(_LEAST_ANSWER, max_tokens // 2)
                 else:
-                    raise refused from error
+                    raise failure from error
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -109,19 +124,25 @@ class Server:
 
     def _call(self, request: Request, prompt: str, max_tokens: int) -> Call:
         if self.mode == "completions":
-            body = wire.parameters(request.sampling, max_tokens, request.stop, self.terms)
+            body = wire.parameters(request.sampling, max_tokens, request.stop, self.quirks)
             body |= {"model": self.model, "prompt": prompt}
-            behind_stop = _BEHIND_STOP if self.terms.keeps_stop else 0
-            return Call("/completions", body, TextReader(request.stop), behind_stop)
-        talk = conversation(prompt, request.executors, request.complaint)
-        # No stop is sent: a server would find it in what the model thinks as well.
-        body = wire.parameters(request.sampling, max_tokens, (), self.terms)
-        body |= {"model": self.model, "messages": list(talk.messages)}
-        reader = ChatReader(talk, request.stop)
-        return Call("/chat/completions", body, reader, _BEHIND_STOP)
+            after_stop = _TOKENS_AFTER_STOP if self.quirks.stop_in_text_parameter else 0
+            return Call("/completions", body, TextReader(request.stop), after_stop)
+        conversation = build_conversation(prompt, request.executors, request.complaint)
+        # No stop is sent, because a server would also find it in the model's thoughts.
+        body = wire.parameters(request.sampling, max_tokens, (), self.quirks)
+        body |= {"model": self.model, "messages": list(conversation.messages)}
+        reader = ChatReader(conversation, request.stop)
+        return Call("/chat/completions", body, reader, _TOKENS_AFTER_STOP)
 
     async def _post(self, call: Call) -> httpx2.Response:
-        """Sends a call. Raises openai.APIStatusError as it is, all else as ours."""
+        """Sends a call.
+
+        Raises:
+            openai.APIStatusError: The server answered with an error status.
+            EngineUnavailable: The server cannot be reached or was silent for too long.
+            RequestRefused: The prompt cannot be encoded.
+        """
         try:
             stream = await self.client.post(
                 call.path,
@@ -133,36 +154,48 @@ class Server:
         except openai.APIStatusError:
             raise
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            raise self._unreached(error) from error
+            raise self._connection_error(error) from error
         except UnicodeEncodeError as error:
-            raise RequestRefused("the prompt holds half a character: take it out") from error
-        # Its body is read by us: the package takes a stream that was cut off for a whole one.
+            raise RequestRefused(
+                "the prompt contains an unpaired surrogate: decode the input as UTF-8"
+            ) from error
+        # The engine reads the body itself, because the package accepts a stream that was cut off.
         return stream.response
 
-    def _unreached(self, error: Exception) -> EngineUnavailable:
-        return unreached(self.url, raised_below(error), self.idle)
+    def _connection_error(self, error: Exception) -> EngineUnavailable:
+        return connection_error(self.url, http_cause(error), self.idle)
 
 
-def raised_below(error: Exception) -> BaseException:
-    """What the HTTP client raised, which says more than what the package makes of it."""
+def http_cause(error: Exception) -> BaseException:
+    """Returns the HTTP client's error inside one of the package, because it says more."""
     wrapped = error.__cause__ if isinstance(error, openai.OpenAIError) else None
     return wrapped or error
 
 
 def open_server(url: str, model: str, mode: Mode, key: str, idle: float) -> Server:
-    """A server that has not been reached yet. EngineUnavailable for a bad address or key."""
+    """Returns a server. Nothing is sent to it yet.
+
+    Raises:
+        EngineUnavailable: The address or the key is invalid.
+    """
     return Server(open_openai(url, key, idle), url, model, mode, idle)
 
 
 def open_openai(url: str, key: str, idle: float) -> openai.AsyncOpenAI:
-    """The package's client, without its retries. EngineUnavailable for a bad address or key."""
+    """Returns the package's client, without its retries.
+
+    Raises:
+        EngineUnavailable: The address or the key is invalid.
+    """
     if not (key.isascii() and key.isprintable()):
-        raise EngineUnavailable("the API key holds characters that no key has: check api_key=")
+        raise EngineUnavailable(
+            "the API key contains characters that are not printable ASCII: check api_key="
+        )
     connections = open_client(url, idle)
     return openai.AsyncOpenAI(
         base_url=url,
         api_key=key,
-        # Retries are made in one place, by whoever calls: for all engines in `calls`.
+        # The caller retries. For all engines, `runtime/calls.py` is the one place that does it.
         max_retries=0,
         timeout=connections.timeout,
         http_client=connections,

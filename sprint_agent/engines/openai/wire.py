@@ -1,10 +1,11 @@
-"""What goes over the wire to an OpenAI-compatible server and comes back. Pure: no I/O, no await.
+"""The requests to an OpenAI-compatible server and the events that it returns. Pure: no I/O, no await.
 
-Such servers differ in what they take and in how they stop:
+Such servers differ in the parameters that they accept and in how they stop (`ServerQuirks`):
 
-* Some refuse parameters that others need. What one refuses is left out from then on (`Terms`).
-* A stop string that a server ends at is mostly not in its text, and few say which one it was. So stops
-  are only sent to servers that can leave them in the text; elsewhere the stream is left at the stop.
+* Some refuse parameters that others need. A refused parameter is omitted from then on.
+* Most servers leave the stop string out of their text, and few say which one it was. So stops are sent
+  only to servers that can keep them in the text. On other servers, the client finds the stop and
+  closes the stream.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from sprint_agent.engine import Sampling, TokenUsage
-from sprint_agent.engines.http_client import as_object, message, refusal
+from sprint_agent.engines import http_client
+from sprint_agent.engines.http_client import as_object, error_message
 from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
 
-_KEEPS_STOP = {"vllm": "include_stop_str_in_output", "sglang": "no_stop_trim"}
-"""How a server is asked to leave a stop in the text, by who owns its models."""
+_STOP_IN_TEXT = {"vllm": "include_stop_str_in_output", "sglang": "no_stop_trim"}
+"""The parameter that makes a server keep a stop in the text, by the owner of its models."""
 
 _OPTIONAL = frozenset(
     {"stream_options", "response_format", "seed", "temperature", "top_p", "max_tokens"}
 )
-"""What may be left out; in place of `max_tokens`, its newer name is sent."""
+"""The parameters that may be omitted. If `max_tokens` is refused, its newer name is sent instead."""
 
 _UNSUPPORTED = re.compile(r"unsupported (?:parameter|value): '(\w+)'", re.IGNORECASE)
 _NAMED = re.compile(r"(stream_options)|response[_ ]format|json_schema", re.IGNORECASE)
@@ -32,21 +34,23 @@ _TOO_LONG = re.compile(r"context.(?:length|window|size)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a server takes, as far as it is known.
+class ServerQuirks:
+    """How a server differs from others, as far as it is known."""
 
-    `keeps_stop` is the parameter by which it leaves a stop string in the text; `refuses` are the
-    parameters that it does not take.
-    """
+    stop_in_text_parameter: str | None = None
+    """The parameter that makes the server keep a stop string in the text. None if it has none."""
 
-    keeps_stop: str | None = None
     refuses: frozenset[str] = frozenset()
+    """The parameters that the server refuses."""
 
-    def learn(self, status: int, said: object) -> Terms | None:
-        """The terms that a refusal asks for. None where it is about something else."""
+    def after_refusal(self, status: int, body: object) -> ServerQuirks | None:
+        """Returns the quirks after a response that refuses one more parameter.
+
+        Returns None if the response is about something else, so that it is an error.
+        """
         if status not in (400, 422):
             return None
-        name = _unsupported(said)
+        name = _unsupported(body)
         if name not in _OPTIONAL or name in self.refuses:
             return None
         return replace(self, refuses=self.refuses | {name})
@@ -54,42 +58,50 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One event of a stream. `generated` says whether it holds a token, even one of no text."""
+    """One event of a stream."""
 
     text: str = ""
+
     refusal: str = ""
+    """What the model wrote instead of an answer."""
+
     generated: bool = False
+    """Whether the event contains a token, which may have no text."""
+
     finish: str | None = None
+    """Why the server stopped, in its own words. None while it is generating."""
+
     usage: TokenUsage | None = None
+
     last: bool = False
-    """Whether it holds the usage alone, which comes behind all else."""
+    """Whether the event contains only the usage, which comes after everything else."""
 
 
-def read_model(said: dict[str, object], model: str) -> tuple[Terms, int | None]:
-    """What a list of models says about `model`: its server's terms, and its context length."""
-    cards = said.get("data")
+def read_model(listing: dict[str, object], model: str) -> tuple[ServerQuirks, int | None]:
+    """Returns the server's quirks and the model's context length, from the server's list of models."""
+    cards = listing.get("data")
     for card in cast("list[object]", cards) if isinstance(cards, list) else []:
         facts = cast("dict[str, object]", card) if isinstance(card, dict) else {}
         if facts.get("id") == model:
-            keeps_stop = _KEEPS_STOP.get(str(facts.get("owned_by")))
-            return Terms(keeps_stop), _context_length(facts)
-    return Terms(), None
+            stop_in_text = _STOP_IN_TEXT.get(str(facts.get("owned_by")))
+            return ServerQuirks(stop_in_text), _context_length(facts)
+    return ServerQuirks(), None
 
 
 def _context_length(card: dict[str, object]) -> int | None:
-    """What a model's card says of its context: vLLM and SGLang in one way, llama.cpp in another."""
+    """Returns the context length in a model's card, as vLLM and SGLang or as llama.cpp write it."""
     meta = card.get("meta")
-    more = cast("dict[str, object]", meta) if isinstance(meta, dict) else {}
-    length = card.get("max_model_len", more.get("n_ctx"))
+    details = cast("dict[str, object]", meta) if isinstance(meta, dict) else {}
+    length = card.get("max_model_len", details.get("n_ctx"))
     return length if isinstance(length, int) else None
 
 
 def parameters(
-    sampling: Sampling, max_tokens: int, stop: tuple[str, ...], terms: Terms
+    sampling: Sampling, max_tokens: int, stop: tuple[str, ...], quirks: ServerQuirks
 ) -> dict[str, object]:
-    """The part of a body that completions and chat have in common."""
+    """Returns the part of a body that is the same for completions and chat."""
     options: dict[str, object] = {"include_usage": True}
-    asked: dict[str, object] = {
+    body: dict[str, object] = {
         "stream": True,
         "stream_options": options,
         "max_tokens": max_tokens,
@@ -97,40 +109,48 @@ def parameters(
         "top_p": sampling.top_p,
     }
     if sampling.seed is not None:
-        asked["seed"] = sampling.seed
-    if terms.keeps_stop is not None:
-        # The servers with this extension have that one too: usage in each event.
+        body["seed"] = sampling.seed
+    if quirks.stop_in_text_parameter is not None:
+        # The servers with this extension also have another one: usage in each event.
         options["continuous_usage_stats"] = True
         if stop:
-            asked |= {"stop": list(stop), terms.keeps_stop: True}
-    if "max_tokens" in terms.refuses:
-        asked["max_completion_tokens"] = max_tokens
-    return {name: value for name, value in asked.items() if name not in terms.refuses}
+            body |= {"stop": list(stop), quirks.stop_in_text_parameter: True}
+    if "max_tokens" in quirks.refuses:
+        body["max_completion_tokens"] = max_tokens
+    return {name: value for name, value in body.items() if name not in quirks.refuses}
 
 
-def read_chunk(said: dict[str, object]) -> Chunk:
-    """An event that is no error, of either endpoint. ValueError where it is not one of OpenAI's."""
-    choices, usage = said.get("choices"), read_usage(said.get("usage"))
+def read_chunk(event: dict[str, object]) -> Chunk:
+    """Reads an event that is not an error, from either endpoint.
+
+    Raises:
+        ValueError: It is not an event of OpenAI's API.
+    """
+    choices, usage = event.get("choices"), read_usage(event.get("usage"))
     if not isinstance(choices, list):
-        raise ValueError("choices is no list")
+        raise ValueError("choices is not a list")
     if not choices:
         return Chunk(usage=usage, last=usage is not None)
     choice = as_object(cast("list[object]", choices)[0])
     delta = as_object(choice.get("delta") or {})
     text = _text(choice, "text") or _text(delta, "content")
-    refused = _text(delta, "refusal")
+    refusal = _text(delta, "refusal")
     hidden = any(delta.get(name) for name in ("reasoning_content", "reasoning", "tool_calls"))
     return Chunk(
         text=text,
-        refusal=refused,
-        generated=bool(text or refused or hidden),
+        refusal=refusal,
+        generated=bool(text or refusal or hidden),
         finish=_text(choice, "finish_reason") or None,
         usage=usage,
     )
 
 
-def ending(url: str, finish: str) -> Literal["end", "length"]:
-    """Why an answer ended. EngineError for an ending that leaves no answer."""
+def finish_reason(url: str, finish: str) -> Literal["end", "length"]:
+    """Returns why an answer ended.
+
+    Raises:
+        EngineError: The server stopped for a reason that leaves no answer.
+    """
     match finish:
         case "stop":
             return "end"
@@ -138,82 +158,86 @@ def ending(url: str, finish: str) -> Literal["end", "length"]:
             return "length"
         case "content_filter":
             raise EngineError(
-                f"the content filter of the server at {url} cut the answer: reword it"
+                f"the content filter of the server at {url} cut the answer off: reword the prompt"
             )
         case "tool_calls" | "function_call":
             raise EngineError(
-                f"the model at {url} called a tool, though none was offered: turn the server's tool "
+                f"the model at {url} called a tool, but none was offered: turn the server's tool "
                 "parser off, or use another model"
             )
         case _:
-            raise EngineError(f"the server at {url} ended for {finish!r}, which is not known here")
+            raise EngineError(
+                f"the server at {url} gave the finish reason {finish!r}, which this engine does not "
+                "know"
+            )
 
 
-def refused(
-    url: str, status: object, said: object, headers: Mapping[str, str] | None = None
+def status_error(
+    url: str, status: object, body: object, headers: Mapping[str, str] | None = None
 ) -> EngineError:
-    """The error that a status and a server's words mean; see `servers.refusal`."""
-    words = message(said)
-    error = refusal(url, status, said, headers)
+    """Returns the error for a status and its body. It is more specific than `http_client`'s."""
+    message = error_message(body)
+    error = http_client.status_error(url, status, body, headers)
     if isinstance(error, EngineUnavailable):
         return error
-    if _TOO_LONG.search(f"{words} {field(said, 'code')}"):
+    if _TOO_LONG.search(f"{message} {error_field(body, 'code')}"):
         return ContextTooLong(
-            f"prompt and answer do not fit into the context of the model at {url}: ask for fewer "
-            f"max_tokens, or shorten the question ({words})"
+            f"the prompt and its answer do not fit into the context of the model at {url}: ask for "
+            f"fewer max_tokens, or shorten the question ({message})"
         )
     if status == 404:
         return RequestRefused(
-            f"the server at {url} does not have that: check model=, and that the address is whole, "
-            f"with /v1 where it has that ({words})"
+            f"the server at {url} does not have this model or path: check model=, and that the "
+            f"address is complete, with /v1 if the server has that ({message})"
         )
     if status in (401, 403):
         return RequestRefused(
-            f"the server at {url} wants another key: pass api_key=, or set OPENAI_API_KEY ({words})"
+            f"the server at {url} wants another key: pass api_key=, or set OPENAI_API_KEY "
+            f"({message})"
         )
     return error
 
 
-def _unsupported(said: object) -> str | None:
-    """The parameter that a refusal says the server does not take."""
-    words = message(said)
-    found = _UNSUPPORTED.search(words)
-    if found:
-        return found[1]
-    if field(said, "code") in ("unsupported_parameter", "unsupported_value"):
-        return str(field(said, "param"))
-    # Servers that check bodies strictly name the field in words of their own.
-    found = _NAMED.search(words)
-    return (found[1] or "response_format") if found else None
+def _unsupported(body: object) -> str | None:
+    """Returns the parameter that the server refuses, according to the body of its response."""
+    message = error_message(body)
+    match = _UNSUPPORTED.search(message)
+    if match:
+        return match[1]
+    if error_field(body, "code") in ("unsupported_parameter", "unsupported_value"):
+        return str(error_field(body, "param"))
+    # Servers that validate bodies strictly name the field in various other ways.
+    match = _NAMED.search(message)
+    return (match[1] or "response_format") if match else None
 
 
-def field(said: object, name: str) -> object:
-    """A field of an error, which some servers wrap into an object."""
-    if not isinstance(said, dict):
+def error_field(body: object, name: str) -> object:
+    """Returns a field of an error, which some servers put into an object named "error"."""
+    if not isinstance(body, dict):
         return None
-    facts = cast("dict[str, object]", said)
+    facts = cast("dict[str, object]", body)
     inner = facts.get("error", facts)
     return cast("dict[str, object]", inner).get(name) if isinstance(inner, dict) else None
 
 
-def _text(holder: dict[str, object], name: str) -> str:
-    text = holder.get(name)
+def _text(parent: dict[str, object], name: str) -> str:
+    text = parent.get(name)
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not a string")
     return text
 
 
-def read_usage(said: object) -> TokenUsage | None:
-    """The usage in an event, or a body, where there is one that can be read."""
-    if not isinstance(said, dict):
+def read_usage(usage: object) -> TokenUsage | None:
+    """Returns the usage in an event or a body, or None if there is none or it cannot be read."""
+    if not isinstance(usage, dict):
         return None
-    facts = cast("dict[str, object]", said)
-    prompt, completion = facts.get("prompt_tokens"), facts.get("completion_tokens")
+    counts = cast("dict[str, object]", usage)
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
-    details = facts.get("prompt_tokens_details")
-    named = cast("dict[str, object]", details) if isinstance(details, dict) else {}
-    cached = named.get("cached_tokens")
+    value = counts.get("prompt_tokens_details")
+    details = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    cached = details.get("cached_tokens")
     return TokenUsage(prompt, completion, cached if isinstance(cached, int) else 0)

@@ -1,4 +1,4 @@
-"""What goes over the wire to an SGLang server and comes back. Pure: no I/O, no await."""
+"""The requests to an SGLang server and the events that it returns. Pure: no I/O, no await."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from sprint_agent.engines.http_client import as_object
 from sprint_agent.engines.validate import checked_prompt
 from sprint_agent.errors import RequestRefused
 
-# SGLang aborts by prefix of the id, so ids of different lengths could end each other's requests.
+# SGLang aborts by prefix of the id, so an id could abort the request of a longer id.
 _ID_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One event of a stream: the ids so far (or the new ones), what they cost, why they ended."""
+    """One event of a stream."""
 
     ids: list[int]
+    """All ids so far, or only the new ones. It depends on the server's settings."""
+
     usage: TokenUsage
+
     finish: dict[str, object] | None
+    """Why the server stopped. None while it is generating."""
 
 
 def priority_of(request: Request, state: dict[str, object]) -> int | None:
-    """A request's priority, by which older runs go first; None where the server has none.
+    """Returns a request's priority, by which older runs go first.
 
-    It counts in seconds: a run that is a little older does not push another's requests out.
+    The priority has a resolution of one second, so a run that is slightly older does not preempt the
+    requests of another run. Returns None if the server has no priorities or the request has no run.
     """
     if request.run is None or state.get("enable_priority_scheduling") is not True:
         return None
@@ -37,21 +42,27 @@ def priority_of(request: Request, state: dict[str, object]) -> int | None:
 def request_body(
     request: Request, vocab_size: int, context_length: int | None, priority: int | None = None
 ) -> dict[str, object]:
-    """The body of `/generate`. RequestRefused or ContextTooLong for what cannot be run."""
+    """Returns the body of a request to `/generate`.
+
+    Raises:
+        RequestRefused: The request cannot be run.
+        ContextTooLong: The prompt leaves no room for an answer.
+    """
     if len(request.request_id) != _ID_CHARACTERS:
         raise RequestRefused(
-            f"the request id {request.request_id!r} has not {_ID_CHARACTERS} characters"
+            f"the request id {request.request_id!r} must have {_ID_CHARACTERS} characters: "
+            "use new_request_id()"
         )
     prompt, sampling = checked_prompt(request, vocab_size, context_length), request.sampling
-    most = sampling.max_tokens
+    max_tokens = sampling.max_tokens
     if context_length is not None:
-        most = min(most, context_length - len(prompt))
+        max_tokens = min(max_tokens, context_length - len(prompt))
     parameters: dict[str, object] = {
-        "max_new_tokens": most,
+        "max_new_tokens": max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stop": list(request.stop),
-        # Text and ids of an event are then those of the same tokens.
+        # With these two, the text and the ids of an event belong to the same tokens.
         "no_stop_trim": True,
         "skip_special_tokens": False,
     }
@@ -66,12 +77,16 @@ def request_body(
     return body if priority is None else body | {"priority": priority}
 
 
-def read_chunk(said: dict[str, object]) -> Chunk:
-    """An event that is no error. ValueError where it is not one of SGLang's."""
-    meta = as_object(said.get("meta_info"))
-    ids, finish = said.get("output_ids"), meta.get("finish_reason")
+def read_chunk(event: dict[str, object]) -> Chunk:
+    """Reads an event that is not an error.
+
+    Raises:
+        ValueError: It is not an event of SGLang.
+    """
+    meta = as_object(event.get("meta_info"))
+    ids, finish = event.get("output_ids"), meta.get("finish_reason")
     if not isinstance(ids, list):
-        raise ValueError("output_ids is no list")
+        raise ValueError("output_ids is not a list")
     usage = TokenUsage(
         _count(meta, "prompt_tokens"),
         _count(meta, "completion_tokens"),
@@ -83,5 +98,5 @@ def read_chunk(said: dict[str, object]) -> Chunk:
 def _count(meta: dict[str, object], name: str) -> int:
     count = meta.get(name)
     if not isinstance(count, int):
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a number")
     return count

@@ -1,4 +1,4 @@
-"""The benchmark of the prefix cache: what it counts, and a planner whose request is split."""
+"""The prefix cache benchmark: the calls that it counts, and a planner whose request is split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import benchmarks.__main__ as command
 from benchmarks import prefix, tables
-from benchmarks.prefix import MODES, Call, Counting, Run, Split
+from benchmarks.prefix import MODES, CallUsage, CountingEngine, ModeRun, SplittingEngine
 from benchmarks.sglang_server import sglang_server
 from sprint_agent import EngineUnavailable, Sprint
 from sprint_agent.countdown import Puzzle, solver
@@ -27,15 +27,15 @@ ANSWER = tags.answer("7 + 5 - 3 + 1")
 
 @dataclass
 class Planner:
-    """Goes on with the plan from wherever the prompt leaves off."""
+    """Continues the plan from the end of the prompt."""
 
     opening: str = tags.opening(PUZZLE.question)
-    asked: list[str] = field(default_factory=list[str])
+    prompts: list[str] = field(default_factory=list[str])
 
     def __call__(self, prompt: str) -> str:
         if execution_of(prompt):
             return "3 + 7 = 10\n</execution_"
-        self.asked.append(prompt)
+        self.prompts.append(prompt)
         written = prompt.removeprefix(self.opening)
         if "</Execution_1>" in written:
             return f"{ANSWER}</Final_answer>"
@@ -48,12 +48,12 @@ def countdown_engine(planner: Planner) -> ScriptedEngine:
 
 
 @pytest.mark.anyio
-async def test_a_split_planner_says_the_same_ids() -> None:
+async def test_a_split_planner_generates_the_same_ids() -> None:
     engine = countdown_engine(Planner())
     assert engine.tokenizer is not None
     encode = engine.tokenizer.encode
     request = Request(tuple(encode(Planner.opening)), Sampling(), tags.PLANNER_STOPS)
-    async with Split(engine).generate(request) as stream:
+    async with SplittingEngine(engine).generate(request) as stream:
         *deltas, finish = [event async for event in stream]
     assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
     ids = [token for delta in deltas if isinstance(delta, Delta) for token in delta.ids]
@@ -68,21 +68,21 @@ async def test_a_split_planner_says_the_same_ids() -> None:
 
 @pytest.mark.anyio
 async def test_a_run_with_a_split_planner_is_the_same_run() -> None:
-    whole = await Sprint(countdown_engine(Planner())).solve(PUZZLE.question)
+    unsplit = await Sprint(countdown_engine(Planner())).solve(PUZZLE.question)
     planner = Planner()
     engine = countdown_engine(planner)
-    counting = Counting(engine)
-    result = await Sprint(Split(counting)).solve(PUZZLE.question)
-    assert result.text == whole.text
-    assert len(planner.asked) == 3 + 1 + 1
+    counting = CountingEngine(engine)
+    result = await Sprint(SplittingEngine(counting)).solve(PUZZLE.question)
+    assert result.text == unsplit.text
+    assert len(planner.prompts) == 3 + 1 + 1
     assert [call.planner for call in counting.calls].count(False) == 3
     assert len(counting.calls) == len(engine.requests)
 
 
 @pytest.mark.anyio
-async def test_a_split_planner_keeps_to_its_tokens() -> None:
+async def test_a_split_planner_keeps_its_token_limit() -> None:
     request = Request(tuple(map(ord, Planner.opening)), Sampling(max_tokens=50), tags.PLANNER_STOPS)
-    async with Split(ScriptedEngine(Planner())).generate(request) as stream:
+    async with SplittingEngine(ScriptedEngine(Planner())).generate(request) as stream:
         events = [event async for event in stream]
     finish = events[-1]
     assert isinstance(finish, Finish)
@@ -91,10 +91,10 @@ async def test_a_split_planner_keeps_to_its_tokens() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_prompt_that_is_closed_without_being_open_is_left_to_the_parser() -> None:
+async def test_a_closing_tag_without_an_open_prompt_is_left_to_the_parser() -> None:
     request = Request((65,), Sampling(), tags.PLANNER_STOPS)
     engine = ScriptedEngine(lambda prompt: "x </prompt_1.1> y")
-    async with Split(engine).generate(request) as stream:
+    async with SplittingEngine(engine).generate(request) as stream:
         events = [event async for event in stream]
     assert events[-1] == Finish("stop", TokenUsage(1, 2 + len("</prompt_")), "</prompt_")
     assert len(engine.requests) == 1
@@ -114,34 +114,38 @@ async def test_every_puzzle_is_run_in_every_mode_on_an_empty_cache() -> None:
     assert all(run.right for run in runs)
 
 
-def test_figures() -> None:
+def test_the_summary_of_a_mode() -> None:
     calls = (
-        Call(True, TokenUsage(100, 20, 10)),
-        Call(False, TokenUsage(120, 9, 115)),
-        Call(False, TokenUsage(130, 9, 115)),
+        CallUsage(True, TokenUsage(100, 20, 10)),
+        CallUsage(False, TokenUsage(120, 9, 115)),
+        CallUsage(False, TokenUsage(130, 9, 115)),
     )
-    runs = [Run("tag", calls, 2.0, True), Run("tag", calls, 4.0, False), Run("tag", (), 0.0, None)]
-    figures = prefix.figures(runs)
-    assert (figures.problems, figures.errors) == (3, 1)
-    assert figures.uncached == 110
-    assert (figures.uncached_executor_call, figures.uncached_planner_call) == (10, 90)
-    assert (figures.executor_calls, figures.planner_calls) == (2, 1)
-    assert figures.prompt_tokens == 350
-    assert figures.accuracy == pytest.approx(1 / 3)
-    assert figures.seconds_median == 3.0
-    said = prefix.to_json({"tag": figures})
-    assert said["uncached_tokens_per_problem"] == {"tag": 110}
-    assert tables.prefix("puzzles", {"tag": figures}).row_count == 1
+    runs = [
+        ModeRun("tag", calls, 2.0, True),
+        ModeRun("tag", calls, 4.0, False),
+        ModeRun("tag", (), 0.0, None),
+    ]
+    summary = prefix.summarize(runs)
+    assert (summary.problems, summary.errors) == (3, 1)
+    assert summary.uncached == 110
+    assert (summary.uncached_executor_call, summary.uncached_planner_call) == (10, 90)
+    assert (summary.executor_calls, summary.planner_calls) == (2, 1)
+    assert summary.prompt_tokens == 350
+    assert summary.accuracy == pytest.approx(1 / 3)
+    assert summary.seconds_median == 3.0
+    value = prefix.to_json({"tag": summary})
+    assert value["uncached_tokens_per_problem"] == {"tag": 110}
+    assert tables.prefix("puzzles", {"tag": summary}).row_count == 1
 
 
-def test_a_server_is_given_or_started() -> None:
+def test_a_url_or_an_interpreter_is_required() -> None:
     with pytest.raises(ValueError, match="--url"):
         command.prefix()
 
 
-def test_a_server_that_dies_at_its_start_is_told_of() -> None:
+def test_a_server_that_ends_while_it_starts_is_reported() -> None:
     with (
-        pytest.raises(EngineUnavailable, match="did not come up"),
+        pytest.raises(EngineUnavailable, match="did not start"),
         sglang_server(Path(which("false") or ""), solver.MODEL),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The stub endpoint answers the LLM client, and its log tells what was asked and what was answered."""
+"""The stub endpoint answers the LLM client and logs each request and each answer."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from tests.unit.curate.llm_kit import asking
 
 
 @pytest.mark.anyio
-async def test_each_query_is_noted_when_it_came_and_when_it_was_answered(tmp_path: Path) -> None:
+async def test_each_request_is_logged_when_it_arrives_and_when_it_is_answered(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "log"
-    given = list(cases.trajectories(8))
+    trajectories = list(cases.trajectories(8))
     annotated: list[Annotated] = []
     with stub(0.01, log) as url:
-        # A new cache each time: all are asked twice.
+        # The cache is new each time, so each request is sent twice.
         for _ in range(2):
             async with asking(url, concurrency=3) as asker, anyio.create_task_group() as group:
 
                 async def ask(one: Trajectory, client: Client = asker.client) -> None:
                     annotated.append(await LlmAnnotator(client).annotate(one))
 
-                for one in given:
+                for one in trajectories:
                     group.start_soon(ask, one)
-    assert {one.trajectory for one in annotated} == set(given)
+    assert {one.trajectory for one in annotated} == set(trajectories)
     signs = Counter(tuple(line.split()) for line in log.read_text().splitlines())
     assert len(signs) == 32
     assert set(signs.values()) == {2}
@@ -48,13 +50,14 @@ def test_a_good_annotator_finds_the_cases() -> None:
     (one,) = cases.trajectories(1)
     pieces = sentences(one.text)
     text = f"The problem:\n\n{numbered(pieces)}"
-    found = replies.components(json.dumps(cases.answer("steps", text)), pieces)
-    assert [bool(c.prompt) for c in found] == [False, *[True] * (len(found) - 2), False]
-    assert one.answer in found[-1].plan
+    components = replies.components(json.dumps(cases.answer("steps", text)), pieces)
+    prompted = [bool(component.prompt) for component in components]
+    assert prompted == [False, *[True] * (len(components) - 2), False]
+    assert one.answer in components[-1].plan
 
 
-def test_what_is_no_query() -> None:
+def test_a_body_that_is_not_a_query_is_refused() -> None:
     for body in (b"{", b"{}", b"[]", b'{"messages": []}'):
-        status, said = completion(body, lambda kind, text: {})
+        status, response = completion(body, lambda kind, text: {})
         assert status == 400
-        assert "bad request" in json.loads(said)["error"]["message"]
+        assert "bad request" in json.loads(response)["error"]["message"]

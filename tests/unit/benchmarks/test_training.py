@@ -1,4 +1,4 @@
-"""The benchmark of training: made-up runs of the paper's shapes, and each way to train on them."""
+"""The training benchmark: generated runs with the paper's shapes, and each way to train on them."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ TINY = replace(
 )
 
 
-def test_runs_have_the_papers_shapes() -> None:
-    runs = training.runs(replace(TINY, runs=2000))
+def test_runs_have_the_shapes_of_the_paper() -> None:
+    runs = training.generate_runs(replace(TINY, runs=2000))
     prompts = [len(run.branches) for run in runs]
-    # 4.5 stages of 1.7 prompts.
+    # 4.5 stages with 1.7 prompts each.
     assert mean(prompts) == pytest.approx(4.5 * 1.7, rel=0.03)
 
 
 @pytest.mark.parametrize("method", ["linear", "branched", "expanded"])
-def test_the_same_is_learned_in_every_layout(method: str) -> None:
-    (run,) = training.runs(replace(TINY, runs=1))
-    rows = [row for tree in training.laid_out(run, method) for row in tree.own]
+def test_every_layout_learns_the_executions(method: str) -> None:
+    (run,) = training.generate_runs(replace(TINY, runs=1))
+    rows = [row for tree in training.in_layout(run, method) for row in tree.own]
     learned = sum(kind != READ for row in rows for kind in row.kinds)
     executions = sum(kind == EXECUTION for row in rows for kind in row.kinds)
     own = sum(len(branch.row.ids) - 1 for branch in run.branches)
-    # The text of executions stands on the trunk, made up anew: as long in the mean, not in each.
+    # On the trunk, each execution's text is generated again: equally long on average, not each time.
     assert executions == own if method != "linear" else executions > 0
     assert learned > executions
 
 
 @pytest.mark.slow
 def test_every_method_trains() -> None:
-    found = training.to_json(TINY, list(training.measure(TINY)))
-    assert found["tokens_per_second"].keys() == {"linear", "trl", "branched", "expanded"}
-    assert all(speed > 0 for speed in found["tokens_per_second"].values())
-    assert found["ids_of_expanded_over_branched"] > 2
+    value = training.to_json(TINY, list(training.measure(TINY)))
+    assert value["tokens_per_second"].keys() == {"linear", "trl", "branched", "expanded"}
+    assert all(speed > 0 for speed in value["tokens_per_second"].values())
+    assert value["ids_of_expanded_over_branched"] > 2

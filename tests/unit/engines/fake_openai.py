@@ -1,4 +1,7 @@
-"""A small HTTP server on loopback that speaks OpenAI's streams, well or badly, and keeps notes."""
+"""A small HTTP server on loopback that streams as OpenAI's API does, correctly or with faults.
+
+It records what it received.
+"""
 
 from __future__ import annotations
 
@@ -13,64 +16,69 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 from sprint_agent.engine import Delta, Finish, Request, Sampling
-from sprint_agent.engines.openai.engine import Mode, OpenAIEngine
+from sprint_agent.engines import OpenAIEngine
+from sprint_agent.engines.openai.server import Mode
 
 ANSWER = "take <p>3+5</p> and 7, then <p>8*7</p> " * 16
 PROMPT = "use 3, 5 and 7"
 GREEDY = Sampling(max_tokens=24, temperature=0.0)
 MODES: tuple[Mode, ...] = ("completions", "chat")
+STOP_KEPT = "include_stop_str_in_output"
+"""vLLM's parameter that keeps a stop in the text."""
 
 Body = dict[str, Any]
 
 
 @dataclass
-class ReplyWriter:
-    """One connection's answer to one request."""
+class ResponseWriter:
+    """Writes the response to one request."""
 
     socket: SocketStream
     drip: bool = False
+    """Sends each byte of a stream in a chunk of its own."""
 
-    async def whole(self, status: int, body: str) -> None:
+    async def send_response(self, status: int, body: str) -> None:
         head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body.encode())}\r\n\r\n"
         await self.socket.send((head + body).encode())
 
-    async def begin(self) -> None:
+    async def start_stream(self) -> None:
         head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
         await self.socket.send((head + "transfer-encoding: chunked\r\n\r\n").encode())
 
-    async def raw(self, data: bytes) -> None:
+    async def send_chunk(self, data: bytes) -> None:
         for piece in [data[n : n + 1] for n in range(len(data))] if self.drip else [data]:
             await self.socket.send(b"%x\r\n%s\r\n" % (len(piece), piece))
 
-    async def event(self, said: object) -> None:
-        text = said if isinstance(said, str) else json.dumps(said)
-        await self.raw(f"data: {text}\n\n".encode())
+    async def send_event(self, event: object) -> None:
+        text = event if isinstance(event, str) else json.dumps(event)
+        await self.send_chunk(f"data: {text}\n\n".encode())
 
-    async def end(self) -> None:
+    async def end_stream(self) -> None:
         await self.socket.send(b"0\r\n\r\n")
 
 
-Behaviour = Callable[["Server", ReplyWriter, Body], Awaitable[None]]
+Behaviour = Callable[["Server", ResponseWriter, Body], Awaitable[None]]
+"""Responds to a request, whose body is the third argument."""
 
 
 @dataclass
 class Server:
-    """What the server was told, and how it answers."""
+    """How the server responds, and what it received."""
 
     behaviour: Behaviour
     owner: str = "somebody"
     models: tuple[int, str] | None = None
-    """Status and text of the list of models, in place of a good one."""
+    """Status and text of the response to a request for the models. None for a correct one."""
     drip: bool = False
     url: str = ""
     connections: int = 0
-    asked: list[Body] = field(default_factory=list[Body])
+    requests: list[Body] = field(default_factory=list[Body])
     paths: list[str] = field(default_factory=list[str])
     keys: list[str | None] = field(default_factory=list[str | None])
-    seen: anyio.Event = field(default_factory=anyio.Event)
-    left: anyio.Event = field(default_factory=anyio.Event)
+    received: anyio.Event = field(default_factory=anyio.Event)
+    disconnected: anyio.Event = field(default_factory=anyio.Event)
     """The client closed a stream that had not ended."""
-    hang_up: Callable[[], Awaitable[None]] | None = None
+    stop_listening: Callable[[], Awaitable[None]] | None = None
 
     def engine(self, mode: Mode = "completions", idle_seconds: float = 60.0) -> OpenAIEngine:
         return OpenAIEngine(self.url, model="m", mode=mode, idle_seconds=idle_seconds)
@@ -92,160 +100,160 @@ class Server:
                     body, data = data[:length], data[length:]
                     path = lines[0].split(" ")[1]
                     self.keys.append(headers.get("authorization"))
-                    await self.answer(ReplyWriter(socket, self.drip), path, body)
+                    await self.respond(ResponseWriter(socket, self.drip), path, body)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
 
-    async def answer(self, reply: ReplyWriter, path: str, body: bytes) -> None:
+    async def respond(self, response: ResponseWriter, path: str, data: bytes) -> None:
         if path == "/v1/models":
             card = {"id": "m", "owned_by": self.owner, "max_model_len": 600}
-            good = 200, json.dumps({"data": [{"id": "other"}, card]})
-            await reply.whole(*(self.models or good))
+            correct = 200, json.dumps({"data": [{"id": "other"}, card]})
+            await response.send_response(*(self.models or correct))
             return
-        asked = json.loads(body)
+        body = json.loads(data)
         self.paths.append(path)
-        self.asked.append(asked)
-        self.seen.set()
+        self.requests.append(body)
+        self.received.set()
         try:
-            await self.behaviour(self, reply, asked)
+            await self.behaviour(self, response, body)
         except (anyio.EndOfStream, anyio.BrokenResourceError):
-            self.left.set()
+            self.disconnected.set()
             raise
 
-    async def hold(self, reply: ReplyWriter) -> None:
-        """Says nothing more, until the client has left."""
-        await reply.socket.receive()
+    async def wait_for_disconnect(self, response: ResponseWriter) -> None:
+        """Sends nothing more until the client has closed the connection."""
+        await response.socket.receive()
 
 
-def chunk(asked: Body, text: str | None, finish: str | None = None, **delta: Any) -> Body:
-    """One event of a stream, for the endpoint that was asked."""
-    if "messages" in asked:
+def chunk(body: Body, text: str | None, finish: str | None = None, **delta: Any) -> Body:
+    """Returns one event of a stream, for the endpoint that a request with `body` was sent to."""
+    if "messages" in body:
         choice = {"delta": {"content": text, **delta}, "finish_reason": finish}
     else:
         choice = {"text": text or "", "finish_reason": finish}
     return {"id": "1", "model": "m", "choices": [{"index": 0, **choice}]}
 
 
-def usage(asked: Body, completion: int) -> Body:
-    said = asked.get("prompt") or "".join(message["content"] for message in asked["messages"])
+def usage(body: Body, completion: int) -> Body:
+    prompt = body.get("prompt") or "".join(message["content"] for message in body["messages"])
     details = {"cached_tokens": 2}
-    counts = {"prompt_tokens": len(said), "completion_tokens": completion}
+    counts = {"prompt_tokens": len(prompt), "completion_tokens": completion}
     return {**counts, "total_tokens": 0, "prompt_tokens_details": details}
 
 
-def says(
+def generates(
     text: str | Sequence[str],
     finish: str = "stop",
     *,
-    hold_at: int | None = None,
-    tells_usage: bool = True,
+    stall_at: int | None = None,
+    reports_usage: bool = True,
     done: bool = True,
 ) -> Behaviour:
-    """Says `text`, a character (or an item) a token, as the stops and `max_tokens` will have it."""
+    """Streams `text`, one character (or item) for each token, up to a stop or `max_tokens`.
 
-    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
-        options = asked.get("stream_options", {})
-        room = asked.get("max_tokens") or asked["max_completion_tokens"]
-        stops = asked.get("stop", []) if asked.keys() & {"no_stop_trim", STOP_KEPT} else []
-        said, count, reason = "", 0, finish
-        await reply.begin()
-        await reply.event(chunk(asked, "", role="assistant"))
+    With `stall_at`, it sends nothing after this number of tokens.
+    """
+
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
+        options = body.get("stream_options", {})
+        max_tokens = body.get("max_tokens") or body["max_completion_tokens"]
+        stops = body.get("stop", []) if body.keys() & {"no_stop_trim", STOP_KEPT} else []
+        sent, count, reason = "", 0, finish
+        await response.start_stream()
+        await response.send_event(chunk(body, "", role="assistant"))
         for piece in text:
-            if count == hold_at:
-                await server.hold(reply)
-            if count == room:
+            if count == stall_at:
+                await server.wait_for_disconnect(response)
+            if count == max_tokens:
                 reason = "length"
                 break
-            said, count = said + piece, count + 1
-            event = chunk(asked, piece)
+            sent, count = sent + piece, count + 1
+            event = chunk(body, piece)
             if options.get("continuous_usage_stats"):
-                event["usage"] = usage(asked, count)
-            await reply.event(event)
-            if any(stop in said for stop in stops):
+                event["usage"] = usage(body, count)
+            await response.send_event(event)
+            if any(stop in sent for stop in stops):
                 reason = "stop"
                 break
-        await reply.event(chunk(asked, None, reason))
-        if options.get("include_usage") and tells_usage:
-            await reply.event({"choices": [], "usage": usage(asked, count)})
+        await response.send_event(chunk(body, None, reason))
+        if options.get("include_usage") and reports_usage:
+            await response.send_event({"choices": [], "usage": usage(body, count)})
         if done:
-            await reply.event("[DONE]")
-        await reply.end()
+            await response.send_event("[DONE]")
+        await response.end_stream()
 
     return behave
 
 
-STOP_KEPT = "include_stop_str_in_output"
+def events(*given: object) -> Behaviour:
+    """Streams the given events for any request. A function is called with the request's body."""
 
-
-def events(*said: object) -> Behaviour:
-    """Streams the given events, whatever was asked. A function is called with the body."""
-
-    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
-        await reply.begin()
-        for one in said:
-            await reply.event(one(asked) if callable(one) else one)
-        await reply.end()
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
+        await response.start_stream()
+        for event in given:
+            await response.send_event(event(body) if callable(event) else event)
+        await response.end_stream()
 
     return behave
 
 
 def status(code: int, text: str, **headers: str) -> Behaviour:
-    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
         extra = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
         head = f"HTTP/1.1 {code} X\r\n{extra}content-length: {len(text.encode())}\r\n\r\n"
-        await reply.socket.send((head + text).encode())
+        await response.socket.send((head + text).encode())
 
     return behave
 
 
-def refuses(refusal: Callable[[Body], object | None], then: Behaviour) -> Behaviour:
-    """Answers 400 with what `refusal` says of a body, or as `then` where it says nothing."""
+def refuses(refusal: Callable[[Body], object | None], otherwise: Behaviour) -> Behaviour:
+    """Responds 400 with the error that `refusal` returns for a body. None means `otherwise`."""
 
-    async def behave(server: Server, reply: ReplyWriter, asked: Body) -> None:
-        error = refusal(asked)
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
+        error = refusal(body)
         if error is None:
-            await then(server, reply, asked)
+            await otherwise(server, response, body)
         else:
-            await reply.whole(400, json.dumps({"error": error}))
+            await response.send_response(400, json.dumps({"error": error}))
 
     return behave
 
 
-async def silent(server: Server, reply: ReplyWriter, asked: Body) -> None:
-    await server.hold(reply)
+async def silent(server: Server, response: ResponseWriter, body: Body) -> None:
+    await server.wait_for_disconnect(response)
 
 
-async def silent_after_begin(server: Server, reply: ReplyWriter, asked: Body) -> None:
-    await reply.begin()
-    await reply.event(chunk(asked, "A"))
-    await server.hold(reply)
+async def silent_after_begin(server: Server, response: ResponseWriter, body: Body) -> None:
+    await response.start_stream()
+    await response.send_event(chunk(body, "A"))
+    await server.wait_for_disconnect(response)
 
 
-async def breaks_off(server: Server, reply: ReplyWriter, asked: Body) -> None:
-    await reply.begin()
-    await reply.event(chunk(asked, "A"))
-    await reply.socket.aclose()
+async def breaks_off(server: Server, response: ResponseWriter, body: Body) -> None:
+    await response.start_stream()
+    await response.send_event(chunk(body, "A"))
+    await response.socket.aclose()
 
 
-async def breaks_off_behind(server: Server, reply: ReplyWriter, asked: Body) -> None:
-    await reply.begin()
-    await reply.event(chunk(asked, "A"))
-    await reply.event(chunk(asked, None, "stop"))
-    await reply.socket.aclose()
+async def breaks_off_after_finish(server: Server, response: ResponseWriter, body: Body) -> None:
+    await response.start_stream()
+    await response.send_event(chunk(body, "A"))
+    await response.send_event(chunk(body, None, "stop"))
+    await response.socket.aclose()
 
 
-async def dies(server: Server, reply: ReplyWriter, asked: Body) -> None:
-    assert server.hang_up is not None
-    await server.hang_up()
-    await breaks_off(server, reply, asked)
+async def crashes(server: Server, response: ResponseWriter, body: Body) -> None:
+    assert server.stop_listening is not None
+    await server.stop_listening()
+    await breaks_off(server, response, body)
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour, **facts: Any) -> AsyncIterator[Server]:
-    server = Server(behaviour, **facts)
+async def serving(behaviour: Behaviour, **settings: Any) -> AsyncIterator[Server]:
+    server = Server(behaviour, **settings)
     (listener,) = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners
     host, port = listener.extra(SocketAttribute.local_address)[:2]
-    server.hang_up = listener.aclose
+    server.stop_listening = listener.aclose
     server.url = f"http://{host}:{port}/v1"
 
     async def accept() -> None:

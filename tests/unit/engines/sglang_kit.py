@@ -1,4 +1,4 @@
-"""A FaultServer with a small model, and what tests of the SGLang engine ask of it."""
+"""A FaultServer with a small tokenizer, for the tests of the SGLang engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sprint_agent.engine import Delta, Finish, Request, Sampling
-from sprint_agent.engines.sglang.engine import SGLangEngine
+from sprint_agent.engines import SGLangEngine
 from sprint_agent.testing import Fault, FaultServer, Garbage
 from sprint_agent.testing.scripted import Script
 
@@ -20,7 +20,7 @@ ABORT = "/abort_request"
 
 
 class CharTokenizer:
-    """An id for each ASCII character."""
+    """Has one id for each ASCII character."""
 
     vocab_size = 128
 
@@ -31,11 +31,11 @@ class CharTokenizer:
         return bytes(ids).decode("ascii")
 
 
-def serving(*faults: Fault, answer: str | Script = ANSWER, **facts: Any) -> FaultServer:
-    """A server that says `answer`, with faults in its queue."""
+def serving(*faults: Fault, answer: str | Script = ANSWER, **settings: Any) -> FaultServer:
+    """Returns a server that generates `answer`, with `faults` in its queue."""
     script = (lambda _: answer) if isinstance(answer, str) else answer
-    given = {"context_length": CONTEXT, "end_id": END_ID, "cached_tokens": 5} | facts
-    server = FaultServer(script, tokenizer=CharTokenizer(), **given)
+    chosen = {"context_length": CONTEXT, "end_id": END_ID, "cached_tokens": 5} | settings
+    server = FaultServer(script, tokenizer=CharTokenizer(), **chosen)
     server.fail(*faults)
     return server
 
@@ -48,22 +48,22 @@ def aborted(server: FaultServer) -> list[str]:
     return [abort.rid for abort in server.aborts]
 
 
-def event(ids: list[int], finish: object = None, **instead: object) -> dict[str, object]:
-    """An event of an answer to PROMPT."""
+def event(ids: list[int], finish: object = None, **replaced: object) -> dict[str, object]:
+    """Returns an event of an answer to PROMPT, with the fields in `replaced`."""
     meta = {"id": "", "finish_reason": finish, "prompt_tokens": len(PROMPT)}
     meta |= {"completion_tokens": len(ids), "cached_tokens": 5}
-    return {"text": bytes(ids).decode("ascii"), "output_ids": ids, "meta_info": meta} | instead
+    return {"text": bytes(ids).decode("ascii"), "output_ids": ids, "meta_info": meta} | replaced
 
 
-def events(*said: object) -> Garbage:
-    """These events, and nothing else, in place of an answer. A text goes as it is."""
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in said]
+def events(*given: object) -> Garbage:
+    """Sends these events in place of an answer. A string is sent as it is."""
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in given]
     return Garbage("".join(f"data: {text}\n\n" for text in texts).encode())
 
 
-def saying(what: object, path: str) -> Garbage:
-    """This JSON, or text, as what the server says of itself."""
-    text = what if isinstance(what, str) else json.dumps(what)
+def describing(value: object, path: str) -> Garbage:
+    """Sends this JSON, or text, when the server is asked for `path`."""
+    text = value if isinstance(value, str) else json.dumps(value)
     return Garbage(text.encode(), path=path, times=None)
 
 

@@ -1,4 +1,4 @@
-"""The in-process engine, on a tiny random model that is built here."""
+"""The engine in this process, on a tiny random model that the tests build."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from sprint_agent.engine import Delta, Finish, Request, Sampling
-from sprint_agent.engines.local.engine import LocalEngine
+from sprint_agent.engines import LocalEngine
 from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
 from sprint_agent.testing.conformance import check_engine
 
@@ -65,7 +65,7 @@ async def until_idle(engine: LocalEngine) -> None:
 
 
 def plain_greedy(folder: Path, prompt: tuple[int, ...], count: int) -> list[int]:
-    """What transformers' own generate says, with its own attention."""
+    """Returns the ids that transformers' own generate samples, with its own attention."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = torch.tensor([prompt])
     out = model.generate(
@@ -78,7 +78,7 @@ def plain_greedy(folder: Path, prompt: tuple[int, ...], count: int) -> list[int]
     return out[0, len(prompt) :].tolist()
 
 
-async def test_it_conforms(engine: LocalEngine) -> None:
+async def test_conformance(engine: LocalEngine) -> None:
     prompts = [
         tuple(engine.tokenizer.encode(text)) for text in ("use the numbers", "the plan: <p>")
     ]
@@ -88,7 +88,7 @@ async def test_it_conforms(engine: LocalEngine) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 40, 300])
-async def test_greedy_is_what_transformers_generates(
+async def test_greedy_ids_are_those_of_transformers(
     engine: LocalEngine, folder: Path, length: int
 ) -> None:
     prompt = prompt_of(length)
@@ -98,19 +98,21 @@ async def test_greedy_is_what_transformers_generates(
     assert finish.usage.completion_tokens == len(expected)
 
 
-async def test_many_at_once_say_what_each_says_alone(engine: LocalEngine, folder: Path) -> None:
+async def test_concurrent_requests_get_the_ids_of_single_ones(
+    engine: LocalEngine, folder: Path
+) -> None:
     prompts = [prompt_of(10 + 9 * seed, seed) for seed in range(30)]
-    said: dict[int, tuple[int, ...]] = {}
+    answers: dict[int, tuple[int, ...]] = {}
 
     async def ask(number: int) -> None:
-        _, said[number], _ = await read(engine, Request(prompts[number], GREEDY))
+        _, answers[number], _ = await read(engine, Request(prompts[number], GREEDY))
 
     async with anyio.create_task_group() as group:
         for number in range(30):
             group.start_soon(ask, number)
     for number in (0, 7, 29):
         expected = plain_greedy(folder, prompts[number], 24)
-        assert said[number] == tuple(token for token in expected if token != 0)
+        assert answers[number] == tuple(token for token in expected if token != 0)
     await until_idle(engine)
 
 
@@ -130,25 +132,28 @@ async def test_prompts_that_do_not_fit_the_cache_together_wait(folder: Path) -> 
         assert all(f.reason == "end" or f.usage.completion_tokens == 60 for f in finishes)
 
 
-async def test_answers_put_back_for_lack_of_cache_go_on_the_same(folder: Path) -> None:
-    # Eight that fit when they begin and not when they grow: some are put back and computed anew.
+async def test_answers_returned_to_the_queue_for_lack_of_cache_continue_the_same(
+    folder: Path,
+) -> None:
+    # Eight requests that fit at first but not when they grow. Some are returned to the queue and
+    # computed again.
     requests = [
         Request(prompt_of(20, seed), Sampling(200, temperature=1.0, seed=seed)) for seed in range(8)
     ]
 
     async def answers(cache_tokens: int) -> dict[int, str]:
-        said: dict[int, str] = {}
+        texts: dict[int, str] = {}
 
         async def ask(number: int) -> None:
             request = Request(requests[number].prompt, requests[number].sampling)
-            said[number], _, _ = await read(engine, request)
+            texts[number], _, _ = await read(engine, request)
 
         async with LocalEngine(folder, cache_tokens=cache_tokens) as engine:
             with anyio.fail_after(60):
                 async with anyio.create_task_group() as group:
                     for number in range(8):
                         group.start_soon(ask, number)
-        return said
+        return texts
 
     assert await answers(512) == await answers(8192)
 
@@ -162,7 +167,7 @@ async def test_a_shared_prefix_is_not_computed_again(engine: LocalEngine) -> Non
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
-async def test_a_seed_draws_the_same_beside_any_others(
+async def test_a_seed_samples_the_same_among_other_requests(
     engine: LocalEngine, folder: Path, top_p: float
 ) -> None:
     sampling = Sampling(max_tokens=40, temperature=1.0, top_p=top_p, seed=11)
@@ -174,27 +179,13 @@ async def test_a_seed_draws_the_same_beside_any_others(
         text, _, _ = await read(crowded, Request(prompt_of(300, prompt), own))
         texts.append(text)
 
-    # Prompts that its cache does not know fill several steps: they are cut, beside others' draws.
+    # Prompts that are not in the cache fill several steps. So they are cut, while other requests
+    # sample tokens.
     async with LocalEngine(folder) as crowded, anyio.create_task_group() as group:
         for number, (seed, temperature) in enumerate([(1, 1.0), (11, 1.0), (None, 2.0), (3, 0.0)]):
             group.start_soon(ask, crowded, 0 if seed == 11 else number + 1, seed, temperature)
     assert texts.count(alone) == 1
     assert len(set(texts)) == 4
-
-
-async def test_tokens_are_drawn_as_often_as_their_probability_says(folder: Path) -> None:
-    from sprint_agent.engines.local import batcher
-
-    scores = torch.tensor([[2.0, 1.0, 0.0, -50.0]])
-    for temperature, top_p in ((1.0, 1.0), (2.0, 1.0), (1.0, 0.7)):
-        draw = batcher.Draw(temperature, top_p, seed=5)
-        rows, draws = scores.expand(4000, 4), [draw] * 4000
-        counted = torch.bincount(batcher._sample(rows, draws), minlength=4) / 4000
-        expected = (scores[0] / temperature).softmax(-1)
-        if top_p == 0.7:
-            expected = torch.tensor([*expected[:2], 0.0, 0.0])
-            expected /= expected.sum()
-        assert (counted - expected).abs().max() < 0.03
 
 
 async def test_a_top_p_close_to_zero_is_greedy(engine: LocalEngine) -> None:
@@ -203,7 +194,7 @@ async def test_a_top_p_close_to_zero_is_greedy(engine: LocalEngine) -> None:
     assert (await read(engine, Request(prompt_of(30), narrow)))[0] == greedy[0]
 
 
-async def test_the_models_end_is_not_in_the_answer(engine: LocalEngine) -> None:
+async def test_the_end_of_sequence_id_is_not_in_the_answer(engine: LocalEngine) -> None:
     sampling = Sampling(max_tokens=CONTEXT, temperature=3.0, seed=1)
     _, ids, finish = await read(engine, Request(prompt_of(10), sampling))
     assert finish.reason == "end"
@@ -253,7 +244,7 @@ async def test_leaving_early_ends_the_request_within_a_few_steps(engine: LocalEn
         await anext(stream)
         left_at = steps(engine)
     await until_idle(engine)
-    # The answer has 400 more; a few pass where this thread is held up before it leaves.
+    # The answer has 400 more ids. A few are sampled if this thread is delayed before it leaves.
     assert steps(engine) - left_at < 50
 
 
@@ -263,7 +254,7 @@ async def test_a_stop_ends_the_request_in_the_manager(engine: LocalEngine) -> No
     async with engine.generate(Request(prompt_of(30), long, stop=(text[2:4],))) as stream:
         begun_at = steps(engine)
         events = [event async for event in stream]
-        # Still inside the context: the stop itself ended the request, not the leaving.
+        # Still inside the context: the stop ended the request, and not leaving the context.
         await until_idle(engine)
     assert steps(engine) - begun_at < 100
     assert isinstance(events[-1], Finish)
@@ -301,12 +292,15 @@ async def test_a_failing_step_ends_every_stream(engine: LocalEngine) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_thread_that_vanishes_ends_every_stream(engine: LocalEngine) -> None:
     def vanish(*_: object, **__: object) -> None:
-        # Not an Exception: the manager's own handler does not see it.
+        # It is not an Exception, so the manager's own handler does not catch it.
         raise SystemExit
 
     batcher: Any = engine._batcher
     batcher._manager.model.forward = vanish
-    with anyio.fail_after(20), pytest.raises(EngineError, match="thread failed"):
+    with (
+        anyio.fail_after(20),
+        pytest.raises(EngineError, match="failed: it ended without an error"),
+    ):
         await read(engine, Request(prompt_of(20), GREEDY))
     assert engine.in_flight == 0
 
@@ -327,7 +321,7 @@ async def test_leaving_the_engine_ends_its_streams_and_thread(folder: Path) -> N
         await read(engine, Request(prompt_of(20), GREEDY))
 
 
-async def test_what_cannot_be_run_is_refused(engine: LocalEngine) -> None:
+async def test_an_invalid_request_is_refused(engine: LocalEngine) -> None:
     refusals: list[tuple[Request, type[Exception], str]] = [
         (Request("text", GREEDY), RequestRefused, "takes ids"),
         (Request((), GREEDY), RequestRefused, "empty"),
@@ -338,7 +332,7 @@ async def test_what_cannot_be_run_is_refused(engine: LocalEngine) -> None:
         (Request((1,), Sampling(temperature=-0.1)), RequestRefused, "temperature"),
         (Request((1,), Sampling(temperature=float("nan"))), RequestRefused, "temperature"),
         (Request((1,), Sampling(top_p=0.0)), RequestRefused, "top_p"),
-        (Request((1,), GREEDY, stop=("",)), RequestRefused, "empty stop"),
+        (Request((1,), GREEDY, stop=("",)), RequestRefused, "stop string is empty"),
     ]
     for request, error, message in refusals:
         with pytest.raises(error, match=message):
@@ -360,7 +354,7 @@ async def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> 
         await LocalEngine(tmp_path).__aenter__()
 
 
-async def test_a_broken_model_folder_is_one_line(tmp_path: Path) -> None:
+async def test_the_error_for_a_broken_model_folder_is_one_line(tmp_path: Path) -> None:
     build_tokenizer().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     with pytest.raises(EngineUnavailable) as caught:
@@ -368,19 +362,19 @@ async def test_a_broken_model_folder_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-async def test_missing_torch_says_what_to_install(
+async def test_the_error_for_missing_torch_says_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "sprint_agent.engines.local.batcher", raising=False)
     monkeypatch.delattr("sprint_agent.engines.local.batcher", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineUnavailable, match=r"pip install 'sprint-agent\[local\]'"):
+    with pytest.raises(EngineUnavailable, match=r'pip install "\.\[local\]"'):
         await LocalEngine(folder).__aenter__()
 
 
 @pytest.fixture(autouse=True)
 def threads_end() -> Iterator[None]:
-    """No test leaves a batching thread behind."""
+    """Checks that no test leaves a batching thread running."""
     yield
     batching = [t.name for t in threading.enumerate() if "_run_generation_loop" in t.name]
     assert batching == []

@@ -1,4 +1,4 @@
-"""The OpenAI engine, on servers that keep their word, each in its own way."""
+"""The OpenAI engine on servers that respond correctly, with their differences."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import pytest
 
 from sprint_agent.engine import Delta, Finish, Request, Sampling, TokenUsage
-from sprint_agent.engines import open_engine
-from sprint_agent.engines.openai.engine import Mode, OpenAIEngine
+from sprint_agent.engines import OpenAIEngine, open_engine
+from sprint_agent.engines.openai.server import Mode
 from sprint_agent.errors import ContextTooLong, EngineUnavailable, RequestRefused
 from sprint_agent.testing.conformance import check_engine
 from tests.unit.engines.fake_openai import (
@@ -18,12 +18,12 @@ from tests.unit.engines.fake_openai import (
     PROMPT,
     STOP_KEPT,
     Body,
-    breaks_off_behind,
+    breaks_off_after_finish,
     chunk,
     events,
+    generates,
     read,
     refuses,
-    says,
     serving,
 )
 
@@ -37,20 +37,20 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("owner", ["somebody", "vllm", "sglang"])
 @pytest.mark.parametrize("mode", MODES)
-async def test_it_conforms(mode: Mode, owner: str) -> None:
-    async with serving(says(ANSWER), owner=owner) as server, server.engine(mode) as engine:
+async def test_conformance(mode: Mode, owner: str) -> None:
+    async with serving(generates(ANSWER), owner=owner) as server, server.engine(mode) as engine:
         report = await check_engine(engine, [PROMPT, PROMPT[:5]], patience=30)
     assert report.ok, str(report)
 
 
 @pytest.mark.parametrize("drip", [False, True])
 async def test_a_completion(drip: bool) -> None:
-    async with serving(says(ANSWER), drip=drip) as server, server.engine() as engine:
+    async with serving(generates(ANSWER), drip=drip) as server, server.engine() as engine:
         text, deltas, finish = await read(engine, Request(PROMPT, GREEDY))
         assert (text, len(deltas)) == (ANSWER[:24], 24)
         assert finish == Finish("length", TokenUsage(len(PROMPT), 24, 2))
         assert server.paths == ["/v1/completions"]
-        assert server.asked == [
+        assert server.requests == [
             {
                 "model": "m",
                 "prompt": PROMPT,
@@ -64,27 +64,27 @@ async def test_a_completion(drip: bool) -> None:
 
 
 async def test_a_chat() -> None:
-    async with serving(says(ANSWER)) as server, server.engine("chat") as engine:
+    async with serving(generates(ANSWER)) as server, server.engine("chat") as engine:
         text, deltas, finish = await read(engine, Request(PROMPT, GREEDY))
         assert (text, len(deltas)) == (ANSWER[:24], 24)
         assert finish == Finish("length", TokenUsage(len(PROMPT), 24, 2))
         assert server.paths == ["/v1/chat/completions"]
-        (asked,) = server.asked
-        assert asked["messages"] == [{"role": "user", "content": PROMPT}]
-        assert (asked["max_tokens"], asked["stream"]) == (24, True)
+        (body,) = server.requests
+        assert body["messages"] == [{"role": "user", "content": PROMPT}]
+        assert (body["max_tokens"], body["stream"]) == (24, True)
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_sampling_goes_to_the_server(mode: Mode) -> None:
-    async with serving(says("so")) as server, server.engine(mode) as engine:
+    async with serving(generates("so")) as server, server.engine(mode) as engine:
         _, _, finish = await read(engine, Request(PROMPT, Sampling(5, 0.7, 0.9, seed=11)))
         assert finish.reason == "end"
-        (asked,) = server.asked
-        assert [asked[name] for name in ("temperature", "top_p", "seed")] == [0.7, 0.9, 11]
+        (body,) = server.requests
+        assert [body[name] for name in ("temperature", "top_p", "seed")] == [0.7, 0.9, 11]
 
 
 async def test_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(says("so")) as server:
+    async with serving(generates("so")) as server:
         for given, environment, sent in (
             (None, None, "none"),
             (None, "from-outside\n", "from-outside"),
@@ -104,58 +104,61 @@ async def test_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- stops --------------------------------------------------------------------------------------
 
 
-async def test_a_stop_is_not_sent_to_a_server_that_would_hide_it() -> None:
-    async with serving(says(ANSWER, hold_at=15)) as server, server.engine() as engine:
+async def test_a_stop_is_not_sent_to_a_server_that_would_leave_it_out() -> None:
+    async with serving(generates(ANSWER, stall_at=15)) as server, server.engine() as engine:
         text, deltas, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>", "<x>")))
-        assert "stop" not in server.asked[0]
+        assert "stop" not in server.requests[0]
         assert (text, finish.reason, finish.stop) == ("take <p>3+5", "stop", "</p>")
-        # Each event counts as a token, those of the stop as well.
+        # Each event counts as a token, including those of the stop.
         assert finish.usage == TokenUsage(0, 15, 0)
         assert len(deltas) == 15
-        await server.left.wait()
+        await server.disconnected.wait()
 
 
 @pytest.mark.parametrize(("owner", "kept"), [("vllm", STOP_KEPT), ("sglang", "no_stop_trim")])
-async def test_a_stop_is_sent_to_a_server_that_leaves_it_in_the_text(owner: str, kept: str) -> None:
-    async with serving(says(ANSWER), owner=owner) as server, server.engine() as engine:
+async def test_a_stop_is_sent_to_a_server_that_keeps_it_in_the_text(owner: str, kept: str) -> None:
+    async with serving(generates(ANSWER), owner=owner) as server, server.engine() as engine:
         for _ in range(3):
             text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>", "<x>")))
             assert text == "take <p>3+5"
             assert finish == Finish("stop", TokenUsage(len(PROMPT), 15, 2), "</p>")
-        assert (server.asked[0]["stop"], server.asked[0][kept]) == (["</p>", "<x>"], True)
+        assert (server.requests[0]["stop"], server.requests[0][kept]) == (["</p>", "<x>"], True)
         assert server.connections == 1
 
 
-async def test_no_stop_is_sent_for_a_chat_whose_thoughts_may_hold_it() -> None:
-    async with serving(says(ANSWER), owner="vllm") as server, server.engine("chat") as engine:
+async def test_no_stop_is_sent_for_a_chat_whose_thoughts_may_contain_it() -> None:
+    async with serving(generates(ANSWER), owner="vllm") as server, server.engine("chat") as engine:
         await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
-        assert not server.asked[0].keys() & {"stop", STOP_KEPT}
+        assert not server.requests[0].keys() & {"stop", STOP_KEPT}
 
 
-async def test_a_chat_that_ends_behind_the_stop_tells_its_usage() -> None:
-    async with serving(says("a</p>bc")) as server, server.engine("chat") as engine:
+async def test_a_chat_that_ends_soon_after_the_stop_reports_its_usage() -> None:
+    async with serving(generates("a</p>bc")) as server, server.engine("chat") as engine:
         for _ in range(3):
             text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
             assert (text, finish) == ("a", Finish("stop", TokenUsage(len(PROMPT), 7, 2), "</p>"))
         assert server.connections == 1
 
 
-async def test_a_chat_that_goes_on_behind_the_stop_is_left() -> None:
-    async with serving(says("a</p>" * 9, hold_at=13)) as server, server.engine("chat") as engine:
+async def test_a_chat_that_continues_after_the_stop_is_closed() -> None:
+    async with (
+        serving(generates("a</p>" * 9, stall_at=13)) as server,
+        server.engine("chat") as engine,
+    ):
         text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
         assert (text, finish) == ("a", Finish("stop", TokenUsage(0, 13, 0), "</p>"))
-        await server.left.wait()
+        await server.disconnected.wait()
 
 
-async def test_what_began_like_a_stop_is_told_at_the_end() -> None:
-    async with serving(says("done</")) as server, server.engine() as engine:
+async def test_an_incomplete_stop_is_part_of_the_answer() -> None:
+    async with serving(generates("done</")) as server, server.engine() as engine:
         text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, finish.reason, finish.stop) == ("done</", "end", None)
 
 
-async def test_a_stop_counts_before_the_end_of_the_same_event() -> None:
-    said = events(lambda asked: chunk(asked, "a</p>b", "length"))
-    async with serving(said) as server, server.engine() as engine:
+async def test_a_stop_takes_precedence_over_the_finish_reason_of_its_event() -> None:
+    behaviour = events(lambda body: chunk(body, "a</p>b", "length"))
+    async with serving(behaviour) as server, server.engine() as engine:
         text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, finish.reason, finish.stop) == ("a", "stop", "</p>")
 
@@ -165,18 +168,21 @@ async def test_a_stop_counts_before_the_end_of_the_same_event() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_without_usage_events_are_counted(mode: Mode) -> None:
-    async with serving(says("done", tells_usage=False)) as server, server.engine(mode) as engine:
+    async with (
+        serving(generates("done", reports_usage=False)) as server,
+        server.engine(mode) as engine,
+    ):
         _, _, finish = await read(engine, Request(PROMPT, GREEDY))
     assert finish == Finish("end", TokenUsage(0, 4, 0))
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_an_answer_is_whole_with_its_finish_reason(mode: Mode) -> None:
+async def test_an_answer_is_complete_with_its_finish_reason(mode: Mode) -> None:
     for behaviour in (
-        breaks_off_behind,
-        says("A", done=False),
-        events(lambda asked: chunk(asked, "A", "stop"), "{"),
-        events(lambda asked: chunk(asked, "A", "stop"), {"error": "too late"}),
+        breaks_off_after_finish,
+        generates("A", done=False),
+        events(lambda body: chunk(body, "A", "stop"), "{"),
+        events(lambda body: chunk(body, "A", "stop"), {"error": "too late"}),
     ):
         async with serving(behaviour) as server, server.engine(mode) as engine:
             text, _, finish = await read(engine, Request(PROMPT, GREEDY))
@@ -184,32 +190,34 @@ async def test_an_answer_is_whole_with_its_finish_reason(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_thoughts_are_counted_and_not_told(name: str) -> None:
-    def thinks(asked: Body) -> object:
-        return chunk(asked, None, **{name: "hm"})
+async def test_thoughts_are_counted_but_not_in_the_text(name: str) -> None:
+    def thinks(body: Body) -> object:
+        return chunk(body, None, **{name: "hm"})
 
-    said = [
+    stream = [
         thinks,
         thinks,
-        lambda asked: chunk(asked, "so"),
-        lambda asked: chunk(asked, "", "stop"),
+        lambda body: chunk(body, "so"),
+        lambda body: chunk(body, "", "stop"),
     ]
-    async with serving(events(*said)) as server, server.engine("chat") as engine:
+    async with serving(events(*stream)) as server, server.engine("chat") as engine:
         _, deltas, finish = await read(engine, Request(PROMPT, GREEDY))
     assert deltas == [Delta(""), Delta(""), Delta("so")]
     assert finish == Finish("end", TokenUsage(0, 3, 0))
 
 
-async def test_usage_that_cannot_be_read_costs_no_answer() -> None:
+async def test_unreadable_usage_does_not_lose_the_answer() -> None:
     odd = [7, {}, {"prompt_tokens": "1", "completion_tokens": 1}, {"completion_tokens": 1}]
     for counts in odd:
-        said = events(lambda a: chunk(a, "A", "stop"), {"choices": [], "usage": counts}, "[DONE]")
-        async with serving(said) as server, server.engine() as engine:
+        behaviour = events(
+            lambda a: chunk(a, "A", "stop"), {"choices": [], "usage": counts}, "[DONE]"
+        )
+        async with serving(behaviour) as server, server.engine() as engine:
             _, _, finish = await read(engine, Request(PROMPT, GREEDY))
             assert finish.usage == TokenUsage(0, 1, 0)
 
 
-# --- what servers do not take -------------------------------------------------------------------
+# --- what servers refuse -------------------------------------------------------------------
 
 
 def unsupported(name: str, kind: str = "parameter") -> object:
@@ -217,20 +225,20 @@ def unsupported(name: str, kind: str = "parameter") -> object:
     return {"message": text, "param": name, "code": f"unsupported_{kind}"}
 
 
-async def test_a_reasoning_models_refusals_are_learned_once() -> None:
-    def refusal(asked: Body) -> object | None:
-        if "max_tokens" in asked:
+async def test_parameters_that_a_reasoning_model_refuses_are_omitted_from_then_on() -> None:
+    def refusal(body: Body) -> object | None:
+        if "max_tokens" in body:
             return unsupported("max_tokens")
-        return unsupported("temperature", "value") if "temperature" in asked else None
+        return unsupported("temperature", "value") if "temperature" in body else None
 
-    behaviour = refuses(refusal, says("so"))
+    behaviour = refuses(refusal, generates("so"))
     async with serving(behaviour) as server, server.engine("chat") as engine:
         for _ in range(2):
             text, _, _ = await read(engine, Request(PROMPT, GREEDY))
             assert text == "so"
-        assert len(server.asked) == 4
-        assert server.asked[-1]["max_completion_tokens"] == 24
-        assert not server.asked[-1].keys() & {"max_tokens", "temperature"}
+        assert len(server.requests) == 4
+        assert server.requests[-1]["max_completion_tokens"] == 24
+        assert not server.requests[-1].keys() & {"max_tokens", "temperature"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -242,11 +250,11 @@ async def test_a_reasoning_models_refusals_are_learned_once() -> None:
     ],
 )
 async def test_a_server_without_stream_options(mode: Mode, words: Body) -> None:
-    behaviour = refuses(lambda asked: words if "stream_options" in asked else None, says("so"))
+    behaviour = refuses(lambda body: words if "stream_options" in body else None, generates("so"))
     async with serving(behaviour) as server, server.engine(mode) as engine:
         text, _, finish = await read(engine, Request(PROMPT, GREEDY))
         assert (text, finish.usage) == ("so", TokenUsage(0, 2, 0))
-        assert len(server.asked) == 2
+        assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -257,20 +265,20 @@ async def test_a_server_without_stream_options(mode: Mode, words: Body) -> None:
         {"message": "no such thing", "param": None, "code": None},
     ],
 )
-async def test_other_refusals_are_not_sent_again(error: object) -> None:
-    async with serving(refuses(lambda asked: error, says("so"))) as server:
+async def test_other_refusals_are_not_retried(error: object) -> None:
+    async with serving(refuses(lambda body: error, generates("so"))) as server:
         async with server.engine() as engine:
             with pytest.raises(RequestRefused):
                 await read(engine, Request(PROMPT, GREEDY))
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
-async def test_what_is_refused_for_ever_is_not_sent_for_ever() -> None:
-    behaviour = refuses(lambda asked: unsupported("temperature"), says("so"))
+async def test_a_parameter_that_is_refused_again_is_an_error() -> None:
+    behaviour = refuses(lambda body: unsupported("temperature"), generates("so"))
     async with serving(behaviour) as server, server.engine() as engine:
         with pytest.raises(RequestRefused):
             await read(engine, Request(PROMPT, GREEDY))
-        assert len(server.asked) == 2
+        assert len(server.requests) == 2
 
 
 TOO_LONG: list[object] = [
@@ -281,24 +289,26 @@ TOO_LONG: list[object] = [
 
 
 @pytest.mark.parametrize("error", TOO_LONG)
-async def test_a_long_answer_is_asked_for_in_less_room(error: object) -> None:
-    behaviour = refuses(lambda asked: error if asked["max_tokens"] > 600 else None, says("so"))
+async def test_an_answer_too_long_for_the_context_is_requested_with_fewer_tokens(
+    error: object,
+) -> None:
+    behaviour = refuses(lambda body: error if body["max_tokens"] > 600 else None, generates("so"))
     async with serving(behaviour) as server, server.engine() as engine:
         text, _, _ = await read(engine, Request(PROMPT, Sampling(max_tokens=2000)))
         assert text == "so"
-        assert [asked["max_tokens"] for asked in server.asked] == [2000, 1000, 500]
+        assert [body["max_tokens"] for body in server.requests] == [2000, 1000, 500]
 
 
 async def test_a_prompt_that_leaves_no_room_is_too_long() -> None:
-    async with serving(refuses(lambda asked: TOO_LONG[0], says("so"))) as server:
+    async with serving(refuses(lambda body: TOO_LONG[0], generates("so"))) as server:
         async with server.engine() as engine:
             with pytest.raises(ContextTooLong, match="max_tokens"):
                 await read(engine, Request(PROMPT, Sampling(max_tokens=900)))
-        assert [asked["max_tokens"] for asked in server.asked] == [900, 450, 256]
+        assert [body["max_tokens"] for body in server.requests] == [900, 450, 256]
 
 
 async def test_the_context_length_is_the_servers() -> None:
-    async with serving(says("so")) as server:
+    async with serving(generates("so")) as server:
         async with server.engine() as engine:
             assert engine.context_length == 600
         async with OpenAIEngine(server.url, model="other") as engine:
@@ -312,9 +322,9 @@ async def test_the_context_length_is_the_servers() -> None:
 async def test_the_context_length_of_other_servers(
     card: dict[str, object], length: int | None
 ) -> None:
-    """llama.cpp's tells what a request of its may have, and what the model was trained on."""
+    """llama.cpp's reports the context of one request, and the context of the model's training."""
     models = 200, json.dumps({"data": [{"id": "m", **card}]})
-    async with serving(says("so"), models=models) as server, server.engine() as engine:
+    async with serving(generates("so"), models=models) as server, server.engine() as engine:
         assert engine.context_length == length
 
 
@@ -322,8 +332,8 @@ async def test_the_context_length_of_other_servers(
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_cannot_run_is_not_sent(mode: Mode) -> None:
-    async with serving(says(ANSWER)) as server, server.engine(mode) as engine:
+async def test_an_invalid_request_is_not_sent(mode: Mode) -> None:
+    async with serving(generates(ANSWER)) as server, server.engine(mode) as engine:
         for request in (
             Request((1, 2)),
             Request(""),
@@ -335,12 +345,12 @@ async def test_what_cannot_run_is_not_sent(mode: Mode) -> None:
         ):
             with pytest.raises(RequestRefused):
                 await read(engine, request)
-        assert server.asked == []
+        assert server.requests == []
         assert engine.in_flight == 0
 
 
-async def test_a_request_id_runs_once_at_a_time() -> None:
-    async with serving(says(ANSWER, hold_at=3)) as server, server.engine() as engine:
+async def test_a_request_id_that_is_running_is_refused() -> None:
+    async with serving(generates(ANSWER, stall_at=3)) as server, server.engine() as engine:
         request = Request(PROMPT, GREEDY)
         async with engine.generate(request):
             with pytest.raises(RequestRefused, match="running already"):
@@ -348,19 +358,19 @@ async def test_a_request_id_runs_once_at_a_time() -> None:
             assert engine.in_flight == 1
 
 
-async def test_a_finished_answer_leaves_its_connection_for_the_next() -> None:
-    async with serving(says("so")) as server, server.engine() as engine:
+async def test_a_finished_answer_leaves_its_connection_to_the_next_request() -> None:
+    async with serving(generates("so")) as server, server.engine() as engine:
         for _ in range(5):
             await read(engine, Request(PROMPT, GREEDY))
         assert server.connections == 1
 
 
-async def test_an_engine_by_its_address() -> None:
-    async with serving(says("so")) as server:
+async def test_opening_an_engine_by_its_address() -> None:
+    async with serving(generates("so")) as server:
         async with open_engine(f"openai+{server.url}#m") as engine:
             assert isinstance(engine, OpenAIEngine)
             text, _, _ = await read(engine, Request(PROMPT, GREEDY))
             assert text == "so"
-        assert (server.asked[0]["model"], server.paths) == ("m", ["/v1/chat/completions"])
+        assert (server.requests[0]["model"], server.paths) == ("m", ["/v1/chat/completions"])
     with pytest.raises(EngineUnavailable, match="#MODEL"):
         open_engine("openai+http://127.0.0.1:1/v1")

@@ -1,4 +1,4 @@
-"""The OpenAI engine, on a server that fails it, and for readers that leave."""
+"""The OpenAI engine on a server with faults, and with readers that leave early."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from sprint_agent.engine import Request
-from sprint_agent.engines import http_client
-from sprint_agent.engines.openai.engine import Mode, OpenAIEngine
+from sprint_agent.engines import OpenAIEngine, http_client
+from sprint_agent.engines.openai.server import Mode
 from sprint_agent.errors import (
     EngineError,
     EngineUnavailable,
@@ -29,10 +29,10 @@ from tests.unit.engines.fake_openai import (
     Body,
     breaks_off,
     chunk,
-    dies,
+    crashes,
     events,
+    generates,
     read,
-    says,
     serving,
     silent,
     silent_after_begin,
@@ -48,84 +48,86 @@ class Left(Exception):
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_leaving_early_closes_the_stream(mode: Mode) -> None:
-    async with serving(says(ANSWER, hold_at=3)) as server, server.engine(mode) as engine:
+    async with serving(generates(ANSWER, stall_at=3)) as server, server.engine(mode) as engine:
         async with engine.generate(Request(PROMPT, GREEDY)) as stream:
             async for _ in stream:
                 break
-        await server.left.wait()
+        await server.disconnected.wait()
         assert engine.in_flight == 0
-        server.left = anyio.Event()
+        server.disconnected = anyio.Event()
         with pytest.raises(Left):
             async with engine.generate(Request(PROMPT, GREEDY)):
                 raise Left
-        await server.left.wait()
+        await server.disconnected.wait()
         assert engine.in_flight == 0
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("speak", [silent, silent_after_begin, says(ANSWER, hold_at=3)])
-async def test_a_cancelled_reader_closes_the_stream(speak: Behaviour, mode: Mode) -> None:
-    async with serving(speak) as server, server.engine(mode) as engine:
+@pytest.mark.parametrize("behaviour", [silent, silent_after_begin, generates(ANSWER, stall_at=3)])
+async def test_a_cancelled_reader_closes_the_stream(behaviour: Behaviour, mode: Mode) -> None:
+    async with serving(behaviour) as server, server.engine(mode) as engine:
         async with anyio.create_task_group() as group:
             group.start_soon(read, engine, Request(PROMPT, GREEDY))
-            await server.seen.wait()
+            await server.received.wait()
             group.cancel_scope.cancel()
-        await server.left.wait()
+        await server.disconnected.wait()
         assert engine.in_flight == 0
 
 
-async def test_a_server_that_never_ends_its_body_holds_nobody(
+async def test_a_server_that_never_ends_its_body_does_not_delay_the_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def behave(server: object, reply: object, asked: Body) -> None:
-        await says("so", done=False)(server, _Endless(reply), asked)
-        await server.hold(reply)
+    async def behave(server: object, response: object, body: Body) -> None:
+        await generates("so", done=False)(server, _Endless(response), body)
+        await server.wait_for_disconnect(response)
 
-    monkeypatch.setattr(http_client, "_PARTING_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "_CLOSE_SECONDS", 0.2)
     async with serving(behave) as server, server.engine() as engine:
         with anyio.fail_after(30):
             text, _, _ = await read(engine, Request(PROMPT, GREEDY))
         assert text == "so"
-        await server.left.wait()
+        await server.disconnected.wait()
 
 
 class _Endless:
-    """A reply that is never ended."""
+    """A response that is never ended."""
 
-    def __init__(self, reply: object) -> None:
-        self._reply = reply
+    def __init__(self, response: object) -> None:
+        self._response = response
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._reply, name)
+        return getattr(self._response, name)
 
-    async def end(self) -> None:
+    async def end_stream(self) -> None:
         pass
 
 
 TRUNCATED: list[Behaviour] = [
-    events(lambda asked: chunk(asked, "A")),
-    events(lambda asked: chunk(asked, "A"), "[DONE]"),
-    events(lambda asked: chunk(asked, "A", "")),
+    events(lambda body: chunk(body, "A")),
+    events(lambda body: chunk(body, "A"), "[DONE]"),
+    events(lambda body: chunk(body, "A", "")),
     events(),
     breaks_off,
 ]
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("speak", TRUNCATED)
-async def test_a_stream_without_a_finish_reason_is_truncated(speak: Behaviour, mode: Mode) -> None:
-    async with serving(speak) as server, server.engine(mode) as engine:
+@pytest.mark.parametrize("behaviour", TRUNCATED)
+async def test_a_stream_without_a_finish_reason_is_truncated(
+    behaviour: Behaviour, mode: Mode
+) -> None:
+    async with serving(behaviour) as server, server.engine(mode) as engine:
         with pytest.raises(TruncatedStream) as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert caught.value.transient
         assert engine.in_flight == 0
 
 
-async def test_events_that_no_blank_line_ends_are_no_answer() -> None:
-    async def behave(server: object, reply: object, asked: Body) -> None:
-        await reply.begin()
-        await reply.raw(b'data: {"choices": [{"text": "A", "finish_reason": "stop"}]}\n')
-        await reply.end()
+async def test_an_event_without_a_blank_line_is_incomplete() -> None:
+    async def behave(server: object, response: object, body: Body) -> None:
+        await response.start_stream()
+        await response.send_chunk(b'data: {"choices": [{"text": "A", "finish_reason": "stop"}]}\n')
+        await response.end_stream()
 
     async with serving(behave) as server, server.engine() as engine:
         with pytest.raises(TruncatedStream):
@@ -148,21 +150,21 @@ STATUSES: list[tuple[Behaviour, type[EngineError], bool, float | None]] = [
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("speak", "error", "transient", "after"), STATUSES)
-async def test_what_the_server_refuses(
-    speak: Behaviour, error: type[EngineError], transient: bool, after: float | None, mode: Mode
+@pytest.mark.parametrize(("behaviour", "error", "transient", "after"), STATUSES)
+async def test_error_statuses(
+    behaviour: Behaviour, error: type[EngineError], transient: bool, after: float | None, mode: Mode
 ) -> None:
-    async with serving(speak) as server, server.engine(mode) as engine:
+    async with serving(behaviour) as server, server.engine(mode) as engine:
         with pytest.raises(EngineError, match="no such thing") as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert type(caught.value) is error
         assert (caught.value.transient, caught.value.retry_after) == (transient, after)
         assert isinstance(caught.value.__cause__, openai.APIStatusError)
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
         assert engine.in_flight == 0
 
 
-async def test_a_date_to_come_back_at() -> None:
+async def test_a_retry_after_date() -> None:
     date = formatdate(time.time() + 40, usegmt=True)
     async with serving(status(429, NO, retry_after=date)) as server, server.engine() as engine:
         with pytest.raises(EngineUnavailable) as caught:
@@ -172,7 +174,7 @@ async def test_a_date_to_come_back_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("event", "error"),
     [
         ({"error": {"message": "no such thing", "code": 400}}, RequestRefused),
         ({"error": {"message": "no such thing", "code": 503}}, EngineUnavailable),
@@ -181,9 +183,9 @@ async def test_a_date_to_come_back_at() -> None:
         ({"object": "error", "message": "no such thing", "code": 400}, RequestRefused),
     ],
 )
-async def test_an_error_inside_a_stream(said: object, error: type[EngineError]) -> None:
-    speak = events(lambda asked: chunk(asked, "A"), said)
-    async with serving(speak) as server, server.engine() as engine:
+async def test_an_error_inside_a_stream(event: object, error: type[EngineError]) -> None:
+    behaviour = events(lambda body: chunk(body, "A"), event)
+    async with serving(behaviour) as server, server.engine() as engine:
         with pytest.raises(EngineError, match="no such thing") as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert type(caught.value) is error
@@ -206,46 +208,46 @@ MALFORMED: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("said", MALFORMED)
-async def test_a_malformed_event_is_an_engine_error(said: object) -> None:
-    async with serving(events(said)) as server, server.engine() as engine:
+@pytest.mark.parametrize("event", MALFORMED)
+async def test_a_malformed_event_is_an_engine_error(event: object) -> None:
+    async with serving(events(event)) as server, server.engine() as engine:
         with pytest.raises(EngineError) as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert type(caught.value) is EngineError
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("stream", "words"),
     [
-        ([lambda asked: chunk(asked, "A", "content_filter")], "content filter"),
-        ([lambda asked: chunk(asked, None, "tool_calls")], "called a tool"),
+        ([lambda body: chunk(body, "A", "content_filter")], "content filter"),
+        ([lambda body: chunk(body, None, "tool_calls")], "called a tool"),
         (
             [
-                lambda asked: chunk(asked, None, refusal="I will "),
-                lambda asked: chunk(asked, None, refusal="not."),
-                lambda asked: chunk(asked, None, "stop"),
+                lambda body: chunk(body, None, refusal="I will "),
+                lambda body: chunk(body, None, refusal="not."),
+                lambda body: chunk(body, None, "stop"),
             ],
             "refused: I will not.",
         ),
     ],
 )
-async def test_what_is_no_answer(said: list[object], words: str) -> None:
-    async with serving(events(*said, "[DONE]")) as server, server.engine("chat") as engine:
+async def test_a_reply_that_is_not_an_answer(stream: list[object], words: str) -> None:
+    async with serving(events(*stream, "[DONE]")) as server, server.engine("chat") as engine:
         with pytest.raises(EngineError, match=words):
             await read(engine, Request(PROMPT, GREEDY))
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("speak", [silent, silent_after_begin])
-async def test_a_silent_server_is_left(speak: Behaviour, mode: Mode) -> None:
-    async with serving(speak) as server, server.engine(mode, idle_seconds=1.0) as engine:
+@pytest.mark.parametrize("behaviour", [silent, silent_after_begin])
+async def test_a_silent_server_is_disconnected(behaviour: Behaviour, mode: Mode) -> None:
+    async with serving(behaviour) as server, server.engine(mode, idle_seconds=1.0) as engine:
         with pytest.raises(EngineUnavailable, match="silent for 1 s"):
             await read(engine, Request(PROMPT, GREEDY))
-        await server.left.wait()
+        await server.disconnected.wait()
 
 
 async def test_an_unreachable_server() -> None:
-    async with serving(says(ANSWER)) as server:
+    async with serving(generates(ANSWER)) as server:
         pass
     with pytest.raises(EngineUnavailable) as caught:
         async with server.engine():
@@ -256,8 +258,8 @@ async def test_an_unreachable_server() -> None:
     assert isinstance(caught.value.__cause__, openai.APIConnectionError)
 
 
-async def test_a_server_that_dies_in_a_stream() -> None:
-    async with serving(dies) as server, server.engine() as engine:
+async def test_a_server_that_crashes_during_a_stream() -> None:
+    async with serving(crashes) as server, server.engine() as engine:
         with pytest.raises(TruncatedStream) as caught:
             await read(engine, Request(PROMPT, GREEDY))
         assert isinstance(caught.value.__cause__, httpx2.HTTPError)
@@ -283,7 +285,7 @@ async def test_a_bad_address(url: str) -> None:
     ],
 )
 async def test_a_server_that_cannot_be_entered(models: tuple[int, str], words: str) -> None:
-    async with serving(says("so"), models=models) as server:
+    async with serving(generates("so"), models=models) as server:
         with pytest.raises(EngineUnavailable, match=words):
             await server.engine().__aenter__()
 
@@ -291,26 +293,26 @@ async def test_a_server_that_cannot_be_entered(models: tuple[int, str], words: s
 @pytest.mark.parametrize(
     "models", [(404, NO), (403, NO), (200, "{}"), (200, '{"data": [1, {"id": "m"}]}')]
 )
-async def test_a_server_that_lists_no_models_is_used_as_it_is(models: tuple[int, str]) -> None:
-    async with serving(says("so"), models=models) as server, server.engine() as engine:
+async def test_a_server_that_lists_no_models_can_be_used(models: tuple[int, str]) -> None:
+    async with serving(generates("so"), models=models) as server, server.engine() as engine:
         text, _, _ = await read(engine, Request(PROMPT, GREEDY))
         assert (text, engine.context_length) == ("so", None)
 
 
-async def test_an_engine_that_is_not_entered_or_twice() -> None:
-    async with serving(says("so")) as server:
+async def test_an_engine_that_is_not_entered_or_entered_twice() -> None:
+    async with serving(generates("so")) as server:
         engine = server.engine()
         with pytest.raises(EngineUnavailable, match="not entered"):
             await read(engine, Request(PROMPT, GREEDY))
         async with engine:
-            with pytest.raises(EngineUnavailable, match="entered already"):
+            with pytest.raises(EngineUnavailable, match="already been entered"):
                 await engine.__aenter__()
             await read(engine, Request(PROMPT, GREEDY))
         with pytest.raises(EngineUnavailable, match="not entered"):
             _ = engine.context_length
 
 
-async def test_leaving_the_engine_ends_its_streams_with_an_error_of_ours() -> None:
+async def test_leaving_the_engine_ends_its_streams_with_an_engine_error() -> None:
     errors: list[SprintError] = []
 
     async def read_on(engine: OpenAIEngine) -> None:
@@ -321,8 +323,8 @@ async def test_leaving_the_engine_ends_its_streams_with_an_error_of_ours() -> No
     async with serving(silent_after_begin) as server, anyio.create_task_group() as group:
         async with server.engine() as engine:
             group.start_soon(read_on, engine)
-            await server.seen.wait()
-        await server.left.wait()
+            await server.received.wait()
+        await server.disconnected.wait()
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
     assert len(errors) == 1

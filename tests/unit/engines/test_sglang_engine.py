@@ -1,4 +1,4 @@
-"""The SGLang engine, on a server that keeps its word."""
+"""The SGLang engine on a server that responds correctly."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sprint_agent.engine import Finish, Request, RunTag, Sampling, TokenUsage
-from sprint_agent.engines.sglang import wire
-from sprint_agent.engines.sglang.engine import SGLangEngine
+from sprint_agent.engine import Finish, Request, Sampling, TokenUsage
+from sprint_agent.engines import SGLangEngine
 from sprint_agent.errors import (
     ContextTooLong,
     EngineError,
@@ -25,11 +24,11 @@ from tests.unit.engines.sglang_kit import (
     PROMPT,
     CharTokenizer,
     aborted,
+    describing,
     engine_of,
     event,
     events,
     read,
-    saying,
     serving,
 )
 
@@ -41,7 +40,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def test_it_conforms() -> None:
+async def test_conformance() -> None:
     async with serving() as server, engine_of(server) as engine:
         report = await check_engine(engine, [PROMPT, PROMPT[:5]], patience=30)
     assert report.ok, str(report)
@@ -57,12 +56,12 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
         text, ids, finish = await read(engine, request)
         assert (text, ids) == (ANSWER[:24], tuple(ANSWER[:24].encode()))
         assert finish == Finish("length", TokenUsage(len(PROMPT), 24, 5))
-        asked = server.requests[0].body
+        body = server.requests[0].body
         assert len(server.requests) == 1
-        assert asked["rid"] == request.request_id
-        assert asked["input_ids"] == list(PROMPT)
-        assert asked["stream"] is True
-        assert asked["sampling_params"] == {
+        assert body["rid"] == request.request_id
+        assert body["input_ids"] == list(PROMPT)
+        assert body["stream"] is True
+        assert body["sampling_params"] == {
             "max_new_tokens": 24,
             "temperature": 0.0,
             "top_p": 1.0,
@@ -74,9 +73,9 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
 
 
 @pytest.mark.parametrize("incremental", [False, True])
-async def test_a_server_behind_a_router_whose_settings_are_not_known(incremental: bool) -> None:
+async def test_a_router_that_hides_the_servers_settings(incremental: bool) -> None:
     router = {"router_manager": True, "routers_count": 1, "workers_count": 1}
-    faults = [saying(router, "/server_info"), Status(404, path=ABORT, times=None)]
+    faults = [describing(router, "/server_info"), Status(404, path=ABORT, times=None)]
     async with serving(*faults, incremental=incremental) as server, engine_of(server) as engine:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY))
         assert (text, ids) == (ANSWER[:24], tuple(ANSWER[:24].encode()))
@@ -89,7 +88,7 @@ async def test_sampling_goes_to_the_server() -> None:
     async with serving() as server, engine_of(server) as engine:
         await read(engine, Request(PROMPT, Sampling(5, 0.7, 0.9, seed=11), ("x", "y")))
         await read(engine, Request(PROMPT, Sampling(max_tokens=10_000)))
-        first, second = (asked.body["sampling_params"] for asked in server.requests)
+        first, second = (request.body["sampling_params"] for request in server.requests)
         assert (first["temperature"], first["top_p"], first["sampling_seed"]) == (0.7, 0.9, 11)
         assert first["stop"] == ["x", "y"]
         assert second["max_new_tokens"] == CONTEXT - len(PROMPT)
@@ -102,7 +101,7 @@ async def test_the_end_id_is_in_no_delta() -> None:
     assert finish == Finish("end", TokenUsage(len(PROMPT), 5, 5))
 
 
-async def test_what_began_like_a_stop_is_told_at_the_end() -> None:
+async def test_an_incomplete_stop_is_part_of_the_answer() -> None:
     async with serving(answer="done</") as server, engine_of(server) as engine:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, ids, finish.reason) == ("done</", tuple(b"done</"), "end")
@@ -116,8 +115,8 @@ async def test_a_stop_string_ends_the_answer() -> None:
         assert aborted(server) == []
 
 
-async def test_a_stop_that_the_server_does_not_see_is_aborted_there() -> None:
-    # It has sent the stop, and sends nothing more, nor that it has finished.
+async def test_a_stop_that_the_server_does_not_find_aborts_the_request() -> None:
+    # The server has sent the stop. It sends nothing more, not even that it has finished.
     async with serving(Stall(ALL)) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY, ("</p>",))
         text, _, finish = await read(engine, request)
@@ -125,39 +124,39 @@ async def test_a_stop_that_the_server_does_not_see_is_aborted_there() -> None:
         assert aborted(server) == [request.request_id]
 
 
-async def test_what_comes_after_a_stop_is_not_read() -> None:
-    said = events(*(event(list(text.encode())) for text in (ANSWER[:15], ANSWER[:20])), "[DONE]")
-    async with serving(said) as server, engine_of(server) as engine:
+async def test_text_after_a_stop_is_not_read() -> None:
+    fault = events(*(event(list(text.encode())) for text in (ANSWER[:15], ANSWER[:20])), "[DONE]")
+    async with serving(fault) as server, engine_of(server) as engine:
         text, _, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>",)))
     assert (text, finish.usage.completion_tokens) == ("take <p>3+5", 15)
 
 
-async def test_a_stop_that_only_the_server_sees_is_an_error() -> None:
-    said = events(event([65], {"type": "stop", "matched": "B"}))
-    async with serving(said) as server, engine_of(server) as engine:
+async def test_a_stop_that_only_the_server_finds_is_an_error() -> None:
+    fault = events(event([65], {"type": "stop", "matched": "B"}))
+    async with serving(fault) as server, engine_of(server) as engine:
         with pytest.raises(EngineError, match="tokenizer="):
             await read(engine, Request(PROMPT, GREEDY, ("B",)))
 
 
 def old() -> tuple[Status, Status]:
-    """What makes a server an older one, which has other names for what it says of itself."""
+    """The faults of an older server, which has other paths for the descriptions of itself."""
     return Status(404, path="/model_info", times=None), Status(404, path="/server_info", times=None)
 
 
-async def test_an_older_servers_names() -> None:
+async def test_the_paths_of_an_older_server() -> None:
     async with serving(*old()) as server, engine_of(server) as engine:
         assert engine.context_length == CONTEXT
 
 
-async def test_the_context_is_the_least_that_the_server_says() -> None:
+async def test_the_context_is_the_smallest_that_the_server_reports() -> None:
     for state, context in (
         ({"context_length": 50, "max_req_input_len": 60}, 50),
         ({"context_length": 50}, 50),
         ({}, None),
     ):
-        said = saying(state, "/server_info")
+        fault = describing(state, "/server_info")
         async with (
-            serving(said, context_length=None) as server,
+            serving(fault, context_length=None) as server,
             engine_of(server) as engine,
         ):
             assert engine.context_length == context
@@ -185,17 +184,17 @@ async def test_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
             await SGLangEngine(server.url, tokenizer=tmp_path).__aenter__()
 
 
-async def test_a_server_of_another_kind() -> None:
+async def test_a_server_that_is_not_sglang() -> None:
     async with serving(*old()) as server:
         with pytest.raises(EngineUnavailable, match="404"):
             await SGLangEngine(server.url + "/v1", tokenizer=CharTokenizer()).__aenter__()
-    for said in ("<html>", "[1]"):
-        async with serving(saying(said, "/model_info")) as server:
-            with pytest.raises(EngineUnavailable, match="not SGLang's"):
+    for text in ("<html>", "[1]"):
+        async with serving(describing(text, "/model_info")) as server:
+            with pytest.raises(EngineUnavailable, match="not an SGLang server"):
                 await engine_of(server).__aenter__()
 
 
-async def test_what_cannot_run_is_not_sent() -> None:
+async def test_an_invalid_request_is_not_sent() -> None:
     async with serving() as server, engine_of(server) as engine:
         assert engine.context_length == CONTEXT
         for prompt in ("text", (), (-1,), (128,), (5, 10**12)):
@@ -218,7 +217,7 @@ async def test_what_cannot_run_is_not_sent() -> None:
         assert aborted(server) == []
 
 
-async def test_a_request_id_runs_once_at_a_time() -> None:
+async def test_a_request_id_that_is_running_is_refused() -> None:
     async with serving(Stall(3)) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         async with engine.generate(request):
@@ -228,37 +227,8 @@ async def test_a_request_id_runs_once_at_a_time() -> None:
             assert engine.in_flight == 1
 
 
-async def test_a_finished_answer_leaves_its_connection_for_the_next() -> None:
+async def test_a_finished_answer_leaves_its_connection_to_the_next_request() -> None:
     async with serving() as server, engine_of(server) as engine:
         for _ in range(5):
             await read(engine, Request(PROMPT, GREEDY))
         assert server.connections == 1
-
-
-class TestPriority:
-    """Older runs first, where the server has priorities; elsewhere none is sent."""
-
-    OLDER, NEWER = (
-        Request(PROMPT, run=RunTag(name, began)) for name, began in [("a", 5), ("b", 9)]
-    )
-
-    def test_a_greater_number_goes_first(self) -> None:
-        state: dict[str, object] = {"enable_priority_scheduling": True}
-        older, newer = (wire.priority_of(r, state) for r in (self.OLDER, self.NEWER))
-        assert older is not None
-        assert newer is not None
-        assert older > newer
-
-    def test_unless_the_server_has_it_the_other_way_round(self) -> None:
-        state: dict[str, object] = {"enable_priority_scheduling": True}
-        state["schedule_low_priority_values_first"] = True
-        assert wire.priority_of(self.OLDER, state) == 5
-        assert wire.priority_of(self.NEWER, state) == 9
-
-    def test_without_a_run_or_without_priorities_there_is_none(self) -> None:
-        assert wire.priority_of(self.OLDER, {}) is None
-        assert wire.priority_of(Request(PROMPT), {"enable_priority_scheduling": True}) is None
-
-    def test_it_stands_in_the_body_where_there_is_one(self) -> None:
-        assert wire.request_body(self.OLDER, 128, None, -5)["priority"] == -5
-        assert "priority" not in wire.request_body(self.OLDER, 128, None)

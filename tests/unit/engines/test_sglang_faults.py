@@ -1,4 +1,4 @@
-"""The SGLang engine, on a server that fails it, and for readers that leave."""
+"""The SGLang engine on a server with faults, and with readers that leave early."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import anyio
 import pytest
 
 from sprint_agent.engine import Request
-from sprint_agent.engines import http_client
+from sprint_agent.engines import SGLangEngine, http_client
 from sprint_agent.engines.sglang import engine as sglang_engine
-from sprint_agent.engines.sglang.engine import SGLangEngine
 from sprint_agent.errors import (
     EngineError,
     EngineUnavailable,
@@ -83,10 +82,10 @@ async def test_a_cancelled_reader_aborts_the_request(fault: Fault) -> None:
         assert engine.in_flight == 0
 
 
-async def test_a_server_that_leaves_aborts_unanswered_holds_nobody(
+async def test_an_unanswered_abort_does_not_delay_the_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_client, "_PARTING_SECONDS", 0.5)
+    monkeypatch.setattr(http_client, "_CLOSE_SECONDS", 0.5)
     faults = Stall(3), Stall(path=ABORT)
     async with serving(*faults) as server, engine_of(server) as engine:
         with anyio.fail_after(30):
@@ -117,7 +116,7 @@ async def test_a_stream_without_a_finish_reason_is_truncated(fault: Fault) -> No
         assert engine.in_flight == 0
 
 
-def gives_up(**more: object) -> Fault:
+def aborts_with(**more: object) -> Fault:
     finish = {"type": "abort", "message": "no such thing", **more}
     return events(event([], finish))
 
@@ -131,15 +130,13 @@ REFUSED: list[tuple[Fault, type[EngineError], bool]] = [
     (Failure("no such thing", 400), RequestRefused, False),
     (Failure("no such thing", 500, after=2), EngineUnavailable, True),
     (events({"error": "no such thing"}), EngineError, True),
-    (gives_up(), EngineError, False),
-    (gives_up(status_code=503), EngineUnavailable, False),
+    (aborts_with(), EngineError, False),
+    (aborts_with(status_code=503), EngineUnavailable, False),
 ]
 
 
 @pytest.mark.parametrize(("fault", "error", "aborts"), REFUSED)
-async def test_what_the_server_refuses(
-    fault: Fault, error: type[EngineError], aborts: bool
-) -> None:
+async def test_error_statuses(fault: Fault, error: type[EngineError], aborts: bool) -> None:
     async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
         with pytest.raises(EngineError, match="no such thing") as caught:
@@ -175,7 +172,9 @@ async def test_a_malformed_event_is_an_engine_error(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [Stall(), Stall(1)])
-async def test_a_silent_server_is_left(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_server_is_disconnected(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sglang_engine, "_IDLE_SECONDS", 1.0)
     async with serving(fault) as server, engine_of(server) as engine:
         request = Request(PROMPT, GREEDY)
@@ -194,7 +193,7 @@ async def test_an_unreachable_server() -> None:
     assert str(caught.value) == line
 
 
-async def test_a_server_that_dies_in_a_stream() -> None:
+async def test_a_server_that_crashes_during_a_stream() -> None:
     async with serving(Crash(1)) as server, engine_of(server) as engine:
         with pytest.raises(TruncatedStream):
             await read(engine, Request(PROMPT, GREEDY))
@@ -220,7 +219,7 @@ async def test_a_server_that_goes_away() -> None:
         await read(engine, Request(PROMPT, GREEDY))
 
 
-async def test_leaving_the_engine_ends_its_streams_with_an_error_of_ours() -> None:
+async def test_leaving_the_engine_ends_its_streams_with_an_engine_error() -> None:
     errors: list[SprintError] = []
 
     async def read_on(engine: SGLangEngine) -> None:

@@ -1,4 +1,4 @@
-"""The event decoder: what a line means, and that cuts between chunks mean nothing."""
+"""The decoder of server-sent events: what a line means, and that the cuts do not matter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_lines(stream: str, events: list[str]) -> None:
 
 
 @pytest.mark.parametrize("stream", ["", "data: a", "data: a\n", "data: a\r\n", "data: a\r"])
-def test_an_event_that_is_not_ended_is_not_one(stream: str) -> None:
+def test_an_event_without_a_blank_line_is_dropped(stream: str) -> None:
     assert decode(stream) == []
 
 
@@ -69,10 +69,10 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(pieces, max_size=40).map("".join), st.data())
-def test_any_split_is_the_whole(text: str, data: st.DataObject) -> None:
+def test_any_cuts_give_the_same_events(text: str, data: st.DataObject) -> None:
     stream = text.encode()
-    places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
-    edges = [0, *places, len(stream)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    edges = [0, *cuts, len(stream)]
     chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
     assert decode(*chunks) == decode(stream)
     assert decode(*(stream[n : n + 1] for n in range(len(stream)))) == decode(stream)
@@ -80,6 +80,6 @@ def test_any_split_is_the_whole(text: str, data: st.DataObject) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), max_size=6))
-def test_what_was_sent_is_received(sent: list[str]) -> None:
+def test_sent_events_are_received(sent: list[str]) -> None:
     for end in ("\n", "\r\n", "\r"):
         assert decode("".join(f"data: {event}{end}{end}" for event in sent).encode()) == sent

@@ -1,4 +1,4 @@
-"""The detokenizer and stop finder: any chunking of the ids, any text, any stop."""
+"""Decoding ids and finding stops, for any cuts of the ids, any text and any stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIECES = (
 
 
 class ByteTokenizer:
-    """Ids are byte strings, as in byte-level BPE, and characters may straddle them."""
+    """Ids are byte strings, as in byte-level BPE, so a character may consist of several ids."""
 
     def __init__(self) -> None:
         self.decoded = 0
@@ -41,24 +41,26 @@ class ByteTokenizer:
 
 
 def tokenized(text: str, cut: Sequence[int]) -> list[int]:
-    """Some tokenization of `text`: at each place, one of the pieces that fit, as `cut` says."""
+    """Returns a tokenization of `text`. At each position, `cut` chooses one of the matching pieces."""
     data = text.encode()
     ids: list[int] = []
-    place = 0
-    while place < len(data):
-        fitting = [n for n, piece in enumerate(PIECES) if piece and data.startswith(piece, place)]
-        ids.append(fitting[cut[len(ids) % len(cut)] % len(fitting)])
-        place += len(PIECES[ids[-1]])
+    position = 0
+    while position < len(data):
+        matching = [
+            n for n, piece in enumerate(PIECES) if piece and data.startswith(piece, position)
+        ]
+        ids.append(matching[cut[len(ids) % len(cut)] % len(matching)])
+        position += len(PIECES[ids[-1]])
     return ids
 
 
 def chunked(ids: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
     chunks: list[Any] = []
-    place = 0
-    while place < len(ids):
+    position = 0
+    while position < len(ids):
         size = sizes[len(chunks) % len(sizes)]
-        chunks.append(ids[place : place + size])
-        place += size
+        chunks.append(ids[position : position + size])
+        position += size
     return chunks
 
 
@@ -78,7 +80,7 @@ def ids_of(deltas: Sequence[Delta]) -> list[int]:
 
 
 def cut_by_characters(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
-    """The answer by definition: characters come one by one until a stop is complete."""
+    """The definition of the answer: characters are added one by one until a stop is complete."""
     for end in range(1, len(text) + 1):
         complete = [stop for stop in stops if text[:end].endswith(stop)]
         if complete:
@@ -111,7 +113,7 @@ def test_a_text_ends_where_its_first_stop_begins(
     assert ("".join([*pieces, reader.flush()]), reader.stop) == cut_by_characters(text, stops)
 
 
-def test_of_a_text_no_more_is_held_back_than_may_begin_a_stop() -> None:
+def test_only_text_that_may_begin_a_stop_is_held_back() -> None:
     reader = TextReader(["</p>", "<x>"])
     assert [reader.feed(piece) for piece in ("a<", "/", "b</p", "<x")] == ["a", "", "</b", "</p"]
     assert (reader.feed(">c"), reader.stop) == ("", "<x>")
@@ -129,7 +131,7 @@ def test_ids_decode_to_the_text_at_the_end_of_each_delta(
 
 @given(any_ids, stop_lists, sizes)
 @example([0xE2, 0x82, 0xE2, 0x82, 0xFF, 0xFF, 0xFF, 0xFF, 0xE2, 0x82, 0xAC], [], [2])
-def test_chunks_do_not_matter_even_for_broken_bytes(
+def test_cuts_do_not_matter_even_for_invalid_utf_8(
     ids: list[int], stops: list[str], size: list[int]
 ) -> None:
     one_by_one, stop = read([[token] for token in ids], stops)
@@ -139,10 +141,10 @@ def test_chunks_do_not_matter_even_for_broken_bytes(
     assert stop_in_chunks == stop
 
 
-# Four ids that end unfinished, the first of them in the middle of a character.
+# The example has four unfinished ids, and the first ends in the middle of a character.
 @given(any_ids, sizes)
 @example([0xF0, PIECES.index(b"\x9f\x98"), PIECES.index(b"\x80\xf0\x9f"), 0xFF], [1])
-def test_without_stops_every_id_and_character_comes_out(ids: list[int], size: list[int]) -> None:
+def test_without_stops_all_ids_and_characters_are_returned(ids: list[int], size: list[int]) -> None:
     deltas, stop = read(chunked(ids, size), [])
     assert stop is None
     assert ids_of(deltas) == ids
@@ -165,19 +167,19 @@ def test_ids_before_the_stop_are_the_sampled_ones() -> None:
 @pytest.mark.parametrize(
     ("stops", "text", "stop"), [(["p>", "</"], "x", "</"), (["/p", "</p"], "x", "</p")]
 )
-def test_of_stops_in_one_id_the_first_to_be_complete_counts(
+def test_the_first_stop_to_be_complete_in_one_id_counts(
     stops: list[str], text: str, stop: str
 ) -> None:
-    deltas, found = read([[PIECES.index(b"x</p>y")]], stops)
-    assert (text_of(deltas), found) == (text, stop)
+    deltas, stop_found = read([[PIECES.index(b"x</p>y")]], stops)
+    assert (text_of(deltas), stop_found) == (text, stop)
 
 
-def test_text_that_shares_an_id_with_the_stop_is_encoded_anew() -> None:
+def test_text_that_shares_an_id_with_the_stop_is_encoded_again() -> None:
     ids = [PIECES.index(b"ab"), PIECES.index(b"x</p>y")]
     assert read([ids], ["</p>"]) == ([Delta("abx", (PIECES.index(b"ab"), ord("x")))], "</p>")
 
 
-def test_text_is_given_out_as_soon_as_no_stop_can_begin_in_it() -> None:
+def test_text_is_returned_as_soon_as_no_stop_can_begin_in_it() -> None:
     reader = AnswerReader(ByteTokenizer(), ["</p>"])
     assert reader.feed([ord("a")]) == Delta("a", (ord("a"),))
     assert reader.feed([PIECES.index(b"</")]) is None
@@ -194,21 +196,21 @@ def test_an_unfinished_character_waits_for_its_last_byte() -> None:
     ]
 
 
-def test_bytes_that_are_no_character_do_not_wait_for_ever() -> None:
+def test_bytes_that_are_not_a_character_do_not_wait_for_ever() -> None:
     reader = AnswerReader(ByteTokenizer())
     deltas = [reader.feed([0xFF]) for _ in range(100)]
     assert sum(delta is not None for delta in deltas) > 90
 
 
-def test_what_comes_after_a_stop_is_ignored() -> None:
+def test_ids_after_a_stop_are_ignored() -> None:
     reader = AnswerReader(ByteTokenizer(), ["b"])
     assert reader.feed([ord("a"), ord("b"), ord("c")]) == Delta("a", (ord("a"),))
     assert reader.feed([ord("d")]) is None
     assert reader.flush() is None
 
 
-def test_a_stop_is_found_in_what_was_held_back_to_the_end() -> None:
-    # The last id holds a stop and half a character.
+def test_a_stop_is_found_in_text_that_was_held_back_to_the_end() -> None:
+    # The last id contains a stop and the first byte of a character.
     ids = [ord("a"), ord("<"), 0xE2]
     assert read([ids], ["<\N{REPLACEMENT CHARACTER}"]) == (
         [Delta("a", (ord("a"),))],

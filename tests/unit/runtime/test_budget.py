@@ -1,4 +1,4 @@
-"""Budgets of tokens, executions and cost: nothing is overshot, and what was finished is handed back."""
+"""Budgets of tokens, executions and cost: no limit is exceeded, and finished work is returned."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from tests.script import Scripted, answer, plan
 
 PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
 """Two a token of a prompt, one where it is cached, ten a token of an answer."""
+
+
+def granted(budget: Budget, prompt_tokens: int, wanted: int) -> Grant:
+    """Returns what the budget grants to a call that does not have to wait."""
+    grant = budget.reserve(prompt_tokens, wanted)
+    assert grant is not None
+    return grant
 
 
 class TestLedger:
@@ -125,7 +132,7 @@ class TestGrants:
 
     def test_a_call_waits_if_a_running_one_may_give_tokens_back(self) -> None:
         budget = Budget(Limits(tokens=10))
-        assert (first := budget.reserve(0, 8)) is not None
+        first = granted(budget, 0, 8)
         assert budget.tokens_left == 2
         assert budget.reserve(0, 3) is None
         assert budget.reserve(0, 2) == Grant(2, 0.0, None)
@@ -134,14 +141,15 @@ class TestGrants:
 
     def test_no_token_is_left(self) -> None:
         budget = Budget(Limits(tokens=10))
-        assert (grant := budget.reserve(0, 10)) is not None
+        grant = granted(budget, 0, 10)
         budget.settle(grant, 0, 10, 0)
-        with pytest.raises(BudgetExhausted, match="^the run's limit on tokens is reached$"):
+        with pytest.raises(BudgetExhausted, match=r"^the run's limit on tokens is reached$"):
             budget.reserve(0, 1)
 
     def test_nothing_is_granted_to_a_call_for_nothing(self) -> None:
-        with pytest.raises(BudgetExhausted, match="tokens"):
+        with pytest.raises(BudgetExhausted) as raised:
             Budget(Limits()).reserve(0, 0)
+        assert raised.value.limit == "tokens"
 
     def test_an_exact_fit_of_cost_is_not_cut(self) -> None:
         assert Budget(Limits(cost=30), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
@@ -150,6 +158,10 @@ class TestGrants:
     def test_what_is_not_affordable_is_cut(self) -> None:
         assert Budget(Limits(cost=30), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
         assert Budget(Limits(cost=39), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
+
+    def test_little_money_buys_cheap_tokens(self) -> None:
+        cheap = Prices(prompt=0.0, completion=0.25e6)
+        assert Budget(Limits(cost=0.5), cheap).reserve(9, 9) == Grant(2, 0.5, "cost")
 
     @pytest.mark.parametrize("prompt", [13, 15, 16, 100])
     def test_a_prompt_may_use_up_the_cost(self, prompt: int) -> None:
@@ -172,11 +184,11 @@ class TestGrants:
             Budget(Limits(cost=5), free).reserve(6, 9)
 
     def test_a_call_waits_if_a_running_one_may_give_cost_back(self) -> None:
-        budget = Budget(Limits(cost=100), PRICES)
-        assert (first := budget.reserve(10, 5)) == Grant(5, 70.0, None)
+        budget = Budget(Limits(cost=99), PRICES)
+        first = granted(budget, 10, 5)
+        assert first == Grant(5, 70.0, None)
         assert budget.reserve(0, 4) is None
-        assert first is not None
-        # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20.
+        # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20. 65 are left.
         budget.settle(first, 10, 2, 6)
         assert budget.reserve(0, 7) == Grant(6, 60.0, "cost")
 
@@ -211,7 +223,7 @@ class TestNestedBudgets:
         inner = outer.nested(Limits(executions=2))
         inner.begin_execution()
         inner.begin_execution()
-        with pytest.raises(BudgetExhausted, match="^the run's limit on executions is reached$"):
+        with pytest.raises(BudgetExhausted, match=r"^the run's limit on executions is reached$"):
             inner.begin_execution()
         outer.begin_execution()
         with pytest.raises(BudgetExhausted) as raised:
@@ -226,8 +238,8 @@ class TestNestedBudgets:
 
 class TestResumedBudgets:
     def test_what_was_used_before_is_taken_off(self) -> None:
-        budget = Budget(Limits(tokens=10, cost=100, executions=2), PRICES)
-        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40.
+        budget = Budget(Limits(tokens=10, cost=98, executions=2), PRICES)
+        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40. 50 are left.
         budget.resume(prompt_tokens=5, used=4, cached_tokens=2, executions=1)
         assert budget.tokens_left == 6
         assert budget.reserve(0, 6) == Grant(5, 50.0, "cost")
@@ -383,7 +395,7 @@ CALLS = st.lists(
 def test_budgets_within_budgets_are_never_overdrawn(
     tokens: int | None, cost: int | None, inner: int | None, calls: list[tuple[int, int, int, int]]
 ) -> None:
-    """Calls on a chain of budgets, every third one ended at once, the others at the end."""
+    """Calls on a chain of budgets. Every third one ends at once, the others at the end."""
     outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
     chain = [outer, middle := outer.nested(Limits(tokens=inner)), middle.nested(Limits())]
     spent = generated = 0
@@ -412,11 +424,10 @@ def test_budgets_within_budgets_are_never_overdrawn(
     while open_calls:
         end(*open_calls.pop())
     for budget in chain:
-        # Behind the last end, nobody is told to wait any more.
+        # After the last end, no call is told to wait.
         with suppress(BudgetExhausted):
-            found = budget.reserve(0, 1000)
-            assert found is not None
-            end(budget, found, 0, 0)
+            grant = granted(budget, 0, 1000)
+            end(budget, grant, 0, 0)
     assert tokens is None or generated <= tokens
     assert cost is None or spent <= cost
     if tokens is not None:
@@ -431,7 +442,7 @@ def test_budgets_within_budgets_are_never_overdrawn(
 def test_ledgers_within_ledgers_are_never_overdrawn(
     budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
 ) -> None:
-    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    """Calls on a chain of ledgers, all of which run until the last one was reserved."""
     ledgers = [Ledger(budget)]
     for inner in budgets:
         ledgers.append(Ledger(inner, ledgers[-1]))
@@ -448,7 +459,7 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
     for depth, bound in enumerate([budget, *budgets]):
         spent = sum(used for deep, _, used in open_calls if deep >= depth)
         assert bound is None or spent <= bound
-        # With no call under way, what is left is all that can be had.
+        # If no call runs, no more than what is left can be reserved later.
         assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
     if budget is not None:
         assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)

@@ -1,4 +1,7 @@
-"""Traces of version 2 are read, shown and resumed. `data/version-2.jsonl` was written by that version."""
+"""Traces of version 2 are read, shown and resumed.
+
+`data/version-2.jsonl` was written by that version.
+"""
 
 from __future__ import annotations
 
