@@ -1,7 +1,7 @@
-"""`python -m curate`: reasoning trajectories become data that teaches planning.
+"""Turns reasoning trajectories into training data that teaches planning.
 
-`run` does all of it. The steps can also be run alone, each from file to file:
-split, annotate, pack, select, render, report.
+`run` does everything. Each step is also a command that reads one file and writes another: split,
+annotate, pack, select, render, report.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from rich.console import Console
 from rich.live import Live
 
 from curate import countdown as searcher
-from curate import pipeline, report, steps
-from curate import run as whole
+from curate import report
+from curate import run as steps
 from curate.candidate import Candidate
 from curate.countdown import CountdownData
-from curate.drops import Dropped
+from curate.drops import Dropped, DroppedRecord, SkippedRecord
 from curate.files import jsonl
 from curate.files.jsonl import Writer
 from curate.grade import graders
-from curate.grade.math_pool import CheckerError
+from curate.grade.math_pool import MathPoolError
 from curate.llm.cache import CacheError
 from curate.llm.endpoint import CostCeiling, EndpointDown
-from curate.options import TRACE, Asking, Dividing, Reading, counter
-from curate.pipeline import DroppedRecord, Outcome
-from curate.progress import UsageCounter
-from curate.read.sources import SourceError, Unread
-from curate.run import Session
+from curate.options import AnnotatorOptions, PackingOptions, ReadOptions, counter
+from curate.pack.leak_free import pack_leak_free
+from curate.pipeline import Outcome
+from curate.progress import ProgressDisplay
+from curate.read.reader import Reader, is_streamed
+from curate.read.sources import SourceError
+from curate.run import AnnotatorSession
 from curate.select import Selection
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated as AnnotatedTrajectory
@@ -43,14 +45,14 @@ from curate.trajectory import Trajectory
 
 app = cyclopts.App(name="python -m curate", help=__doc__, suppress_keyboard_interrupt=False)
 
-_Reading = Annotated[Reading, cyclopts.Parameter(name="*")]
-_Asking = Annotated[Asking, cyclopts.Parameter(name="*")]
-_Dividing = Annotated[Dividing, cyclopts.Parameter(name="*")]
+_ReadOptions = Annotated[ReadOptions, cyclopts.Parameter(name="*")]
+_AnnotatorOptions = Annotated[AnnotatorOptions, cyclopts.Parameter(name="*")]
+_PackingOptions = Annotated[PackingOptions, cyclopts.Parameter(name="*")]
 _Selection = Annotated[Selection, cyclopts.Parameter(name="*")]
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class SplitTrajectory:
     """A trajectory and its sentences."""
 
     trajectory: Trajectory
@@ -61,66 +63,69 @@ class Split:
 def run(
     *sources: str,
     out: Path,
-    grade: graders.Name = "mathematics",
+    grade: graders.GraderName = "mathematics",
     tokenizer: Path | None = None,
     validation: float = 0.05,
-    reading: _Reading = Reading(),
-    asking: _Asking = Asking(),
-    dividing: _Dividing = Dividing(),
+    reading: _ReadOptions = ReadOptions(),
+    annotation: _AnnotatorOptions = AnnotatorOptions(),
+    packing: _PackingOptions = PackingOptions(),
     selection: _Selection = Selection(),
 ) -> None:
-    """Curate trajectories: train.jsonl, validation.jsonl, dropped.jsonl and report.html.
+    """Curate trajectories: write train.jsonl, validation.jsonl, dropped.jsonl and report.html.
 
-    It can be stopped (Ctrl-C, or worse) and started again: no answer is paid for twice, and the files
-    come out the same.
+    After Ctrl-C, or a crash of the machine, run the same command again: it resumes, pays for no
+    answer twice, and writes the same files.
 
     Parameters
     ----------
     sources
-        JSON lines (.gz too), Parquet files, datasets:NAME, or traces with --layout trace.
+        JSON lines (also as .gz), Parquet files, datasets:NAME, or traces with --layout trace.
     out
-        The folder of what is made.
+        Output folder.
     grade
-        How answers are held against the reference: as mathematics, as Countdown expressions, exactly,
-        as the dataset says (given), or not at all (none).
+        How answers are compared with the reference: as mathematics, as Countdown expressions,
+        exactly, by the dataset's own verdict (given), or not at all (none).
     tokenizer
-        The folder of the tokenizer that tokens are counted by; without one, words and signs are.
+        Folder of the tokenizer that counts tokens. Without it, words and punctuation marks are
+        counted.
     validation
-        The share of the questions that is held out for validation.
+        Share of the questions that is held out for validation.
     """
-    _any(sources)
+    _check_sources(sources)
+    reader = reading.reader()
+    annotator = None if reader.traces else annotation
     count = counter(tokenizer)
-    with _folder(out):
+    with _lock_folder(out):
         with Writer(out / "dropped.jsonl") as dropped:
             with Writer(out / "packed.jsonl") as packed:
-                _map(reading, sources, asking, grade, dividing, packed, dropped)
+                _map(reader, sources, annotator, grade, packing, packed, dropped)
             with Writer(out / "selected.jsonl") as selected:
                 steps.select(packed.path, selection, count, selected, dropped)
         with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
             steps.render(selected.path, train, held_out, validation)
         page = report.write(out, count)
-    _say(f"{train.count:,} to train on, {held_out.count:,} for validation, and {page}")
+    _say(f"{train.count:,} training samples, {held_out.count:,} validation samples: {page}")
 
 
 @app.command
-def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
+def split(*sources: str, out: Path, reading: _ReadOptions = ReadOptions()) -> None:
     """Split trajectories into sentences.
 
     Parameters
     ----------
     sources
-        As those of `run`.
+        The same as for `run`.
     out
-        The file of trajectories and their sentences.
+        Output file: trajectories and their sentences.
     """
-    _any(sources)
-    _no_traces(reading)
-    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
-        for item in reading.items(sources):
+    _check_sources(sources)
+    reader = _text_reader(reading)
+    with _lock_file(out), _dropped(out) as dropped, Writer(out) as kept:
+        for item in reader.items(sources):
             if isinstance(item, Trajectory):
-                kept.write(Split(item, sentences(item.text)))
-            elif isinstance(item, Unread):
-                dropped.write(DroppedRecord(item.source, "", "read", item.reason, item.detail))
+                kept.write(SplitTrajectory(item, sentences(item.text)))
+            elif isinstance(item, SkippedRecord):
+                dropped.write(DroppedRecord.of_skipped(item))
     _say(f"{kept.count:,} split: {out}; {dropped.count:,} dropped: {dropped.path}")
 
 
@@ -128,48 +133,48 @@ def split(*sources: str, out: Path, reading: _Reading = Reading()) -> None:
 def annotate(
     *sources: str,
     out: Path,
-    grade: graders.Name = "mathematics",
-    reading: _Reading = Reading(),
-    asking: _Asking = Asking(),
+    grade: graders.GraderName = "mathematics",
+    reading: _ReadOptions = ReadOptions(),
+    annotation: _AnnotatorOptions = AnnotatorOptions(),
 ) -> None:
-    """Find the components of trajectories, and their dependencies.
+    """Find the components of trajectories and the dependencies between them.
 
     Parameters
     ----------
     sources
-        As those of `run`.
+        The same as for `run`.
     out
-        The file of annotated trajectories.
+        Output file: annotated trajectories.
     grade
-        As that of `run`.
+        The same as for `run`.
     """
-    _any(sources)
-    _no_traces(reading)
-    with _file(out), _dropped(out) as dropped:
+    _check_sources(sources)
+    reader = _text_reader(reading)
+    with _lock_file(out), _dropped(out) as dropped:
         with Writer(out.with_suffix(".candidates")) as kept:
-            _map(reading, sources, asking, grade, None, kept, dropped)
-        found = (c.packed for c in jsonl.read(kept.path, Candidate))
-        count = jsonl.write((one.annotated for one in found if one is not None), out)
+            _map(reader, sources, annotation, grade, None, kept, dropped)
+        packed = (c.packed for c in jsonl.read(kept.path, Candidate))
+        count = jsonl.write((one.annotated for one in packed if one is not None), out)
         kept.path.unlink()
     _say(f"{count:,} annotated: {out}; {dropped.count:,} dropped: {dropped.path}")
 
 
 @app.command
-def pack(annotated: Path, /, *, out: Path, dividing: _Dividing = Dividing()) -> None:
+def pack(annotated: Path, /, *, out: Path, packing: _PackingOptions = PackingOptions()) -> None:
     """Check annotated trajectories for leaks, and divide them into stages.
 
     Parameters
     ----------
     annotated
-        The file of `annotate`.
+        Output file of `annotate`.
     out
-        The file of packed trajectories.
+        Output file: packed trajectories.
     """
-    how = whole.packing(dividing, None)
-    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
+    rules = steps.packing_rules(packing, None)
+    with _lock_file(out), _dropped(out) as dropped, Writer(out) as kept:
         for given in jsonl.read(annotated, AnnotatedTrajectory):
             try:
-                kept.write(Candidate(anyio.run(pipeline.packed, given, how)))
+                kept.write(Candidate(anyio.run(pack_leak_free, given, rules)))
             except Dropped as why:
                 dropped.write(DroppedRecord.of(given.trajectory, "pack", why))
     _say(f"{kept.count:,} packed: {out}; {dropped.count:,} dropped: {dropped.path}")
@@ -184,18 +189,18 @@ def select(
     tokenizer: Path | None = None,
     selection: _Selection = Selection(),
 ) -> None:
-    """Select those that are parallel enough, one for each question.
+    """Keep the trajectories that are parallel enough, one for each question.
 
     Parameters
     ----------
     packed
-        The file of `pack`, or the packed.jsonl of `run`.
+        Output file of `pack`, or packed.jsonl of `run`.
     out
-        The file of what is kept.
+        Output file: the selected trajectories.
     tokenizer
-        As that of `run`.
+        The same as for `run`.
     """
-    with _file(out), _dropped(out) as dropped, Writer(out) as kept:
+    with _lock_file(out), _dropped(out) as dropped, Writer(out) as kept:
         steps.select(packed, selection, counter(tokenizer), kept, dropped)
     _say(f"{kept.count:,} kept: {out}; {dropped.count:,} dropped: {dropped.path}")
 
@@ -209,26 +214,26 @@ def render(
     validation: float = 0.05,
     sequential: Annotated[bool, cyclopts.Parameter(negative=())] = False,
 ) -> None:
-    """Render what was selected as samples: train.jsonl and validation.jsonl.
+    """Render selected trajectories as samples: train.jsonl and validation.jsonl.
 
     Parameters
     ----------
     selected
-        The file of `select`, or the selected.jsonl of `run`.
+        Output file of `select`, or selected.jsonl of `run`.
     out
-        The folder of the samples.
+        Output folder.
     validation
-        As that of `run`.
+        The same as for `run`.
     sequential
-        The trajectories as they were written, for the sequential baseline.
+        Render the trajectories as they were written, for the sequential baseline.
     """
     with (
-        _folder(out),
+        _lock_folder(out),
         Writer(out / "train.jsonl") as train,
         Writer(out / "validation.jsonl") as held_out,
     ):
         steps.render(selected, train, held_out, validation, sequential=sequential)
-    _say(f"{train.count:,} to train on, {held_out.count:,} for validation: {out}")
+    _say(f"{train.count:,} training samples, {held_out.count:,} validation samples: {out}")
 
 
 @app.command(name="report")
@@ -238,94 +243,96 @@ def write_report(folder: Path, /, *, tokenizer: Path | None = None) -> None:
     Parameters
     ----------
     folder
-        Where they stand.
+        Folder that contains both files. The report is written there.
     tokenizer
-        As that of `run`.
+        The same as for `run`.
     """
     _say(str(report.write(folder, counter(tokenizer))))
 
 
 @app.command
 def countdown(count: int, /, *, out: Path, seed: int = 0) -> None:
-    """Write trajectories of the Countdown searcher, to be curated with --annotator symbolic.
+    """Write trajectories of the Countdown searcher, as input for `run --annotator symbolic`.
 
     Parameters
     ----------
     count
-        How many.
+        Number of trajectories.
     out
-        The file of trajectories.
+        Output file.
     seed
-        Which puzzles.
+        Seed of the random choice of puzzles.
     """
-    # An execution that asks a smaller puzzle is no text to be learned: a run inside ends it.
+    # An execution that asks a smaller puzzle cannot be learned as text: a nested run writes its end.
     puzzles = searcher.puzzles(CountdownData(seed=seed, spaces=searcher.FLAT), "train")
     written = (searcher.trajectory(puzzle) for puzzle in puzzles)
-    with _file(out):
+    with _lock_file(out):
         kept = jsonl.write(islice((one for one in written if one is not None), count), out)
     _say(f"{kept:,} trajectories: {out}")
 
 
 def _map(
-    reading: Reading,
+    reader: Reader,
     sources: tuple[str, ...],
-    asking: Asking,
-    grade: graders.Name,
-    dividing: Dividing | None,
+    annotation: AnnotatorOptions | None,
+    grade: graders.GraderName,
+    packing: PackingOptions | None,
     kept: Writer,
     dropped: Writer,
 ) -> None:
-    """Grades, annotates and packs all that is read, on the screen."""
+    """Grades, annotates and packs everything in the sources, and displays the progress."""
     console = Console(stderr=True)
-    who_annotates = None if reading.layout == TRACE else asking
-    streamed = any(source.startswith("datasets:") for source in sources)
     total = None
-    if who_annotates is not None and who_annotates.annotator == "llm" and not streamed:
-        # To read it all once more is little beside asking a model, and tells how long that takes.
-        total = sum(1 for _ in reading.items(sources))
+    asks_model = annotation is not None and annotation.annotator == "llm"
+    if asks_model and not any(map(is_streamed, sources)):
+        # Reading everything twice costs little compared with a model, and gives the remaining time.
+        total = sum(1 for _ in reader.items(sources))
 
-    tallies: list[UsageCounter] = []
+    displays: list[ProgressDisplay] = []
 
     async def work() -> None:
         with Live(console=console, refresh_per_second=4) as live:
 
-            def watch(who: Session) -> Callable[[Outcome], None]:
-                tallies.append(UsageCounter(total, who.spent))
-                live.update(tallies[0])
-                return tallies[0].add
+            def watch(session: AnnotatorSession) -> Callable[[Outcome], None]:
+                displays.append(ProgressDisplay(total, session.spent))
+                live.update(displays[0])
+                return displays[0].add
 
-            items = reading.items(sources)
-            await whole.curate(items, who_annotates, grade, dividing, kept, dropped, watch)
+            items = reader.items(sources)
+            await steps.map_trajectories(items, annotation, grade, packing, kept, dropped, watch)
 
     try:
         anyio.run(work)
     finally:
         if not console.is_terminal:
-            # What a live display leaves in a file has no end of line.
+            # If stderr is a file, the live display does not end its last line.
             console.print()
-    if passing := sum(tally.passing for tally in tallies):
+    if retryable := sum(display.retryable for display in displays):
         why = "the endpoint was busy or failed"
-        _say(f"dropped because {why}: {passing:,}; the same command asks for them again")
+        _say(f"dropped because {why}: {retryable:,}; run the same command to ask for them again")
 
 
-def _any(sources: tuple[str, ...]) -> None:
-    # A pattern that matches no file can arrive as nothing at all.
+def _check_sources(sources: tuple[str, ...]) -> None:
+    # A shell can turn a pattern that matches no file into no argument at all.
     if not sources:
-        raise ValueError("there is nothing to read: name the files of trajectories")
+        raise ValueError("there is nothing to read: give at least one file of trajectories")
 
 
-def _no_traces(reading: Reading) -> None:
-    if reading.layout == TRACE:
-        raise ValueError("a trace is divided already: give it to `run`")
+def _text_reader(reading: ReadOptions) -> Reader:
+    """The reader of a command that takes no traces."""
+    reader = reading.reader()
+    if reader.traces:
+        raise ValueError("a trace is divided already: use it with `run --layout trace`")
+    return reader
 
 
-def _folder(out: Path) -> AbstractContextManager[None]:
-    return jsonl.alone(out, out / ".lock")
+def _lock_folder(out: Path) -> AbstractContextManager[None]:
+    return jsonl.exclusive(out, out / ".lock")
 
 
-def _file(out: Path) -> AbstractContextManager[None]:
-    # Parts of one input may be written into one folder at the same time.
-    return jsonl.alone(out, out.with_name(f".{out.name}.lock"))
+def _lock_file(out: Path) -> AbstractContextManager[None]:
+    # One lock for each file: several processes may write parts of one input into the same folder.
+    return jsonl.exclusive(out, out.with_name(f".{out.name}.lock"))
 
 
 def _dropped(out: Path) -> Writer:
@@ -342,7 +349,7 @@ def _fail(message: object, status: int = 2) -> NoReturn:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error in a group, however deep."""
+    """Returns the first error in a group, at any depth."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -351,7 +358,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 _EXPECTED = (
     SourceError,
-    CheckerError,
+    MathPoolError,
     CacheError,
     EndpointDown,
     CostCeiling,
@@ -362,11 +369,14 @@ _EXPECTED = (
 
 
 def main() -> None:
-    """Runs a command. Exit status 2 for what cannot be done, 3 at the ceiling, 130 where stopped."""
+    """Runs a command.
+
+    The exit status is 2 after an error, 3 at the cost ceiling, and 130 after an interrupt.
+    """
     try:
         app()
     except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here", 130)
+        _fail("stopped; run the same command to resume", 130)
     except BaseExceptionGroup as group:
         error = _first(group)
         if not isinstance(error, _EXPECTED):

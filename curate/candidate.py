@@ -1,4 +1,4 @@
-"""A candidate: a trajectory on its way into the data, divided into stages by whatever means."""
+"""A candidate: a trajectory that was divided into stages, before selection and rendering."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from curate import render
 from curate.pack.stages import Packed
-from curate.read.traces import Run
+from curate.read.traces import TracedRun
 from curate.samples import Sample
 from curate.trajectory import Trajectory
 from sprint_agent.protocol.transcript import Transcript
@@ -14,19 +14,16 @@ from sprint_agent.protocol.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A packed trajectory, or a run of the runtime; one of the two is None.
-
-    `undivided` says that a packed one was chosen to be rendered without prompts, for it is hardly
-    parallel.
-    """
+    """A packed trajectory, or a run of the runtime. One of the two is None."""
 
     packed: Packed | None = None
-    run: Run | None = None
-    undivided: bool = False
+    run: TracedRun | None = None
+    unsplit: bool = False
+    """Whether a packed trajectory is rendered without prompts, because it is hardly parallel."""
 
     @property
     def trajectory(self) -> Trajectory:
-        """What it is made from."""
+        """The trajectory that it was made from."""
         if self.packed is not None:
             return self.packed.annotated.trajectory
         assert self.run is not None
@@ -35,32 +32,36 @@ class Candidate:
     @property
     def transcript(self) -> Transcript:
         """Its text as a run."""
-        if self.undivided:
-            return render.undivided(self.trajectory)
+        if self.unsplit:
+            return render.unsplit(self.trajectory)
         if self.packed is not None:
-            return render.whole(self.packed)
+            return render.with_notes(self.packed)
         assert self.run is not None
         return self.run.transcript
 
     @property
     def sample(self) -> Sample:
-        """What is learned from it: its plans, and the executions that are a model's own."""
+        """What a model learns from it: the plans, and the executions that a model wrote."""
         if self.run is not None:
             return Sample(self.run.transcript, executions=self.run.executions)
-        run = self.transcript
+        transcript = self.transcript
         executions = {
             f"{number}.{k}": text
-            for number, stage in enumerate(run.stages, 1)
+            for number, stage in enumerate(transcript.stages, 1)
             for k, text in enumerate(stage.executions, 1)
         }
-        return Sample(run, executions=executions)
+        return Sample(transcript, executions=executions)
 
     @property
     def sequential_sample(self) -> Sample:
-        """What the sequential baseline learns from it: the same trajectory as it was written.
+        """What the sequential baseline learns from it: the same trajectory, as it was written.
 
-        Raises ValueError for a run, which never was one chain of thought.
+        Raises:
+            ValueError: the candidate is a run, which never was one chain of thought.
         """
         if self.run is not None:
-            raise ValueError(f"{self.run.trajectory.source} is a run: it has no sequential text")
+            source = self.run.trajectory.source
+            raise ValueError(
+                f"{source} is a recorded run, which has no sequential text: leave out --sequential"
+            )
         return Sample(render.sequential(self.trajectory))

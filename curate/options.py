@@ -1,52 +1,49 @@
-"""The options of the commands, grouped: what is read, how it is graded, who annotates, and so on."""
+"""The options of the commands, in groups: what is read, how it is annotated, how it is packed."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from curate.drops import Dropped
 from curate.llm.endpoint import Kind
-from curate.read import layouts, sources, traces
+from curate.read import layouts
 from curate.read.layouts import Layout
-from curate.read.shards import Shard, in_shard
-from curate.read.sources import Dataset, SourceError, Unread
-from curate.read.traces import Run
+from curate.read.reader import Reader
+from curate.read.shards import Shard
 from curate.select import Count
-from curate.trajectory import Trajectory
 from sprint_agent.limits import Prices
 from sprint_agent.tokenizer import FileTokenizer
 
-TRACE = "trace"
-"""The layout of a source that is a trace of the runtime."""
+_TRACE = "trace"
+"""The value of --layout for traces of the runtime."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """What is read.
 
     Parameters
     ----------
     layout
-        How records are laid out: openr1, openthoughts, s1k, messages, plain (question, text, answer),
-        or trace for traces of this library's own runs. Each record is recognized if none is named.
+        Layout of the records: openr1, openthoughts, s1k, messages, plain (question, text, answer),
+        or trace for traces of this library's own runs. By default it is detected for each record.
     question
-        The field of the question, for records of any other layout; a.b is a field within a field.
+        Field of the question, for records of any other layout. For a nested field, write a.b.
     answer
-        The field of the reference answer.
+        Field of the reference answer.
     trajectory
-        The field of the trajectory.
+        Field of the trajectory.
     split
-        The split of a dataset that is given by its name (datasets:NAME).
+        Split of a dataset that is named by datasets:NAME.
     references
-        For traces: JSON lines with `question` and `answer`, the right answers.
+        For traces: JSON lines with `question` and `answer`, the correct answers.
     shard
-        Read one of n parts, such as 2/8; trajectories on one question are in one part.
+        Read only one part of the input, such as 2/8 for the second of eight parts. All trajectories
+        on one question are in the same part.
     """
 
     layout: str | None = None
@@ -57,31 +54,20 @@ class Reading:
     references: Path | None = None
     shard: str = "1/1"
 
-    def items(self, sources: tuple[str, ...]) -> Iterator[Trajectory | Run | Unread]:
-        """All that is in the sources. Raises SourceError, and ValueError for options that do not fit."""
-        shard = Shard.parse(self.shard)
-        references = self._references()
-        for source in sources:
-            for number, item in enumerate(self._source(source, references)):
-                if isinstance(item, Unread):
-                    # Its question is not known: it is reported by one shard, by where it stands.
-                    key = f"{source}/{number}"
-                else:
-                    given = item.trajectory if isinstance(item, Run) else item
-                    key = given.question_key
-                if in_shard(key, shard):
-                    yield item
+    def reader(self) -> Reader:
+        """Returns the reader that these options describe.
 
-    def _source(
-        self, source: str, references: Mapping[str, str]
-    ) -> Iterator[Trajectory | Run | Unread]:
-        if self.layout == TRACE:
-            yield _run(Path(source), references)
-        elif source.startswith("datasets:"):
-            name = source.removeprefix("datasets:")
-            yield from sources.read(Dataset(name, self.split), self._layout())
-        else:
-            yield from sources.read(Path(source), self._layout())
+        Raises:
+            ValueError: options contradict each other, or a layout or a shard does not exist.
+        """
+        traces = self.layout == _TRACE
+        return Reader(
+            layout=None if traces else self._layout(),
+            traces=traces,
+            split=self.split,
+            references=self.references if traces else None,
+            shard=Shard.parse(self.shard),
+        )
 
     def _layout(self) -> Layout | None:
         if self.question and self.trajectory:
@@ -89,67 +75,51 @@ class Reading:
                 question=self.question, trajectory=self.trajectory, answer=self.answer or ""
             )
         if self.question or self.trajectory or self.answer:
-            raise ValueError("--question and --trajectory belong together, --answer to them")
+            raise ValueError(
+                "--question and --trajectory must be given together, and --answer only with them"
+            )
         if self.layout is None:
             return None
         if self.layout not in layouts.LAYOUTS:
-            known = ", ".join((*layouts.LAYOUTS, TRACE))
-            raise ValueError(f"there is no layout {self.layout!r}: there are {known}")
+            known = ", ".join((*layouts.LAYOUTS, _TRACE))
+            raise ValueError(f"there is no layout {self.layout!r}: choose one of {known}")
         return layouts.LAYOUTS[self.layout]
-
-    def _references(self) -> dict[str, str]:
-        if self.references is None or self.layout != TRACE:
-            return {}
-        right: dict[str, str] = {}
-        fields = layouts.of_fields(question="question", trajectory="answer", answer="answer")
-        for item in sources.read(self.references, fields):
-            if isinstance(item, Trajectory):
-                right[item.question_key] = item.answer
-        return right
-
-
-def _run(path: Path, references: Mapping[str, str]) -> Run | Unread:
-    if not path.is_file():
-        raise SourceError(f"there is no file {path}")
-    try:
-        return traces.read(path, references)
-    except Dropped as why:
-        return Unread(path.name, why.reason, why.detail)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
-    """Who annotates.
+class AnnotatorOptions:
+    """How trajectories are annotated.
 
     Parameters
     ----------
     annotator
-        A model behind an OpenAI-compatible API (llm), the searcher's own knowledge of its Countdown
-        trajectories (symbolic), or recorded answers (recorded).
+        Who annotates: a model with an OpenAI-compatible API (llm), recorded answers (recorded), or
+        the rules of the Countdown searcher, for trajectories that it wrote (symbolic).
     annotations
-        The file of recorded answers.
+        File of recorded answers.
     base_url
-        The API's address; by default $OPENAI_BASE_URL, or OpenAI's. The key is $OPENAI_API_KEY.
+        Address of the API. The default is $OPENAI_BASE_URL, or OpenAI's. The key is $OPENAI_API_KEY.
     steps_model
-        The model that finds the steps.
+        Model that finds the steps.
     dependencies_model
-        The model that finds their dependencies.
+        Model that finds the dependencies between the steps.
     leaks_model
-        The model that looks for leaks, with --ask-leaks; by default that of the dependencies.
+        Model that looks for leaks, with --ask-leaks. The default is the dependencies model.
     concurrency
-        Requests under way at a time.
+        Number of concurrent requests.
     timeout
-        Seconds that a request may take.
+        Time limit of a request, in seconds.
     max_tokens
-        Tokens that an answer may have.
+        Maximum number of tokens of an answer.
     cache
-        Where answers are kept, so that none is paid for twice; by default cache.sqlite in the output
-        folder. Processes may share one.
+        File that keeps the answers, so that none is paid for twice. The default is cache.sqlite in
+        the output folder. Several processes may share one.
     prices
-        What a million tokens of a model cost, as MODEL=PROMPT,COMPLETION or
-        MODEL=PROMPT,COMPLETION,CACHED; once for each model.
+        Price of a million tokens of a model, as MODEL=PROMPT,COMPLETION or
+        MODEL=PROMPT,COMPLETION,CACHED. Give the option once for each model.
     max_cost
-        End the run before it costs more than this, what earlier runs paid included.
+        End the run before it costs more than this, in the currency of the prices. The cost of earlier
+        runs with the same cache counts.
     """
 
     annotator: Literal["llm", "symbolic", "recorded"] = "llm"
@@ -169,11 +139,11 @@ class Asking:
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
-            raise ValueError(f"--concurrency {self.concurrency}: it takes one at least")
+            raise ValueError(f"--concurrency is {self.concurrency}: it must be at least 1")
 
     @property
     def models(self) -> dict[Kind, str]:
-        """The models by what they are asked."""
+        """The models, by the kind of query that each answers."""
         return {
             "steps": self.steps_model,
             "dependencies": self.dependencies_model,
@@ -182,7 +152,11 @@ class Asking:
 
     @property
     def price_list(self) -> dict[str, Prices]:
-        """The prices by model. Raises ValueError for what is none."""
+        """The prices, by model.
+
+        Raises:
+            ValueError: a price is not in the expected form.
+        """
         listed: dict[str, Prices] = {}
         for text in self.prices:
             model, _, amounts = text.rpartition("=")
@@ -191,23 +165,24 @@ class Asking:
                 listed[model] = Prices(prompt, completion, *cached)
             except (ValueError, TypeError) as error:
                 raise ValueError(
-                    f"{text!r} are no prices: write MODEL=PROMPT,COMPLETION"
+                    f"cannot read the prices {text!r}: write MODEL=PROMPT,COMPLETION"
                 ) from error
         return listed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dividing:
-    """How a trajectory is divided.
+class PackingOptions:
+    """How a trajectory is divided into stages.
 
     Parameters
     ----------
     shortest_execution
-        Sentences; a shorter execution joins its plan.
+        Fewest sentences of an execution. A shorter one becomes a part of its plan.
     on_leak
-        Where a component uses what only a sibling found: add the missing edge, or drop the trajectory.
+        If a component uses a value that only a sibling found: add the missing edge, or drop the
+        trajectory.
     ask_leaks
-        Ask the model for leaks that values do not show, as well.
+        Also ask the model for leaks that a comparison of values does not show.
     """
 
     shortest_execution: int = 3
@@ -216,9 +191,12 @@ class Dividing:
 
 
 def counter(tokenizer: Path | None) -> Count:
-    """Counts tokens by the tokenizer in a model's folder; without one, words and signs.
+    """Returns a function that counts the tokens of a text.
 
-    Raises OSError where there is no tokenizer.
+    It uses the tokenizer in a model's folder. Without one, it counts words and punctuation marks.
+
+    Raises:
+        OSError: the folder has no tokenizer.
     """
     if tokenizer is None:
         return lambda text: len(_WORD.findall(text))

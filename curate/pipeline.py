@@ -1,162 +1,140 @@
-"""The pipeline: a map over trajectories, each on its own, and the choice among them behind it.
+"""The map over trajectories: each is graded, annotated and packed independently of the others.
 
-    trajectory ─▶ graded ─▶ annotated ─▶ leaks mended ─▶ packed ─┐   (many at a time, in any order)
-                     └───────── dropped, with a reason ───────────┴─▶ spool
-    spool, in the order of the input ─▶ selected ─▶ train.jsonl, validation.jsonl, dropped.jsonl
+    trajectory ─▶ graded ─▶ annotated ─▶ leaks repaired ─▶ packed ─┐   (many at a time, in any order)
+                     └────────── dropped, with a reason ───────────┴─▶ reorder buffer
+    reorder buffer, in input order ─▶ selected ─▶ train.jsonl, validation.jsonl, dropped.jsonl
 
-The map's outcomes go to a spool on disk in the order in which they are ready, so that a slow one holds
-nothing back and memory stays flat. What was paid for is kept by the endpoint's cache, and nowhere else:
-a run that was killed is started again, and comes to the same files.
+An outcome is written to a buffer on disk as soon as it is ready, so that a slow trajectory does not
+delay the others and memory use stays constant. Only the endpoint's cache keeps what was paid for.
+A run that was killed is simply started again, and writes the same files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Protocol
 
 import anyio
+import msgspec
 
 from curate.candidate import Candidate
-from curate.drops import Dropped, Reason
+from curate.drops import Dropped, DroppedRecord, Reason, SkippedRecord, Step
 from curate.grade.graders import Grader
-from curate.pack import leaks
-from curate.pack.leaks import Leak
-from curate.pack.stages import Packed, packed_stages
-from curate.read.sources import Unread
-from curate.read.traces import Run
-from curate.trajectory import Annotated, Component, Trajectory
-
-Step = Literal["read", "grade", "annotate", "pack", "select"]
+from curate.pack.leak_free import Packing, pack_leak_free
+from curate.pack.stages import Packed
+from curate.read.traces import TracedRun
+from curate.trajectory import Annotated, Trajectory
 
 
 class Annotator(Protocol):
     """Finds the components of a trajectory."""
 
     async def annotate(self, given: Trajectory) -> Annotated:
-        """Raises Dropped where none can be found that hold to the rules."""
+        """Returns the trajectory with its components.
+
+        Raises:
+            Dropped: no components were found that follow the rules.
+        """
         ...
-
-
-class LeakFinder(Protocol):
-    """Finds leaks that values do not show."""
-
-    async def leaks(
-        self, given: Trajectory, stages: tuple[tuple[Component, ...], ...]
-    ) -> tuple[Leak, ...]:
-        """Raises Dropped where there is no answer."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedRecord:
-    """A line of `dropped.jsonl`: what was left out, at which step, and why."""
-
-    source: str
-    question: str
-    step: Step
-    reason: Reason
-    detail: str
-
-    @classmethod
-    def of(cls, given: Trajectory, step: Step, why: Dropped) -> DroppedRecord:
-        """The record of a trajectory that was dropped."""
-        return cls(given.source, given.question, step, why.reason, why.detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the `position`-th trajectory: one of the two is None."""
+    """The result for one item: either a candidate, or why it was dropped. The other one is None."""
 
     position: int
+    """The item's position in the input, from 0."""
     candidate: Candidate | None
     dropped: DroppedRecord | None
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """How a trajectory is divided.
-
-    `shortest_execution` is in sentences. A leak adds the edge that was missing, or drops the
-    trajectory. `asks` is asked for leaks that values do not show; None where nobody is.
-    """
-
-    shortest_execution: int = 3
-    on_leak: Literal["edge", "drop"] = "edge"
-    asks: LeakFinder | None = None
-
-
-async def packed(annotated: Annotated, how: Packing) -> Packed:
-    """A trajectory divided into stages, whose executions use nothing of their siblings.
-
-    Raises Dropped for a leak, where leaks are not to be mended.
-    """
-    components = annotated.components
-    mended: list[Leak] = []
-    asked = how.asks is None
-    while True:
-        stages = packed_stages(components, how.shortest_execution)
-        found = leaks.find(annotated.trajectory.question, stages)
-        if not found and not asked and how.asks is not None:
-            asked = True
-            found = await how.asks.leaks(annotated.trajectory, stages)
-        if not found:
-            return Packed(Annotated(annotated.trajectory, components), stages, tuple(mended))
-        if how.on_leak == "drop":
-            raise Dropped(Reason.LEAK, f"{found[0].component} uses {found[0].value!r}")
-        mended += found
-        components = leaks.with_edges(components, found)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is done to each trajectory. Without `packing` it has no stages yet.
-
-    Runs of the runtime need no annotator.
-    """
+class Pipeline:
+    """What is done to each item."""
 
     annotator: Annotator | None
+    """None if all items are runs of the runtime, which are divided already."""
     grader: Grader
     packing: Packing | None
+    """None to annotate only: the candidates then have no stages yet."""
 
-    async def outcome(self, position: int, item: Trajectory | Run | Unread) -> Outcome:
-        """What becomes of one. Raises what ends the run, and nothing for what is wrong with it."""
-        if isinstance(item, Unread):
-            lost = DroppedRecord(item.source, "", "read", item.reason, item.detail)
-            return Outcome(position, None, lost)
-        given = item.trajectory if isinstance(item, Run) else item
+    async def outcome(self, position: int, item: Trajectory | TracedRun | SkippedRecord) -> Outcome:
+        """Processes one item.
+
+        A problem with the item itself becomes a dropped record. Any other error, such as an endpoint
+        that answers no query, is raised and ends the run.
+        """
+        if isinstance(item, SkippedRecord):
+            return Outcome(position, None, DroppedRecord.of_skipped(item))
+        given = item.trajectory if isinstance(item, TracedRun) else item
         step: Step = "grade"
         try:
             if not await self.grader.grade(given):
                 raise Dropped(Reason.WRONG, f"not {given.answer[:200]}")
-            if isinstance(item, Run):
+            if isinstance(item, TracedRun):
                 return Outcome(position, Candidate(run=item), None)
             assert self.annotator is not None
             step = "annotate"
             annotated = await self.annotator.annotate(given)
             step = "pack"
-            how = self.packing
-            divided = await packed(annotated, how) if how else Packed(annotated, ())
-            return Outcome(position, Candidate(divided), None)
+            packing = self.packing
+            packed = await pack_leak_free(annotated, packing) if packing else Packed(annotated, ())
+            return Outcome(position, Candidate(packed), None)
         except Dropped as why:
             return Outcome(position, None, DroppedRecord.of(given, step, why))
 
 
-async def outcomes(
-    items: Iterable[Trajectory | Run | Unread],
-    work: Work,
+async def process(
+    items: Iterable[Trajectory | TracedRun | SkippedRecord],
+    pipeline: Pipeline,
     workers: int,
     report: Callable[[Outcome], None],
 ) -> None:
-    """Does the work on all items, `workers` of them at a time; reports each outcome as it is ready."""
+    """Processes all items, up to `workers` at a time. Reports each outcome as soon as it is ready."""
     numbered = enumerate(items)
 
     async def worker() -> None:
         for position, item in numbered:
-            report(await work.outcome(position, item))
-            # An outcome that waited for nothing (all of it kept) must not keep the others waiting.
+            report(await pipeline.outcome(position, item))
+            # If all answers come from the cache, nothing above yields to the other tasks.
             await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as group:
         for _ in range(workers):
             group.start_soon(worker)
+
+
+class ReorderBuffer(AbstractContextManager["ReorderBuffer"]):
+    """Stores outcomes in any order, and reads them back in the order of the input.
+
+    They are in an unnamed temporary file in `folder`, which disappears when the process ends. Memory
+    contains one file offset for each outcome.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115
+        self._offsets = array("q")
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, outcome: Outcome) -> None:
+        """Stores an outcome."""
+        missing = outcome.position + 1 - len(self._offsets)
+        self._offsets.extend([-1] * missing)
+        self._offsets[outcome.position] = self._file.tell()
+        self._file.write(self._encoder.encode(outcome) + b"\n")
+
+    def read(self) -> Iterator[Outcome]:
+        """Yields all outcomes by position. Nothing may be written after the first one is read."""
+        decoder = msgspec.json.Decoder(Outcome)
+        for offset in self._offsets:
+            self._file.seek(offset)
+            yield decoder.decode(self._file.readline())
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,4 +1,4 @@
-"""A curation on a terminal: how far it is, what was kept and what not, the cost, the time left."""
+"""The terminal display of a curation: progress, what was kept and dropped, cost, remaining time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from curate.drops import Reason
-from curate.llm.cost import Figures
+from curate.llm.cost import Spending
 from curate.pipeline import Outcome
 
 _SHOWN = 4
-"""Reasons that stand on the screen, the most frequent ones; the others are added up."""
+"""How many reasons are displayed, the most frequent ones. The others are added up."""
 
 
-class UsageCounter:
-    """What became of the trajectories so far; a rich renderable."""
+class ProgressDisplay:
+    """Counts the outcomes so far. It is a rich renderable.
 
-    def __init__(self, total: int | None, spent: Callable[[], Figures] | None) -> None:
+    Args:
+        total: the number of trajectories, None if it is unknown.
+        spent: returns what models were asked so far. None if no model is asked.
+    """
+
+    def __init__(self, total: int | None, spent: Callable[[], Spending] | None) -> None:
         self.kept = 0
         self.dropped: Counter[Reason] = Counter()
         self._spent = spent
@@ -41,15 +46,15 @@ class UsageCounter:
         self._bar.advance(self._task)
 
     @property
-    def passing(self) -> int:
-        """How many were dropped for what may have passed when they are asked for again."""
+    def retryable(self) -> int:
+        """How many were dropped for a reason that may not recur when they are asked for again."""
         return self.dropped[Reason.BUSY] + self.dropped[Reason.FAILED]
 
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self.lines()))
 
     def lines(self) -> list[str]:
-        """What was kept and dropped, and what it cost, in words."""
+        """Returns what was kept and dropped, and what it cost, in words."""
         lost = self.dropped.total()
         line = f"kept {self.kept:,}, dropped {lost:,}"
         if lost:
@@ -57,15 +62,15 @@ class UsageCounter:
             parts = [f"{reason} {count:,}" for reason, count in common]
             rest = lost - sum(count for _, count in common)
             line += ": " + ", ".join([*parts, *([f"others {rest:,}"] if rest else [])])
-        return [line, *([_spending(self._spent())] if self._spent else [])]
+        return [line, *([_in_words(self._spent())] if self._spent else [])]
 
 
-def _spending(figures: Figures) -> str:
-    tokens = f"{figures.prompt_tokens:,} + {figures.completion_tokens:,} tokens"
-    parts = [f"{figures.requests:,} requests", f"{figures.cached:,} answers kept", tokens]
-    if figures.retries:
-        parts.insert(1, f"{figures.retries:,} retries")
-    spent = figures.cost + figures.lost
-    if spent or figures.paid:
-        parts.append(f"cost {spent:,.2f}" + (f" (+ {figures.paid:,.2f})" if figures.paid else ""))
+def _in_words(spending: Spending) -> str:
+    tokens = f"{spending.prompt_tokens:,} + {spending.completion_tokens:,} tokens"
+    parts = [f"{spending.requests:,} requests", f"{spending.cached:,} cached answers", tokens]
+    if spending.retries:
+        parts.insert(1, f"{spending.retries:,} retries")
+    spent = spending.cost + spending.lost
+    if spent or spending.paid:
+        parts.append(f"cost {spent:,.2f}" + (f" (+ {spending.paid:,.2f})" if spending.paid else ""))
     return ", ".join(parts)

@@ -1,11 +1,11 @@
-"""Rendering: packed stages into the text of a run, by the runtime's own grammar.
+"""Renders packed stages as the text of a run, with the runtime's own grammar.
 
-A trajectory can be rendered as a run whose stages wait for all of their executions (the paper's), or
-as one whose stages end at the first success, as `first_success` makes them at inference: the plan is
-cut after the last prompt that was closed by then, and what was still running stands as stopped.
+There are two kinds of runs. In the paper's, a stage waits for all of its executions. In the other, a
+stage ends at the first success, as `first_success` ends it at inference: the plan is cut after the last
+prompt that was closed by then, and executions that were still running are marked as stopped.
 
-With `notes`, a plan says what it stands on, as the paper's do: what the trajectory remarked on earlier
-executions (`Observation about execution_1.1: …`), and which of them a train of thought draws on
+`with_notes` renders plans as in the paper: they contain the trajectory's remarks on earlier executions
+(`Observation about execution_1.1: …`), and each train of thought names the executions that it uses
 (`Based on execution_1.1, execution_1.2:`).
 """
 
@@ -21,35 +21,41 @@ from sprint_agent.protocol.transcript import StageText, Transcript
 from sprint_agent.result import Verdict
 
 Claim = Callable[[str], str | None]
-"""Reads the answer that an execution claims to have found; None where it claims none."""
+"""Returns the answer that an execution claims to have found, or None if it claims none."""
 
 Openings = Mapping[int, str]
-"""What a component's train of thought begins with, by the component's number."""
+"""The first lines of each component's train of thought, by the component's number."""
 
 
 def sequential(given: Trajectory) -> Transcript:
-    """The trajectory as it was written: one turn, no stages. This is what the RFT model learns."""
+    """Renders the trajectory as it was written: one turn, no stages.
+
+    This is what the RFT model learns.
+    """
     text = tags.escape(given.text)
     return Transcript(given.question, (), text + _answer(text, given.answer))
 
 
-def undivided(given: Trajectory) -> Transcript:
-    """A run that hands nothing on: one plan without prompts. It teaches when not to split."""
+def unsplit(given: Trajectory) -> Transcript:
+    """Renders the trajectory as one plan without prompts. It teaches when not to split."""
     plan = tags.plan(1, [tags.escape(given.text.strip())])
     return Transcript(given.question, (StageText(plan, ()),), tags.answer(given.answer))
 
 
-def whole(packed: Packed) -> Transcript:
-    """A run whose stages wait for all of their executions, with notes. Its answer is the reference."""
+def with_notes(packed: Packed) -> Transcript:
+    """Renders a run whose stages wait for all of their executions, with notes.
+
+    Its answer is the reference answer.
+    """
     given = packed.annotated.trajectory
     openings, rest = _notes(packed)
-    stages = [_whole(number, stage, openings) for number, stage in enumerate(packed.stages, 1)]
+    stages = [_all_done(number, stage, openings) for number, stage in enumerate(packed.stages, 1)]
     return Transcript(given.question, tuple(stages), rest + tags.answer(given.answer))
 
 
-def waiting(packed: Packed, claim: Claim) -> Transcript:
-    """A run whose stages wait for all of their executions, without notes."""
-    return _transcript(packed, [_whole(n, s) for n, s in enumerate(packed.stages, 1)], claim)
+def without_notes(packed: Packed, claim: Claim) -> Transcript:
+    """Renders a run whose stages wait for all of their executions, without notes."""
+    return _transcript(packed, [_all_done(n, s) for n, s in enumerate(packed.stages, 1)], claim)
 
 
 def first_success(
@@ -58,11 +64,16 @@ def first_success(
     length: Callable[[str], int],
     delay: Callable[[], int],
 ) -> Transcript:
-    """A run whose stages end at the first execution that claims an answer, without notes.
+    """Renders a run whose stages end at the first execution that claims an answer, without notes.
 
-    Time is counted in tokens: an executor starts when its prompt is closed, `delay()` tokens late,
-    and writes as fast as the planner does. `length` is a text's length in tokens. What `claim` reads
-    no answer from was not accepted, whatever it says; what it reads is the check's remark.
+    Time is measured in tokens: an executor starts `delay()` tokens after its prompt was closed, and
+    writes as fast as the planner does.
+
+    Args:
+        claim: what the check would accept. If it reads no answer from an execution, that execution
+            was not accepted, whatever its text says. The answer that it reads is the check's remark.
+        length: returns how many tokens a text has.
+        delay: returns how many tokens an executor starts after its prompt was closed.
     """
     stages: list[StageText] = []
     for number, stage in enumerate(packed.stages, 1):
@@ -72,7 +83,9 @@ def first_success(
         claims = ((end, k) for k, end in enumerate(ends) if claim(tasks[k].execution) is not None)
         hits = sorted(claims)
         if not hits:
-            stages.append(replace(_whole(number, stage), verdict=Verdict(None) if tasks else None))
+            stages.append(
+                replace(_all_done(number, stage), verdict=Verdict(None) if tasks else None)
+            )
             continue
         moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
@@ -93,7 +106,12 @@ def turn(
     prompts: int | None = None,
     openings: Openings | None = None,
 ) -> str:
-    """What the planner writes for a stage; with `prompts`, up to the end of so many of them."""
+    """Returns the planner's text for a stage.
+
+    Args:
+        prompts: end the text after this many prompts. None returns all of it.
+        openings: the notes that begin the trains of thought.
+    """
     trains: list[str] = []
     written = 0
     for component in stage:
@@ -107,13 +125,15 @@ def turn(
     return tags.plan(number, trains)
 
 
-def _whole(number: int, stage: Sequence[Component], openings: Openings | None = None) -> StageText:
+def _all_done(
+    number: int, stage: Sequence[Component], openings: Openings | None = None
+) -> StageText:
     executions = tuple(c.execution for c in stage if c.prompt)
     return StageText(turn(number, stage, openings=openings), executions)
 
 
 def _notes(packed: Packed) -> tuple[Openings, str]:
-    """What opens each train of thought, and the remarks behind which no plan stands any more."""
+    """Returns the first lines of each train of thought, and the remarks after the last plan."""
     names = {
         component.number: f"execution_{at}.{k}"
         for at, stage in enumerate(packed.stages, 1)
@@ -141,13 +161,16 @@ def _answer(text: str, answer: str) -> str:
 
 def _transcript(packed: Packed, stages: Sequence[StageText], claim: Claim) -> Transcript:
     given = packed.annotated.trajectory
-    found = claimed(stages[-1], claim) if stages else None
-    answer = found and claim(found)
+    source = claimed(stages[-1], claim) if stages else None
+    answer = source and claim(source)
     return Transcript(given.question, tuple(stages), tags.answer(answer or given.answer))
 
 
 def claimed(stage: StageText, claim: Claim) -> str | None:
-    """The execution that a stage's answer comes from: the accepted one, or the first that claims one."""
+    """Returns the execution that a stage's answer comes from, None if there is none.
+
+    It is the accepted one, or the first that claims an answer.
+    """
     if stage.verdict and stage.verdict.accepted:
         return stage.executions[stage.verdict.accepted - 1]
     return next((text for text in stage.executions if claim(text) is not None), None)

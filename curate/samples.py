@@ -1,7 +1,7 @@
-"""Samples: what curation hands to training, one JSON object a line.
+"""Samples: what curation passes to training, one JSON object a line.
 
-A transcript is kept in its parts, for its text does not say all: a plan that was cut off reads, once it
-is joined, like one that the planner closed.
+A transcript is stored in parts, because its text alone is ambiguous: after it is joined, a plan that
+was cut off reads like a plan that the planner closed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,31 @@ from sprint_agent.protocol.transcript import Transcript
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A run's transcript, and what of it is learned: what the planner wrote, and executions.
-
-    `executions` are the texts to be learned, by number, such as "1.3". An execution that was stopped
-    stands so in the transcript, and what it would have written may be learned all the same. Without
-    `planner`, the run is learned as far as these executions need it: what stands behind is left out.
-    """
+    """A run's transcript, and which parts of it are learned."""
 
     transcript: Transcript
     planner: bool = True
+    """Whether the planner's text is learned.
+
+    If not, only the part of the run that the executions need is used, and the rest is left out.
+    """
     executions: dict[str, str] = field(default_factory=dict[str, str])
+    """The execution texts to learn, by number, such as "1.3".
+
+    If an execution was stopped, the transcript says so, but the text that it would have written can
+    still be learned.
+    """
 
 
 def write(samples: Iterable[Sample], path: Path) -> int:
-    """Writes samples to `path`; returns how many. The file appears when it is whole."""
+    """Writes samples to `path`, and returns how many. The file appears when it is complete."""
     return jsonl.write(samples, path)
 
 
 def read(path: Path) -> Iterator[Sample]:
-    """Reads samples back. Raises ValueError, with the line's number, for a corrupt one."""
+    """Reads samples back.
+
+    Raises:
+        ValueError: a line is corrupt. The message contains its number.
+    """
     return jsonl.read(path, Sample)

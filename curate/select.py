@@ -1,4 +1,4 @@
-"""Selection: which trajectories are parallel enough to learn planning from, one for each question."""
+"""Selection: keeps the trajectories that are parallel enough, and the best one on each question."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from sprint_agent.protocol.transcript import Transcript
 Ratio = Literal["executions", "steps"]
 
 Count = Callable[[str], int]
-"""How many tokens a text has."""
+"""Returns how many tokens a text has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What a run is like. Tokens are those of the text, tags included.
-
-    `steps` are the trains of thought of all plans, `sequential_tokens` the paper's critical path: over
-    all stages those of the longest way through a prompt, and the answer's.
-    """
+class RunMetrics:
+    """How long and how parallel a run is. Tokens are counted in the whole text, tags included."""
 
     stages: int
     steps: int
+    """The trains of thought of all plans."""
     prompts: tuple[int, ...]
+    """The number of prompts of each stage."""
     tokens: int
     sequential_tokens: int
+    """The paper's critical path.
+
+    It is the sum of the longest path through a prompt over all stages, plus the answer.
+    """
 
     @property
     def executions_ratio(self) -> float:
-        """Executions by stages: the parallelization ratio of the authors' code."""
+        """Executions per stage, the parallelization ratio in the authors' code."""
         return sum(self.prompts) / self.stages if self.stages else 0.0
 
     @property
     def steps_ratio(self) -> float:
-        """Steps by stages: the parallelization ratio of the paper."""
+        """Steps per stage, the parallelization ratio in the paper."""
         return self.steps / self.stages if self.stages else 0.0
 
     def ratio(self, name: Ratio) -> float:
-        """The parallelization ratio of that name."""
+        """Returns the parallelization ratio of that name."""
         return self.executions_ratio if name == "executions" else self.steps_ratio
 
 
@@ -53,16 +55,16 @@ class Selection:
     Parameters
     ----------
     ratio
-        Which parallelization ratio counts: executions by stages, or steps by stages.
+        Parallelization ratio that counts: executions per stage, or steps per stage.
     least_ratio
-        The least ratio of what is kept.
+        Minimum ratio of a trajectory.
     most_stages
-        The most stages that it has.
+        Maximum number of stages.
     longest
-        The most tokens that it has; any number, if this is not given.
+        Maximum number of tokens. By default there is no limit.
     keep_sequential
-        The share of the trajectories below the least ratio that is kept undivided, to teach when not to
-        split.
+        Share of the trajectories below the minimum ratio that is kept as one plan without prompts.
+        They teach when not to split.
     """
 
     ratio: Ratio = "executions"
@@ -73,53 +75,75 @@ class Selection:
 
 
 Rank = tuple[int, float, int, str]
-"""The order of trajectories on one question, the best one first."""
+"""A sort key for the trajectories on one question. The best one sorts first."""
 
 
-def figures(run: Transcript, count: Count) -> Figures:
-    """The figures of a run whose stages wait for all executions."""
+def measure(run: Transcript, count: Count) -> RunMetrics:
+    """Returns the metrics of a run, as if each of its stages waited for all of its executions."""
     sequential = count(run.answer)
     prompts: list[int] = []
     steps = 0
-    for number, stage in enumerate(run.stages, 1):
+    for stage in run.stages:
         steps += stage.turn.count(tags.SEPARATOR) + 1
         prompts.append(len(stage.executions))
-        sequential += _longest(number, stage.turn, stage.executions, count)
-    return Figures(len(run.stages), steps, tuple(prompts), count(run.text), sequential)
+        sequential += _longest_path(stage.turn, stage.executions, count)
+    return RunMetrics(len(run.stages), steps, tuple(prompts), count(run.text), sequential)
 
 
-def check(found: Figures, wanted: Selection) -> None:
-    """Raises Dropped where a trajectory is not parallel enough, or too long."""
-    ratio = found.ratio(wanted.ratio)
+def check(metrics: RunMetrics, wanted: Selection) -> None:
+    """Checks that a trajectory is parallel enough and not too long.
+
+    Raises:
+        Dropped: it is not.
+    """
+    ratio = metrics.ratio(wanted.ratio)
     if ratio < wanted.least_ratio:
         raise Dropped(
             Reason.RATIO,
-            f"{ratio:.2f} {wanted.ratio} a stage, and {wanted.least_ratio:g} are wanted",
+            f"{ratio:.2f} {wanted.ratio} per stage, the minimum is {wanted.least_ratio:g}",
         )
-    check_length(found, wanted)
+    check_length(metrics, wanted)
 
 
-def check_length(found: Figures, wanted: Selection) -> None:
-    """Raises Dropped where a trajectory has too many stages, or too many tokens."""
-    if found.stages > wanted.most_stages:
-        raise Dropped(Reason.STAGES, f"{found.stages}, and {wanted.most_stages} are allowed")
-    if wanted.longest is not None and found.tokens > wanted.longest:
-        raise Dropped(Reason.LENGTH, f"{found.tokens} tokens, and {wanted.longest} are allowed")
+def check_length(metrics: RunMetrics, wanted: Selection) -> None:
+    """Checks that a trajectory has neither too many stages nor too many tokens.
+
+    Raises:
+        Dropped: it has.
+    """
+    if metrics.stages > wanted.most_stages:
+        raise Dropped(
+            Reason.STAGES, f"{metrics.stages} stages, the maximum is {wanted.most_stages}"
+        )
+    if wanted.longest is not None and metrics.tokens > wanted.longest:
+        raise Dropped(Reason.LENGTH, f"{metrics.tokens} tokens, the maximum is {wanted.longest}")
 
 
-def rank(found: Figures, wanted: Selection, divided: bool, key: str) -> Rank:
-    """How good a trajectory is among those on its question; the least is the best."""
-    return (0 if divided else 1, -found.ratio(wanted.ratio), found.sequential_tokens, key)
+def rank(metrics: RunMetrics, wanted: Selection, divided: bool, key: str) -> Rank:
+    """Returns the rank of a trajectory among those on its question. The smallest is the best.
+
+    A divided one is better than an unsplit one. After that the ratio counts, then the critical
+    path, then the key, so that the order never depends on the machine.
+    """
+    return (0 if divided else 1, -metrics.ratio(wanted.ratio), metrics.sequential_tokens, key)
 
 
 def in_share(key: str, share: float, purpose: str) -> bool:
-    """Whether what `key` stands for is in a share of all: the same on every machine, in every order."""
+    """Returns whether a key is in a random share of all keys.
+
+    The choice is a hash of the key and the purpose, so it is the same on every machine and in every
+    order.
+    """
     digest = hashlib.sha256(f"{purpose}/{key}".encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def best(ranked: Iterable[tuple[int, str, Rank]]) -> dict[str, int]:
-    """Of positions, the keys of their questions and their ranks: the best position by question."""
+    """Returns the position of the best trajectory on each question, by the question's key.
+
+    Args:
+        ranked: the position, the question's key and the rank of each trajectory.
+    """
     first: dict[str, tuple[Rank, int]] = {}
     for position, question, found in ranked:
         if question not in first or (found, position) < first[question]:
@@ -127,8 +151,8 @@ def best(ranked: Iterable[tuple[int, str, Rank]]) -> dict[str, int]:
     return {question: position for question, (_, position) in first.items()}
 
 
-def _longest(number: int, turn: str, executions: tuple[str, ...], count: Count) -> int:
+def _longest_path(turn: str, executions: tuple[str, ...], count: Count) -> int:
     parser = tags.TurnParser()
     ends = [e.end for e in parser.feed(turn) if isinstance(e, tags.PromptClosed)]
-    ways = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
-    return max(ways, default=0) + count(turn[ends[-1] if ends else 0 :])
+    paths = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
+    return max(paths, default=0) + count(turn[ends[-1] if ends else 0 :])

@@ -8,52 +8,55 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A chain of thought as it was written, in sequence, and the answer to its question.
-
-    `answer` is the reference answer, `claimed` what the trajectory says that the answer is ("" where it
-    says nothing), and `verdict` what its dataset says of that: right, wrong, or nothing.
-    `source` says where it was read, such as "part.jsonl:17" (the line), or "part.jsonl:17#2" for the
-    second of several trajectories on one question.
-    """
+    """A chain of thought as it was written, in sequence, and the answer to its question."""
 
     question: str
     text: str
     answer: str
+    """The reference answer."""
     source: str = ""
+    """Where it was read, such as "part.jsonl:17" (the line).
+
+    "part.jsonl:17#2" is the second of several trajectories on one question.
+    """
     claimed: str = ""
+    """The answer that the trajectory itself gives, "" if it gives none."""
     verdict: bool | None = None
+    """Whether the dataset says that the claimed answer is right. None if it does not say."""
 
     @property
     def key(self) -> str:
-        """What tells it from any other trajectory, on every machine: a digest of its texts."""
+        """A digest of its texts, which identifies the trajectory on every machine."""
         return _digest(self.question, self.text)
 
     @property
     def question_key(self) -> str:
-        """The same for all trajectories on one question, however it is spaced."""
+        """A digest of its question, the same for all trajectories on it. White space is ignored."""
         return _digest(" ".join(self.question.split()))
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One step of a trajectory.
-
-    `number` counts from 1 in the order of the text. `plan` is thought that decides, `prompt` the task
-    that it hands on in the annotator's words ("" for a step that hands nothing on), `execution` the
-    work on that task, and `comment` what the trajectory says about its outcome. `parents` are the
-    numbers of the steps whose outcome it needs, all smaller.
-    A step with `visited` false was announced by the trajectory but not reached: the search had ended
-    before. Its execution is what an executor would have written.
-    """
+    """One step of a trajectory."""
 
     number: int
+    """Counts from 1, in the order of the text."""
     plan: str = ""
+    """The thought that decides what to do."""
     prompt: str = ""
+    """The task for an executor, in the annotator's words. "" if the step has no execution."""
     execution: str = ""
+    """The work on that task."""
     comment: str = ""
+    """What the trajectory says about the outcome of the execution."""
     description: str = ""
     parents: frozenset[int] = frozenset()
+    """The numbers of the steps whose outcome this one needs. All are smaller than its own."""
     visited: bool = True
+    """False if the trajectory announced the step but ended its search before it reached it.
+
+    The execution is then what an executor would have written.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,6 @@ class Annotated:
 
 
 def _digest(*texts: str) -> str:
-    # Half a surrogate pair, which JSON can hold, has no UTF-8 of its own.
+    # JSON can contain an unpaired surrogate, which has no UTF-8 encoding.
     data = b"\0".join(text.encode("utf-8", "surrogatepass") for text in texts)
     return hashlib.sha256(data).hexdigest()[:24]

@@ -1,8 +1,9 @@
-"""Tools, programs and runs within runs: what a planner can hand its prompts to, besides the model.
+"""Executors with named arguments, programs and nested runs.
 
     python examples/tools.py
 
-Needs the extra `tools` (pydantic). Runs without a model: a ScriptedEngine says what a planner might.
+This example needs the extra `tools` (pydantic). It runs without a model: a ScriptedEngine writes
+what a planner might write.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 import anyio
 from pydantic import Field
 
-from sprint_agent import NestedExecutor, Policy, PythonExecutor, Result, Sprint, tool
+from sprint_agent import NestedExecutor, Policy, PythonExecutor, Result, Sprint, executor
 from sprint_agent.testing import ScriptedEngine
 
 PLAN = """<Plan_1>
@@ -29,16 +30,16 @@ INNER_PLAN = """<Plan_1>
 </Plan_1>"""
 
 
-@tool(policy=Policy(timeout=5, retries=2, concurrency=8, pure=True))
+@executor(policy=Policy(timeout=5, retries=2, concurrency=8, pure=True))
 async def distance(
     start: Annotated[str, Field(description="a city")], end: str, unit: str = "km"
 ) -> str:
-    """Says how far two cities are apart, by road."""
-    return f"{start} to {end}: 313 {unit}"  # as a service of maps would say
+    """Returns the distance of two cities by road."""
+    return f"{start} to {end}: 313 {unit}"  # a map service would compute it
 
 
 def planner(context: str) -> str:
-    """What a model writes, in the run and in the one inside of it."""
+    """Returns what the model writes, in the outer and in the nested run."""
     inside = context.startswith("<Question>\nWhat is 6")
     if context.endswith("<execution_1.1>\n"):
         return "42\n</execution_1.1>"
@@ -51,7 +52,7 @@ def planner(context: str) -> str:
 
 
 async def main() -> Result:
-    """Solves one question and prints what became of each prompt."""
+    """Solves one question and prints each execution."""
     print(f"{distance.name}: {distance.description} {distance.schema}")
     executors = [distance, PythonExecutor(seconds=5), NestedExecutor()]
     async with Sprint(ScriptedEngine(planner), executors=executors) as agent:

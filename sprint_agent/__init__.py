@@ -1,7 +1,6 @@
-"""sprint-agent: a reasoning model plans, executors run side by side, the answer comes sooner."""
+"""sprint_agent: a reasoning model plans, executors run in parallel, and the answer arrives sooner."""
 
 from sprint_agent.agent import Run, Sprint
-from sprint_agent.countdown.solver import solve
 from sprint_agent.engine import Sampling
 from sprint_agent.errors import (
     ContextTooLong,
@@ -50,9 +49,11 @@ from sprint_agent.executors import (
 )
 from sprint_agent.join import first_success
 from sprint_agent.limits import Limits, Prices
-from sprint_agent.paper import PaperMetrics, paper_metrics
-from sprint_agent.result import Execution, Prompt, Result, Stage, Usage
+from sprint_agent.oneshot import solve, solve_sync
+from sprint_agent.result import Execution, Prompt, Result, Stage, Usage, Verdict
 from sprint_agent.traces.trace import Trace
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AnswerText",
@@ -73,7 +74,6 @@ __all__ = [
     "Limits",
     "NestedEvent",
     "NestedExecutor",
-    "PaperMetrics",
     "ParentExecution",
     "PlanError",
     "PlanRepaired",
@@ -103,10 +103,11 @@ __all__ = [
     "TraceError",
     "TruncatedStream",
     "Usage",
+    "Verdict",
     "executor",
     "first_success",
-    "paper_metrics",
     "solve",
+    "solve_sync",
     "tool",
     "with_policy",
 ]

@@ -1,7 +1,7 @@
-"""The paper's own metrics of a run, for comparison with its figures (section 5).
+"""The paper's own metrics of a run, to compare runs with the paper's results (section 5).
 
-They differ from `Result.usage`, which counts what is paid for: here tags are stripped before tokens are
-counted, and what was retried, repaired or stopped early is left out.
+They differ from `Result.usage`, which counts what has to be paid for. Here, tags are removed before
+tokens are counted, and text that was retried, repaired or stopped early is left out.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ _TAG = re.compile(r"</?(?:Plan|prompt|Execution|execution|Final_answer|think)[^<
 
 @dataclass(frozen=True, slots=True)
 class PaperMetrics:
-    """What the paper reports of a run, in tokens without tags.
-
-    `sequential_tokens` are, over all stages, those of the longest way through a prompt (the planner's
-    up to its end, then the execution's), of the plan behind its last prompt, and of the answer.
-    """
+    """The paper's metrics of a run (section 5), in tokens without tags."""
 
     sequential_tokens: int
+    """Tokens on the critical path.
+
+    Of each stage, these are the tokens on the longest path through a prompt (the plan up to the end of
+    the prompt, then its execution) and those of the plan after its last prompt. The tokens of the
+    answer are added.
+    """
     total_tokens: int
+    """Tokens of all plans, of all executions that are done, and of the answer."""
     parallelization_ratio: float
+    """Executions per stage, 0 if there is no stage."""
 
 
 def paper_metrics(result: Result, count: Callable[[str], int]) -> PaperMetrics:
-    """The paper's metrics of a run. `count` is how many tokens a text has."""
+    """Returns the paper's metrics of a run. `count` returns how many tokens a text has."""
 
     def tokens(text: str) -> int:
         return count(_TAG.sub("", text).strip())
@@ -40,20 +44,20 @@ def paper_metrics(result: Result, count: Callable[[str], int]) -> PaperMetrics:
         executions = [tokens(e.text) if e.status == "done" else 0 for e in stage.executions]
         written = [tokens(stage.plan[:end]) for end in _prompt_ends(stage)]
         plan = tokens(stage.plan)
-        ways = [p + e for p, e in zip(written, executions, strict=True)]
-        sequential += max(ways, default=0) + plan - (written[-1] if written else 0)
+        paths = [p + e for p, e in zip(written, executions, strict=True)]
+        sequential += max(paths, default=0) + plan - (written[-1] if written else 0)
         total += plan + sum(executions)
     return PaperMetrics(sequential, total, result.parallelization_ratio)
 
 
 def _prompt_ends(stage: Stage) -> list[int]:
-    """Where in the plan each of its prompts ends."""
+    """Returns the offset after each prompt of the plan."""
     events = TurnParser().feed(stage.plan)
     return [event.end for event in events if isinstance(event, PromptClosed)]
 
 
 def _tail(result: Result) -> str:
-    """What the planner wrote behind the last stage: the answer, and what it thought before it."""
+    """Returns what the planner wrote after the last stage: its thoughts and the answer."""
     if not result.stages:
         return result.text.partition("<think>")[2]
     closing = f"</Execution_{result.stages[-1].number}>"

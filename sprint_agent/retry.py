@@ -104,12 +104,14 @@ def retrying(
 
 
 def _has_failed(state: RetryCallState) -> bool:
-    """Whether the engine failed. All else, cancellations above all, leaves the loop at once."""
-    return state.outcome is not None and isinstance(state.outcome.exception(), EngineError)
+    """Whether the engine failed. Any other error, above all a cancellation, leaves the loop at once."""
+    assert state.outcome is not None
+    return isinstance(state.outcome.exception(), EngineError)
 
 
 def _error(state: RetryCallState) -> EngineError:
-    error = state.outcome.exception() if state.outcome is not None else None
+    assert state.outcome is not None
+    error = state.outcome.exception()
     assert isinstance(error, EngineError)
     return error
 

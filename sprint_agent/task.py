@@ -1,4 +1,4 @@
-"""What an executor is, and what it gets: a Task."""
+"""The seam between a run and its executors: the Executor protocol, and the Task it works on."""
 
 from __future__ import annotations
 
@@ -17,40 +17,50 @@ from sprint_agent.protocol.context import Snapshot
 from sprint_agent.result import Result
 
 JsonSchema = Mapping[str, Any]
-"""A JSON schema as Python's json module reads it."""
+"""A JSON schema as `json.loads` returns it."""
 
 _LOGGER = logging.getLogger("sprint_agent.executors")
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the model wrote for an executor: text, and the ids that it sampled."""
+    """Text that the model wrote for an executor."""
 
     text: str
     ids: tuple[int, ...]
+    """The token ids that were sampled. Empty if the engine has no tokenizer."""
     reason: FinishReason
+    """Why the generation ended."""
 
 
 def text_of(outcome: object) -> str:
-    """The text of what an executor returned. Raises TypeError where that is none."""
+    """Returns the text of an executor's return value.
+
+    Raises:
+        TypeError: the value is neither a string nor a Generation.
+    """
     if isinstance(outcome, Generation):
         return outcome.text
     if not isinstance(outcome, str):
-        raise TypeError(f"the executor returned {type(outcome).__name__}, not text")
+        raise TypeError(
+            f"the executor returned {type(outcome).__name__}, not text: return a string"
+        )
     return outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What an execution may still use: `seconds`, and `tokens` to generate. None is no bound."""
+    """What an execution may still use."""
 
     seconds: float | None
+    """Seconds until the nearest deadline, or None if there is no deadline."""
     tokens: int | None
+    """Tokens that may still be generated, or None if they are not limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A run that is to be made inside an execution; see `Task.solve`."""
+    """The request to start a run inside an execution. See `Task.solve`."""
 
     question: str
     executors: Sequence[Executor]
@@ -59,7 +69,7 @@ class Nested:
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
-    """Names the task in each message, and in the record's `run`, `stage` and `number`."""
+    """Adds the task to each message, and to the log record as `run`, `stage` and `number`."""
 
     def __init__(self, run: str, stage: int, number: int) -> None:
         super().__init__(_LOGGER, {"run": run, "stage": stage, "number": number})
@@ -68,13 +78,13 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[str, MutableMapping[str, Any]]:
-        """The message and its record's fields, the task's beside the caller's own."""
-        given: Mapping[str, object] = kwargs.get("extra") or {}
-        return f"{self._prefix} {msg}", {**kwargs, "extra": {**given, **(self.extra or {})}}
+        """Adds the prefix to the message, and the task's fields to the caller's `extra`."""
+        extra: Mapping[str, object] = kwargs.get("extra") or {}
+        return f"{self._prefix} {msg}", {**kwargs, "extra": {**extra, **(self.extra or {})}}
 
 
 class RunHandle(Protocol):
-    """What a task asks of its run; see the methods of Task."""
+    """What a task may ask of its run. The methods of Task document it."""
 
     @property
     def tokens_left(self) -> int | None: ...
@@ -88,27 +98,38 @@ class RunHandle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One prompt, as its executor gets it.
+    """One prompt for an executor, with access to its run.
 
-    `context` is what the planner had written up to the end of this prompt, and the opening tag of
-    its execution; the siblings' executions are not in it. `run` names the run. The methods are for
-    the event loop: a function in a thread reaches them by `anyio.from_thread.run`.
+    Call the methods from the event loop. A function in a worker thread calls them through
+    `anyio.from_thread.run`.
     """
 
     prompt: str
+    """The text of the prompt."""
     stage: int
+    """The number of the stage, from 1."""
     number: int
+    """The number of the prompt within its stage, from 1."""
     context: Snapshot
+    """Everything up to the end of this prompt, followed by the opening tag of its execution.
+
+    The executions of the stage's other prompts are not part of it.
+    """
     run: str
+    """The name of the run."""
     handle: RunHandle
 
     @property
     def logger(self) -> TaskLogger:
-        """A logger, below `sprint_agent.executors`, that says whose message it is."""
+        """A child of the logger `sprint_agent.executors` that adds the task to its messages."""
         return TaskLogger(self.run, self.stage, self.number)
 
     def remaining(self) -> Remaining:
-        """What is left now: up to the run's deadline or a timeout, and of the run's tokens."""
+        """Returns what is left at this moment.
+
+        The seconds run until the run's deadline or a timeout around the task, whichever is sooner.
+        The tokens are those of the run.
+        """
         seconds = anyio.current_effective_deadline() - anyio.current_time()
         return Remaining(
             None if seconds == math.inf else max(0.0, seconds), self.handle.tokens_left
@@ -121,9 +142,12 @@ class Task:
         sampling: Sampling | None = None,
         stop: tuple[str, ...] = (),
     ) -> Generation:
-        """Lets the run's model go on from `context` (the task's own, by default).
+        """Lets the run's model continue from `context`, which is the task's own by default.
 
-        What it costs counts as this execution's. Raises EngineError as the engine does.
+        The tokens count as usage of this execution.
+
+        Raises:
+            EngineError: the engine failed. Its subclasses say how.
         """
         return await self.handle.generate(context or self.context, sampling, stop)
 
@@ -135,33 +159,45 @@ class Task:
         limits: Limits = Limits(),
         join: Join = "all",
     ) -> Result:
-        """Solves `question` in a run of its own inside this execution, with the same engine.
+        """Solves `question` in a nested run inside this execution, with the same engine.
 
-        It has `limits` of its own and draws on this run's: deadline, tokens, concurrency. While it
-        goes on, this execution's place is for its executions. Only `executors` are known in it,
-        and the model. What it costs counts as this execution's; what it reports, the run around
-        it reports as NestedEvent.
+        The nested run has its own `limits`, and it also uses up those of this run: deadline, tokens
+        and concurrency. While it runs, its executions use the concurrency slot of this execution.
+        Its planner can call only `executors` and the model. Its usage counts as usage of this
+        execution. The outer run reports its events as NestedEvent.
 
-        Where a limit ended it, the result says which. Raises QuestionError, EngineError, PlanError.
+        If a limit ends the nested run, the result says which one.
+
+        Raises:
+            QuestionError: the question cannot be asked.
+            EngineError: the engine failed.
+            PlanError: the planner wrote a plan that cannot be run.
         """
         return await self.handle.solve(Nested(question, executors, limits, join))
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Works on prompts. Whatever `execute` raises becomes a failed execution, never an error.
-
-    `name` is what the planner writes. `description` and `schema` are for a planner that has to be
-    told about its executors; `schema` says what a prompt in JSON holds, None where it is plain text.
-    """
+    """Works on prompts."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that the planner writes in a prompt's tag."""
+        ...
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What the executor does, for planners that were not trained to know it."""
+        ...
 
     @property
-    def schema(self) -> JsonSchema | None: ...
+    def schema(self) -> JsonSchema | None:
+        """The JSON schema of its prompts, or None if they are plain text."""
+        ...
 
-    async def execute(self, task: Task) -> str | Generation: ...
+    async def execute(self, task: Task) -> str | Generation:
+        """Returns the text of the execution.
+
+        Whatever this raises turns the execution into a failed one. It does not end the run.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""Curated trajectories for tests of what comes behind: multi-stage examples written by hand."""
+"""Curated trajectories for tests of later steps: examples of several stages, written by hand."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from curate.candidate import Candidate
-from curate.drops import Reason
+from curate.drops import DroppedRecord, Reason, Step
 from curate.files import jsonl
 from curate.pack.leaks import Leak, with_edges
 from curate.pack.stages import Packed, packed_stages
-from curate.pipeline import DroppedRecord, Step
-from curate.read.traces import Run
+from curate.read.traces import TracedRun
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.countdown import PuzzleSpace
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import StageText, Transcript
 
 SMALL = ((PuzzleSpace(count=3), 1), (PuzzleSpace(count=4), 9))
-"""Countdown puzzles whose executions ask no smaller ones: short trajectories."""
+"""Countdown puzzles whose executions ask no smaller puzzles, so the trajectories are short."""
 
 
 def plan(number: int, text: str, description: str, *parents: int) -> Component:
-    """A step of the planner alone."""
+    """Returns a step without a prompt."""
     return Component(number, plan=text, description=description, parents=frozenset(parents))
 
 
 def task(
     number: int, text: str, prompt: str, execution: str, description: str, *parents: int
 ) -> Component:
-    """A step that is handed on."""
+    """Returns a step with a prompt and its execution."""
     return Component(number, text, prompt, execution, "", description, frozenset(parents))
 
 
@@ -40,32 +39,32 @@ def candidate(
     leaks: Sequence[Leak] = (),
     *,
     source: str = "math.jsonl:1",
-    undivided: bool = False,
+    unsplit: bool = False,
 ) -> Candidate:
-    """A packed trajectory of these components, with the edges that mend the leaks."""
+    """Returns a packed trajectory of these components, with the edges that the leaks add."""
     text = "".join(f"{c.plan}{c.execution}{c.comment}" for c in components)
     mended = with_edges(components, leaks)
     annotated = Annotated(Trajectory(question, text, answer, source), mended)
-    return Candidate(Packed(annotated, packed_stages(mended, 1), tuple(leaks)), None, undivided)
+    return Candidate(Packed(annotated, packed_stages(mended, 1), tuple(leaks)), None, unsplit)
 
 
 def run(
     question: str, answer: str, stages: Iterable[tuple[str, Sequence[tuple[str, str]]]]
 ) -> Candidate:
-    """A run of the runtime: for each stage its thought, and its prompts with their executions."""
-    told: list[StageText] = []
+    """Returns a recorded run. Each stage is a thought, and prompts with their executions."""
+    texts: list[StageText] = []
     for n, (thought, tasks) in enumerate(stages, 1):
         prompts = [tags.prompt(n, k, prompt) for k, (prompt, _) in enumerate(tasks, 1)]
         turn = tags.plan(n, [f"{thought}\n{prompts[0]}", *prompts[1:]] if prompts else [thought])
-        told.append(StageText(turn, tuple(text for _, text in tasks)))
-    transcript = Transcript(question, tuple(told), tags.answer(answer))
+        texts.append(StageText(turn, tuple(text for _, text in tasks)))
+    transcript = Transcript(question, tuple(texts), tags.answer(answer))
     given = Trajectory(question, transcript.text, answer, "run-3.jsonl")
-    learned = {f"1.{k}": text for k, text in enumerate(told[0].executions[:2], 1)} if told else {}
-    return Candidate(run=Run(given, transcript, learned))
+    learned = {f"1.{k}": text for k, text in enumerate(texts[0].executions[:2], 1)} if texts else {}
+    return Candidate(run=TracedRun(given, transcript, learned))
 
 
 def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:
-    """As many records as `counts` says."""
+    """Returns records of dropped trajectories, as many for each step and reason as `counts` says."""
     return [
         DroppedRecord(f"math.jsonl:{n}", "What?", step, reason, "detail")
         for step, reason, count in counts
@@ -74,7 +73,7 @@ def dropped(counts: Iterable[tuple[Step, Reason, int]]) -> list[DroppedRecord]:
 
 
 def write(folder: Path, kept: Iterable[Candidate], lost: Iterable[DroppedRecord] = ()) -> Path:
-    """A folder as selection leaves it."""
+    """Writes a folder with the files of a selection."""
     jsonl.write(kept, folder / "selected.jsonl")
     jsonl.write(lost, folder / "dropped.jsonl")
     return folder
@@ -284,7 +283,7 @@ CHAIN = candidate(
         plan(3, "So the digit is 3.\n", "Read it off", 2),
     ],
     source="math.jsonl:301",
-    undivided=True,
+    unsplit=True,
 )
 
 RUN = run(

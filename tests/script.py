@@ -1,8 +1,9 @@
-"""Scripts for the ScriptedEngine that several tests share."""
+"""Scripts for the ScriptedEngine, shared by many tests."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from sprint_agent import Execution, Executor, Limits, Sprint, Task
@@ -14,7 +15,7 @@ _EXECUTION = re.compile(r"<execution_(\d+)\.(\d+)>\n\Z")
 
 
 def plan(*tasks: str, stage: int = 1) -> str:
-    """A plan that hands on `tasks`; "name: task" goes to the executor of that name."""
+    """Returns a plan with one prompt a task. "name: task" is for the executor of that name."""
     prompts: list[str] = []
     for number, task in enumerate(tasks, 1):
         name, _, rest = task.rpartition(": ")
@@ -29,13 +30,13 @@ def answer(text: str) -> str:
 
 
 def execution_of(prompt: str) -> tuple[int, int] | None:
-    """The stage and number of the execution that a prompt asks for, if it asks for one."""
-    found = _EXECUTION.search(prompt)
-    return (int(found[1]), int(found[2])) if found else None
+    """Returns the stage and number of the execution that a context ends with, or None."""
+    match = _EXECUTION.search(prompt)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 class Scripted:
-    """The planner says `turns` one after another, executor (i, j) says `executions[i, j]`."""
+    """Replies to the planner with `turns`, one after another, to executors with `executions`."""
 
     def __init__(
         self, turns: list[str | Reply], executions: dict[tuple[int, int], str | Reply] | None = None
@@ -51,7 +52,7 @@ class Scripted:
 
 
 class Continuing:
-    """Says what `turns` and executions have to say from where a prompt ends, also in the middle."""
+    """Continues `turns` and executions from where a context ends, also in their middle."""
 
     def __init__(self, turns: list[str]) -> None:
         self.turns = turns
@@ -59,16 +60,16 @@ class Continuing:
     def __call__(self, prompt: str) -> str:
         opened = list(re.finditer(r"<execution_(\d+)\.(\d+)>\n", prompt))
         if opened and "</" not in prompt[opened[-1].end() :]:
-            whole = f"did {opened[-1][1]}.{opened[-1][2]}\n</execution_"
-            return whole[len(prompt) - opened[-1].end() :]
+            text = f"did {opened[-1][1]}.{opened[-1][2]}\n</execution_"
+            return text[len(prompt) - opened[-1].end() :]
         stages = list(re.finditer(r"<think>\n|</Execution_\d+>\n\n", prompt))
         return self.turns[len(stages) - 1][len(prompt) - stages[-1].end() :]
 
 
 async def executed(
-    *executors: Executor, tasks: list[tuple[str | None, str]], limits: Limits = Limits()
+    *executors: Executor, tasks: Sequence[tuple[str | None, str]], limits: Limits = Limits()
 ) -> list[Execution]:
-    """What becomes of `tasks`, (executor, prompt) each, in one stage of a run."""
+    """Runs one stage with `tasks`, each (executor, prompt), and returns its executions."""
     prompts = [tags.prompt(1, n, text, name) for n, (name, text) in enumerate(tasks, 1)]
     turns: list[str | Reply] = [f"{tags.plan(1, prompts)}</Plan_1>", answer("done")]
     agent = Sprint(ScriptedEngine(Scripted(turns)), executors=executors, limits=limits)
@@ -77,6 +78,6 @@ async def executed(
     return list(result.stages[0].executions)
 
 
-def a_task(prompt: str, work: Any = None) -> Task:
-    """A task for an executor that is called without a run."""
-    return Task(prompt, 1, 1, Snapshot("", None), "test", work)
+def a_task(prompt: str, handle: Any = None) -> Task:
+    """Returns a task for an executor that is called without a run."""
+    return Task(prompt, 1, 1, Snapshot("", None), "test", handle)

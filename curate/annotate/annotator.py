@@ -1,4 +1,4 @@
-"""The annotator that asks a model: first for a trajectory's steps, then for their dependencies."""
+"""The annotator that asks a model: first for the steps of a trajectory, then for their dependencies."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from curate.pack.leaks import Leak
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated, Component, Trajectory
 
-_Read = TypeVar("_Read")
+_Parsed = TypeVar("_Parsed")
 
 
 class LlmAnnotator:
-    """Annotates by two questions to `endpoint` (the paper, section 4).
+    """Annotates a trajectory by two queries to `endpoint` (section 4 of the paper).
 
-    An answer that breaks a rule goes back to the model once, with the rule. Raises Dropped where it
-    breaks one again, and what `endpoint` raises.
+    If an answer breaks a rule, the model gets it back once, together with the rule.
+
+    All methods raise the errors of `endpoint`, and:
+
+    Raises:
+        Dropped: if the second answer breaks a rule as well.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     async def annotate(self, given: Trajectory) -> Annotated:
-        """The components of a trajectory, with their dependencies."""
+        """Returns the trajectory with its components and their dependencies."""
         pieces = sentences(given.text)
         steps = await self._ask(
             prompts.steps(given, pieces), lambda answer: replies.components(answer, pieces)
@@ -39,15 +43,15 @@ class LlmAnnotator:
     async def leaks(
         self, given: Trajectory, stages: Sequence[Sequence[Component]]
     ) -> tuple[Leak, ...]:
-        """What components use of their siblings, by a third question."""
+        """Returns what components use of their siblings. This takes a third query."""
         return await self._ask(
             prompts.leaks(given, stages), lambda answer: replies.leaks(answer, stages)
         )
 
-    async def _ask(self, query: Query, read: Callable[[str], _Read]) -> _Read:
+    async def _ask(self, query: Query, parse: Callable[[str], _Parsed]) -> _Parsed:
         answer = await self._endpoint.ask(query)
         try:
-            return read(answer)
+            return parse(answer)
         except Dropped as violation:
             corrected = prompts.again(query, answer, violation.detail)
-        return read(await self._endpoint.ask(corrected))
+        return parse(await self._endpoint.ask(corrected))

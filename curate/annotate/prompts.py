@@ -1,7 +1,7 @@
-"""What is asked of the model: the prompts in `prompts/`, filled in, with the schemas of their answers.
+"""The queries to the model: the prompts in `prompts/*.md`, filled in, and the schemas of their answers.
 
-A prompt's version is in its first line. Whoever changes what a prompt says raises it: answers are kept
-under it.
+The first line of a prompt's file is its version. Raise the version with every change of the text: the
+keys of the kept answers contain it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sprint_agent.protocol.context import replace_surrogates
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as its file says it."""
+    """A prompt, as read from its file."""
 
     version: str
     system: str
@@ -30,26 +30,33 @@ class Prompt:
 
 @cache
 def prompt(name: str) -> Prompt:
-    """The prompt of `prompts/{name}.md`. Raises ValueError where the file is not one."""
+    """Reads the prompt in `prompts/{name}.md`.
+
+    Raises:
+        ValueError: if the file has no version or no user part.
+    """
     text = (files("curate.annotate") / "prompts" / f"{name}.md").read_text(encoding="utf-8")
     head, _, body = text.partition("\n")
     label, _, version = head.partition(":")
     before, mark, user = body.partition("# User\n")
     if label != "version" or not version.strip() or not mark:
-        raise ValueError(f"prompts/{name}.md needs a first line `version: …` and a part `# User`")
+        raise ValueError(
+            f"prompts/{name}.md needs a first line `version: …` and a heading `# User`"
+        )
     system = before.partition("# System\n")[2]
     return Prompt(version.strip(), system.strip(), Template(user.strip()))
 
 
 def steps(given: Trajectory, pieces: Sequence[str]) -> Query:
-    """Which components the sentences of a trajectory make up."""
+    """Asks for the components that the sentences of a trajectory form."""
+    # The description is part of the cache's key: a change asks for all answers again.
     part = {"type": "string", "description": 'sentences, such as "4-6, 8"; "" for none'}
     fields = dict.fromkeys(("plan", "execution", "comment"), part)
     fields |= {name: {"type": "string"} for name in ("description", "prompt")}
     return _query(
         "steps",
         given,
-        _listed("components", fields),
+        _list_schema("components", fields),
         question=given.question,
         count=str(len(pieces)),
         sentences=numbered(pieces),
@@ -57,12 +64,12 @@ def steps(given: Trajectory, pieces: Sequence[str]) -> Query:
 
 
 def dependencies(given: Trajectory, components: Sequence[Component]) -> Query:
-    """Which components each component needs."""
+    """Asks which components each component needs."""
     parents = {"type": "array", "items": {"type": "integer"}}
     return _query(
         "dependencies",
         given,
-        _listed("components", {"number": {"type": "integer"}, "parents": parents}),
+        _list_schema("components", {"number": {"type": "integer"}, "parents": parents}),
         question=given.question,
         count=str(len(components)),
         components="\n\n".join(_described(component) for component in components),
@@ -70,7 +77,7 @@ def dependencies(given: Trajectory, components: Sequence[Component]) -> Query:
 
 
 def leaks(given: Trajectory, stages: Sequence[Sequence[Component]]) -> Query:
-    """Which components use what only another component of the same stage found."""
+    """Asks which components use what only another component of the same stage found."""
     fields = {"component": {"type": "integer"}, "of": {"type": "integer"}}
     groups = (
         f"## Group {number}\n\n" + "\n\n".join(_described(component) for component in stage)
@@ -79,15 +86,15 @@ def leaks(given: Trajectory, stages: Sequence[Sequence[Component]]) -> Query:
     return _query(
         "leaks",
         given,
-        _listed("uses", fields | {"value": {"type": "string"}}),
+        _list_schema("uses", fields | {"value": {"type": "string"}}),
         question=given.question,
         groups="\n\n".join(groups),
     )
 
 
 def again(query: Query, answer: str, violation: str) -> Query:
-    """The same question once more, with the answer that broke a rule, and the rule."""
-    ask = prompt("again").user.substitute(violation=violation)
+    """Repeats a query, with the answer that broke a rule and a description of the violation."""
+    request = prompt("again").user.substitute(violation=violation)
     return replace(
         query,
         attempt=query.attempt + 1,
@@ -95,23 +102,23 @@ def again(query: Query, answer: str, violation: str) -> Query:
         messages=(
             *query.messages,
             Message("assistant", replace_surrogates(answer)),
-            Message("user", ask),
+            Message("user", request),
         ),
     )
 
 
 def _query(kind: Kind, given: Trajectory, schema: dict[str, Any], **values: str) -> Query:
-    said = prompt(kind)
-    messages = (Message("system", said.system), Message("user", said.user.substitute(values)))
-    return Query(kind, given.key, 1, said.version, messages, schema)
+    text = prompt(kind)
+    messages = (Message("system", text.system), Message("user", text.user.substitute(values)))
+    return Query(kind, given.key, 1, text.version, messages, schema)
 
 
-def _listed(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object whose one field is a list of objects with `fields`."""
-    return _object({name: {"type": "array", "items": _object(fields)}})
+def _list_schema(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema of an object whose only field is a list of objects with `fields`."""
+    return _object_schema({name: {"type": "array", "items": _object_schema(fields)}})
 
 
-def _object(fields: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": fields,

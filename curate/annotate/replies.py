@@ -1,6 +1,7 @@
-"""Reading a model's answers: the JSON in them, and the rules that it has to hold to.
+"""Reads a model's answers: finds their JSON, and checks it against the rules of the prompts.
 
-Nothing is mended here. What breaks a rule is Dropped with words that tell the model what it did.
+Nothing is corrected here. An answer that breaks a rule raises Dropped. The detail of the error tells
+the model what it did wrong, because the annotator sends it back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from curate.trajectory import Component
 
 _PARTS = ("plan", "execution", "comment")
 _NUMBER = r"\d{1,9}"
-"""A sentence's. Numbers without bound are more than Python reads."""
+"""The number of a sentence. It is bounded because Python refuses to convert very long digit strings."""
 _SPAN = rf"{_NUMBER}\s*(?:[-–]\s*{_NUMBER}\s*)?"
 _RANGES = re.compile(rf"\s*{_SPAN}(?:,\s*{_SPAN})*", re.ASCII)
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:[-–]\s*({_NUMBER}))?", re.ASCII)
@@ -67,51 +68,56 @@ _Answer = TypeVar("_Answer", _Steps, _Needs, _Uses)
 
 
 def components(answer: str, pieces: Sequence[str]) -> tuple[Component, ...]:
-    """The components that an answer finds in a trajectory's sentences, without their parents.
+    """Returns the components in which an answer groups the sentences, without their parents.
 
-    Raises Dropped where a sentence stands in no component or in two, where components or the sentences
-    of one do not stand in the order of the text, or where one does not work on its prompt.
+    Raises:
+        Dropped: if a sentence belongs to no component or to two, if the components or the sentences of
+            one component are not in the order of the text, or if a component has only one of a prompt
+            and an execution.
     """
     found: list[Component] = []
     owner: dict[int, int] = {}
-    began = 0
+    start = 0
     for number, step in enumerate(_read(answer, _Steps).components, 1):
         cited = {name: _cited(number, name, getattr(step, name), len(pieces)) for name in _PARTS}
-        for sentence in chain.from_iterable(cited.values()):
-            if sentence in owner:
-                other = owner[sentence]
-                both = f"components {other} and {number}" if other != number else f"{number} twice"
-                raise Dropped(Reason.OVERLAP, f"sentence {sentence} stands in {both}")
-            owner[sentence] = number
-        began = _ordered(number, cited, began)
+        _claim(number, cited, owner)
+        start = _checked_start(number, cited, start)
         if bool(cited["execution"]) != bool(step.prompt.strip()):
             which = (
                 "a prompt but no execution" if step.prompt.strip() else "an execution but no prompt"
             )
             raise Dropped(Reason.BAD_COMPONENT, f"component {number} has {which}")
         texts = {name: "".join(pieces[n - 1] for n in cited[name]) for name in _PARTS}
-        described = step.description.strip()
-        found.append(Component(number, prompt=step.prompt, description=described, **texts))
+        found.append(
+            Component(
+                number,
+                plan=texts["plan"],
+                prompt=step.prompt,
+                execution=texts["execution"],
+                comment=texts["comment"],
+                description=step.description.strip(),
+            )
+        )
     missing = [n for n in range(1, len(pieces) + 1) if n not in owner]
     if missing:
-        raise Dropped(Reason.MISSING, f"no component holds {_named(missing)}")
+        raise Dropped(Reason.MISSING, f"no component contains {_listed(missing)}")
     return tuple(found)
 
 
 def with_parents(answer: str, given: Sequence[Component]) -> tuple[Component, ...]:
-    """The components with the parents that an answer gives them.
+    """Returns the components with the parents that an answer gives them.
 
-    Raises Dropped where a component is missing or named twice, or where an edge does not point to a
-    component that stands before.
+    Raises:
+        Dropped: if a component is missing or named twice, or if a parent is not an earlier component.
     """
     parents: dict[int, frozenset[int]] = {}
     numbers = {component.number for component in given}
     for need in _read(answer, _Needs).components:
         if need.number not in numbers or need.number in parents:
-            what = "is named twice" if need.number in parents else "does not exist"
-            raise Dropped(Reason.NOT_IN_GRAPH, f"component {need.number} {what}")
+            problem = "is named twice" if need.number in parents else "does not exist"
+            raise Dropped(Reason.NOT_IN_GRAPH, f"component {need.number} {problem}")
         for parent in need.parents:
-            _earlier(need.number, parent, numbers)
+            _check_earlier(need.number, parent, numbers)
         parents[need.number] = frozenset(need.parents)
     missing = sorted(numbers - parents.keys())
     if missing:
@@ -121,23 +127,43 @@ def with_parents(answer: str, given: Sequence[Component]) -> tuple[Component, ..
 
 
 def leaks(answer: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
-    """The uses that an answer names. Raises Dropped where they are not between siblings."""
+    """Returns the uses that an answer names.
+
+    Raises:
+        Dropped: if a use is not between two components of the same stage.
+    """
     stage_of = {c.number: at for at, stage in enumerate(stages) for c in stage}
     found: list[Leak] = []
     for use in _read(answer, _Uses).uses:
-        _earlier(use.component, use.of, set(stage_of))
+        _check_earlier(use.component, use.of, set(stage_of))
         if stage_of.get(use.component) != stage_of[use.of]:
             raise Dropped(
                 Reason.UNKNOWN_PARENT,
-                f"component {use.of} does not stand in one group with {use.component}",
+                f"components {use.of} and {use.component} are not in the same group",
             )
         found.append(Leak(use.component, use.of, use.value))
     return tuple(found)
 
 
-def _earlier(number: int, parent: int, numbers: set[int]) -> None:
+def _claim(number: int, cited: dict[str, list[int]], owner: dict[int, int]) -> None:
+    """Assigns the cited sentences to component `number`. Each may belong to one component only."""
+    for sentence in chain.from_iterable(cited.values()):
+        if sentence in owner:
+            other = owner[sentence]
+            where = (
+                f"in components {other} and {number}"
+                if other != number
+                else f"twice in component {number}"
+            )
+            raise Dropped(Reason.OVERLAP, f"sentence {sentence} is {where}")
+        owner[sentence] = number
+
+
+def _check_earlier(number: int, parent: int, numbers: set[int]) -> None:
     if parent not in numbers:
-        raise Dropped(Reason.UNKNOWN_PARENT, f"component {number} needs {parent}, which is none")
+        raise Dropped(
+            Reason.UNKNOWN_PARENT, f"component {number} needs {parent}, which does not exist"
+        )
     if parent >= number:
         raise Dropped(Reason.CYCLE, f"component {number} needs {parent}, which is not before it")
 
@@ -154,51 +180,61 @@ def _cited(number: int, part: str, ranges: str, count: int) -> list[int]:
         if not 1 <= start <= end <= count:
             raise Dropped(
                 Reason.UNKNOWN_SENTENCE,
-                f"{where} cites {first}-{last or first} of {count} sentences",
+                f"{where} cites {first}-{last or first}, and the sentences are 1-{count}",
             )
         cited += range(start, end + 1)
     return cited
 
 
-def _ordered(number: int, cited: dict[str, list[int]], began: int) -> int:
-    """Where a component begins, which must be behind `began`."""
+def _checked_start(number: int, cited: dict[str, list[int]], previous: int) -> int:
+    """Returns the first sentence of a component, given that of the component before it.
+
+    Raises:
+        Dropped: if the component has no sentence, or if the sentences or components are not in order.
+    """
     order = [sentence for part in _PARTS for sentence in cited[part]]
     if not order:
-        raise Dropped(Reason.BAD_COMPONENT, f"component {number} holds no sentence")
+        raise Dropped(Reason.BAD_COMPONENT, f"component {number} contains no sentence")
     if order != sorted(order):
         raise Dropped(
             Reason.DISORDER,
-            f"in component {number} the sentences of plan, execution and comment do not follow "
-            "each other",
+            f"in component {number} the sentences of plan, execution and comment are not in order",
         )
-    if order[0] < began:
+    if order[0] < previous:
         raise Dropped(
             Reason.DISORDER, f"component {number} begins before component {number - 1} does"
         )
     return order[0]
 
 
-def _named(numbers: list[int]) -> str:
+def _listed(numbers: list[int]) -> str:
     shown = ", ".join(map(str, numbers[:8]))
     more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
     return f"sentence {shown}{more}"
 
 
 def _read(answer: str, kind: type[_Answer]) -> _Answer:
-    """The first JSON object in `answer` that is of `kind`; models set talk and fences around it."""
+    """Returns the first JSON object in `answer` that is of `kind`.
+
+    Models write text and code fences around their JSON, which are ignored.
+
+    Raises:
+        Dropped: if there is no such object.
+    """
     cause: Exception | None = None
     for value in _objects(answer):
         try:
             found = msgspec.convert(value, kind, strict=False)
-            # What has no UTF-8 cannot be kept. (msgspec's own encoder takes no number of any size.)
+            # A text without UTF-8 could not be kept. msgspec's own encoder rejects large integers,
+            # which are not the concern here.
             json.dumps(asdict(found), ensure_ascii=False).encode()
             return found
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
             cause = cause or error
-    said = f"{cause}" if cause else "there is no whole JSON object in it"
+    problem = f"{cause}" if cause else "it contains no complete JSON object"
     if isinstance(cause, UnicodeEncodeError):
-        said = "there is half a character in it"
-    raise Dropped(Reason.MALFORMED, said) from cause
+        problem = "it contains an unpaired surrogate"
+    raise Dropped(Reason.MALFORMED, problem) from cause
 
 
 def _objects(text: str) -> list[Any]:

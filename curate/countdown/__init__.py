@@ -1,4 +1,4 @@
-"""Countdown as a source of trajectories: a searcher writes them, and an annotator knows them."""
+"""Countdown as a source of trajectories: a searcher writes them, and they are annotated by rule."""
 
 from curate.countdown.data import (
     FLAT,

@@ -1,9 +1,10 @@
 """The Countdown data: puzzles, the searcher's trajectories on them, and what is learned from each.
 
-Of some trajectories the planner learns a rendering, of a run that ends at the first success or, for
-a share of them, of one that waits for all; and executors learn from the openings that the trajectory
-itself worked through: the hit, and the misses before it. Of others only the first stage is learned, its
-plan and its executions: executors have more to learn than the planner, and their contexts are short.
+From some trajectories the planner learns a run. Most of these runs end at the first success, and a
+share of them waits for all executions. Executors learn from the openings that the trajectory itself
+worked through: the hit, and the misses before it. From other trajectories only the first stage is
+learned, its plan and its executions, because executors have more to learn than the planner and their
+contexts are short.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from curate.countdown.drills import drills
 from curate.countdown.searcher import openings, search
 from curate.drops import Dropped
 from curate.pack.stages import Packed, pack
-from curate.render import Claim, claimed, first_success, sequential, waiting
+from curate.render import Claim, claimed, first_success, sequential, without_notes
 from curate.samples import Sample
-from curate.select import Selection, check, figures
+from curate.select import Selection, check, measure
 from curate.trajectory import Component
 from sprint_agent.countdown import Puzzle, PuzzleSpace, Smaller, Split, claim, generate, right_claim
 from sprint_agent.protocol import tags
@@ -31,53 +32,66 @@ FLAT = (
     (PuzzleSpace(count=4), 3),
     (PuzzleSpace(count=4, high=99), 12),
 )
-"""Where puzzles are drawn from whose executions ask no smaller ones, and how many in turn from each."""
+"""The spaces of puzzles whose executions ask no smaller ones.
+
+Each has a weight: how many puzzles in turn are drawn from it.
+"""
 SPACES = (*FLAT, (PuzzleSpace(count=5), 4))
-"""The same, and puzzles whose executions ask smaller ones."""
+"""The same, and a space of puzzles whose executions ask smaller ones."""
 _MISTAKEN = 0.3
-"""The share of misses that may claim a hit, in a run where some do."""
+"""The share of misses that falsely claim a hit, in a run that has such claims."""
 _NEAR = (-2, -1, 1, 2)
-"""How far from the target a result is that is taken for it."""
-_LATE = 12
-_LATE_INSIDE = 400
-"""By how many tokens at most an execution is late, and one that a nested run is part of."""
+"""The distances from the target of a result that is mistaken for it."""
+_MAX_DELAY = 12
+"""The most tokens by which an execution starts late."""
+_MAX_DELAY_NESTED = 400
+"""The same for an execution that contains a nested run."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountdownData:
-    """How much data, and of what mixture.
+    """How much data there is, and in what mixture.
 
-    `trajectories` in all, on puzzles of the `spaces` in turn, of each as many as it says. Of so many of
-    them as `runs` says, a planner and executors learn: these from all openings that the trajectory
-    itself worked through. One of those in `late_every` has two stages, which one trajectory in eleven
-    has by nature: too few to learn from. One in `waiting_every` waits for all executions, the others
-    end at the first success; and in one of `mistaken_every` of these, some of the executions that the
-    planner reads claim what is none. Of the last `searches` trajectories the first stage alone is
-    learned. `drills` are trajectories besides, evenly among the others, on puzzles of four numbers.
+    Some trajectories are rendered as runs, and some teach only their first stage. The drills are
+    additional trajectories, spread evenly among the others.
     """
 
     trajectories: int = 41_000
+    """All trajectories except the drills."""
     runs: int = 5_700
+    """The trajectories from which a planner and executors learn.
+
+    Executors learn from all openings that the trajectory itself worked through.
+    """
     searches: int = 13_700
+    """The trajectories, the last ones, from which only the first stage is learned."""
     drills: int = 12_000
+    """Additional trajectories, on puzzles of four numbers that begin with a quotient."""
     seed: int = 0
     spaces: tuple[tuple[PuzzleSpace, int], ...] = SPACES
+    """The spaces of the puzzles. Each has a weight: how many puzzles in turn are drawn from it."""
     late_every: int = 2
+    """One of this many runs has two stages.
+
+    Only one trajectory in eleven has two stages by nature, too few to learn from.
+    """
     waiting_every: int = 4
+    """One of this many runs waits for all executions. The others end at the first success."""
     mistaken_every: int = 2
+    """In one of this many runs that end at the first success, the planner reads false claims."""
 
     def scaled(self, trajectories: int) -> CountdownData:
-        """The same mixture out of another number of trajectories."""
+        """Returns the same mixture for another number of trajectories."""
         share = trajectories / self.trajectories
         runs, searches = round(self.runs * share), round(self.searches * share)
         drills = round(self.drills * share)
         return replace(self, trajectories=trajectories, runs=runs, searches=searches, drills=drills)
 
     def drawn_from(self, trajectories: int) -> CountdownData:
-        """The same recipe, where there are so many trajectories.
+        """Returns the same recipe for this many trajectories.
 
-        Where there are fewer than here, all the more of them are rendered as runs, and learned from for
-        their first stage: in the same mixture, the planner would see too few to learn to copy.
+        If there are fewer than here, a larger share is rendered as runs, and a larger share teaches its
+        first stage. In the same mixture the planner would see too few runs to learn to copy.
         """
         most = self.scaled(max(trajectories, self.trajectories))
         return replace(
@@ -88,40 +102,40 @@ class CountdownData:
 
 
 def puzzles(data: CountdownData, wanted: Split) -> Iterator[Puzzle]:
-    """The puzzles of one split, from all spaces in turn; a space that is used up gives no more."""
+    """Yields the puzzles of one split, from all spaces in turn, until all spaces are used up."""
     drawn = [generate(space, wanted, data.seed) for space, _ in data.spaces]
     order = _evenly([often for _, often in data.spaces])
     while True:
-        found = [puzzle for place in order if (puzzle := next(drawn[place], None)) is not None]
-        if not found:
+        batch = [puzzle for at in order if (puzzle := next(drawn[at], None)) is not None]
+        if not batch:
             return
-        yield from found
+        yield from batch
 
 
 def _evenly(counts: Sequence[int]) -> list[int]:
-    """An order of streams, named by their places, that takes each so often, spread evenly over all."""
+    """Returns indices of `counts` in an order in which each occurs that often, spread evenly."""
     marks = (((k + 0.5) / often, at) for at, often in enumerate(counts) for k in range(often))
     return [at for _, at in sorted(marks)]
 
 
 def trajectories(data: CountdownData, wanted: Split) -> Iterator[Packed]:
-    """Packed trajectories on those of the puzzles that the searcher solves."""
+    """Yields packed trajectories on the puzzles that the searcher solves."""
     written = (symbolic.trajectory(puzzle) for puzzle in puzzles(data, wanted))
-    # Its executions are short by nature: one line for each thing that two numbers can make.
+    # The executions are short by nature: one line for each result of two numbers.
     packed = (pack(symbolic.annotate(t), shortest_execution=1) for t in written if t is not None)
     return islice((p for p in packed if _is_parallel(p)), data.trajectories)
 
 
 def _is_parallel(packed: Packed) -> bool:
     try:
-        check(figures(waiting(packed, claim), len), Selection())
+        check(measure(without_notes(packed, claim), len), Selection())
     except Dropped:
         return False
     return True
 
 
 def runs(packed: Sequence[Packed], data: CountdownData) -> Iterator[Packed]:
-    """Those of the trajectories that are rendered as runs, those with two stages evenly among them."""
+    """Yields the trajectories that are rendered as runs. Those with two stages are spread evenly."""
     one = (p for p in packed if len(p.stages) == 1)
     late = (p for p in packed if len(p.stages) > 1)
     for number in range(min(data.runs, len(packed))):
@@ -135,9 +149,10 @@ def sprint_samples(
     data: CountdownData,
     length: Callable[[str], int],
 ) -> Iterator[Sample]:
-    """What the SPRINT model learns from trajectories and drills, each kind spread evenly over all.
+    """Yields what the SPRINT model learns from trajectories and drills. Each kind is spread evenly.
 
-    `length` is how many tokens a text has.
+    Args:
+        length: returns how many tokens a text has.
     """
     searches = packed[max(0, len(packed) - data.searches) :]
     planned = (run_sample(p, data, length, n) for n, p in enumerate(runs(packed, data)))
@@ -147,80 +162,85 @@ def sprint_samples(
 
 
 def rft_samples(packed: Sequence[Packed], drilled: Sequence[Packed]) -> Iterator[Sample]:
-    """What the RFT model learns from them: the same texts, left sequential, in as even an order."""
+    """Yields what the RFT model learns from the same texts, unsplit and spread as evenly."""
     kinds = (map(rft_sample, packed), map(rft_sample, drilled))
     return (next(kinds[kind]) for kind in _evenly((len(packed), len(drilled))))
 
 
 def rft_sample(packed: Packed) -> Sample:
-    """What the RFT model learns from a trajectory: the same text, left sequential."""
+    """Returns what the RFT model learns from a trajectory: the same text, unsplit."""
     return Sample(sequential(packed.annotated.trajectory))
 
 
 def run_sample(
     packed: Packed, data: CountdownData, length: Callable[[str], int], number: int
 ) -> Sample:
-    """What planner and executors learn from the `number`-th run."""
+    """Returns what the planner and the executors learn from the `number`-th run."""
     rng = random.Random(f"{data.seed}/{number}")
     if rng.randrange(data.waiting_every) == 0:
-        run = _derived(waiting(packed, claim))
+        run = _derived(without_notes(packed, claim))
     else:
-        mistaken = rng.randrange(data.mistaken_every) == 0 and not _asks(packed)
+        mistaken = rng.randrange(data.mistaken_every) == 0 and not _asks_smaller(packed)
         read = _mistaken(packed, rng) if mistaken else packed
-        late = _LATE_INSIDE if _asks(packed) else _LATE
-        run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, late)))
+        most = _MAX_DELAY_NESTED if _asks_smaller(packed) else _MAX_DELAY
+        run = _derived(first_success(read, _right(packed), length, lambda: rng.randint(0, most)))
     return Sample(run, executions=_executions(packed))
 
 
 def search_sample(packed: Packed) -> Sample:
-    """What executors learn from a trajectory's first stage, and the planner from its plan."""
-    run = waiting(packed, claim)
+    """Returns what is learned from a trajectory's first stage: its plan and its executions."""
+    run = without_notes(packed, claim)
     executions = _executions(packed)
     first = {name: text for name, text in executions.items() if name.startswith("1.")}
     return Sample(run, planner=False, executions=first)
 
 
 def _derived(run: Transcript) -> Transcript:
-    """The run, whose answer says how it came about, as the execution does that found it.
+    """Returns the run with the derivation of its answer, copied from the execution that found it.
 
-    Where a check said what it accepted, the answer is that. A line that is copied whole goes wrong less
-    often than an expression alone: all of what stands before an id tells where the next one is.
+    If a check said what it accepted, the answer stays as it is. A model copies a whole line with fewer
+    errors than an expression alone, because all text before an id shows where the next one is.
     """
     verdict = run.stages[-1].verdict
     if verdict is not None and verdict.remark:
         return run
-    found = claimed(run.stages[-1], claim)
-    assert found is not None
-    line = found.splitlines()[-1]
+    execution = claimed(run.stages[-1], claim)
+    assert execution is not None
+    line = execution.splitlines()[-1]
     return replace(run, answer=f"{tags.force_answer()}{line}\n")
 
 
 def _right(packed: Packed) -> Claim:
-    """What a check of executions accepts: the claims that are right."""
+    """Returns what a check of executions accepts: the correct claims."""
     puzzle = _puzzle(packed)
 
     return lambda text: right_claim(text, puzzle)
 
 
-def _asks(packed: Packed) -> bool:
-    """Whether executions ask smaller puzzles; a claim that comes from one was verified, and is right."""
+def _asks_smaller(packed: Packed) -> bool:
+    """Returns whether executions ask smaller puzzles.
+
+    A claim from a smaller puzzle was verified, so it is correct.
+    """
     return any(Smaller.read(task.execution) for stage in packed.stages for task in stage)
 
 
 def _mistaken(packed: Packed, rng: random.Random) -> Packed:
-    """The trajectory, with misses that claim a near miss for a hit, as a model does at times.
+    """Returns the trajectory with false claims: some misses take a near miss for a hit, as models do.
 
-    A planner learns from it to go by what was accepted. No executor learns it.
+    From this the planner learns to rely on what was accepted. Executors do not learn it.
     """
     puzzle = _puzzle(packed)
-    found = {opening.task: opening for group in openings(puzzle) for opening in group}
+    by_task = {opening.task: opening for group in openings(puzzle) for opening in group}
     near = [puzzle.target + by for by in _NEAR if puzzle.target + by > 0]
 
     def as_read(component: Component) -> Component:
         missed = component.prompt and claim(component.execution) is None
         if not missed or rng.random() > _MISTAKEN:
             return component
-        tried = (search(found[component.prompt], target) for target in rng.sample(near, len(near)))
+        tried = (
+            search(by_task[component.prompt], target) for target in rng.sample(near, len(near))
+        )
         text = next((s.text for s in tried if s.expression is not None), component.execution)
         return replace(component, execution=text)
 
@@ -232,9 +252,10 @@ def _puzzle(packed: Packed) -> Puzzle:
 
 
 def drilled(data: CountdownData, wanted: Split) -> list[Packed]:
-    """The drills, on puzzles of the widest of the spaces of four numbers; none where there is no such.
+    """Returns the drills, on puzzles of the space of four numbers with the largest range.
 
-    Both methods learn them: each is a sample of a first stage, or a sequential one.
+    There are none if no space has four numbers. Both methods learn them, SPRINT as a first stage and
+    RFT as sequential text.
     """
     spaces = [space for space, _ in data.spaces if space.count == 4]
     if not spaces:
@@ -244,19 +265,19 @@ def drilled(data: CountdownData, wanted: Split) -> list[Packed]:
 
 
 def _executions(packed: Packed) -> dict[str, str]:
-    """What executors learn from a run: of its prompts, those that the search visited.
+    """Returns what executors learn from a run: the executions of the prompts that the search visited.
 
-    All of these were written before the search's hit ended its stage. Of one that asks a smaller puzzle,
-    the model writes what stands up to the question.
+    The search wrote all of these before its hit ended the stage. If one asks a smaller puzzle, the model
+    learns its text up to and including that question.
     """
     return {
-        f"{stage_number}.{number}": _written(task.execution)
+        f"{stage_number}.{number}": _own_text(task.execution)
         for stage_number, stage in enumerate(packed.stages, 1)
         for number, task in enumerate((c for c in stage if c.prompt), 1)
         if task.visited
     }
 
 
-def _written(execution: str) -> str:
-    asked = Smaller.read(execution)
-    return execution if asked is None else asked.text
+def _own_text(execution: str) -> str:
+    smaller = Smaller.read(execution)
+    return execution if smaller is None else smaller.text

@@ -1,9 +1,9 @@
-"""A searcher that solves Countdown puzzles and writes its chain of thought down, in sequence.
+"""The searcher: solves Countdown puzzles and writes down its chain of thought, in sequence.
 
-It does what a reasoning model does on such a puzzle: it names the numbers, tries an opening (two of
-them and an operation), works through what the remaining numbers can make of it, gives up or finds the
-target, and goes back to the next opening. Sums and differences come first; only when none of them
-leads to the target does it go on to products and quotients. It ends at the first hit.
+It does what a reasoning model does on such a puzzle. It names the numbers and tries an opening (two of
+them and an operation). It works through what the remaining numbers can make of that, gives up or finds
+the target, and returns to the next opening. Sums and differences come first. Only if none of them leads
+to the target does it try products and quotients. It ends at the first hit.
 
     a 11, b 7, c 5, d 3 to 24.
     Sums and differences first.
@@ -17,15 +17,17 @@ leads to the target does it go on to products and quotients. It ends at the firs
     7 - 3 = 4, and 6: + 10 low, - 2 low, * 24 yes.
     Answer: 4 * 6 = (7 - 3) * 6 = \\boxed{(7 - 3) * (11 - 5)}
 
-The names make every number easy to find, from however far away; they go from the largest number to the
-smallest, and are said anew before products and quotients. The openings are the same in every puzzle;
+The names make every number easy to find, from any distance. They go from the largest number to the
+smallest, and are repeated before products and quotients. The openings are the same in every puzzle, and
 one that leads nowhere is given up at once (`b / c = b 7 / c 5, not whole.`). The first line of an
-attempt is its opening and what that leaves; the second says that 8 and 18 are left, which make 26, 10
-and 144. Each result is held against the target, aloud: that is what a model learns to tell a hit by. At
-a hit, results are replaced by what made them, one at a time, the last one first and the opening's last.
+attempt is its opening and what remains after it. The second line says that 8 and 18 remain, which make
+26, 10 and 144. Each result is compared with the target in words, because a model learns from that to
+recognize a hit. At a hit, results are replaced by what made them, one at a time: the last result first,
+and the result of the opening last.
 
-With five numbers, three and a result are left: a puzzle of its own. It is asked in so many words, and
-gone about in the same way, but for its products and quotients, which the whole puzzle tries instead.
+With five numbers, three and a result remain, which are a puzzle of their own. The text asks it as a
+question and solves it in the same way, but without products and quotients. The outer puzzle tries those
+instead.
 
     a + b = a 9 + b 7 = 16, c 5, d 3, e 3.
     Use 5, 3, 3 and 16 to make 24.
@@ -35,8 +37,8 @@ gone about in the same way, but for its products and quotients, which the whole 
     Answer: 8 * 3 = (11 - 3) * 3 = \\boxed{((16 - 5) - 3) * 3}
     Answer: ((16 - 5) - 3) * 3 = \\boxed{(((9 + 7) - 5) - 3) * 3}
 
-Whole numbers from 0 to `CAP` are followed, and a quotient that is none where it can be reduced and two
-more numbers are left: `a / d = a 99 / d 18 = 11/2, b 75, c 71.`
+The searcher follows whole numbers from 0 to `CAP`. It also follows a quotient that is not whole, if it
+can be reduced and two more numbers remain: `a / d = a 99 / d 18 = 11/2, b 75, c 71.`
 """
 
 from __future__ import annotations
@@ -53,14 +55,14 @@ CAP = 200
 GROUPS = (("Sums and differences first.\n", "+-"), ("Now products and quotients.\n", "*/"))
 NAMES = "abcdef"
 _AT_ONCE = 3
-"""How many terms are worked through at once; more of them are a puzzle of their own."""
+"""How many remaining terms are worked through directly. More of them are a smaller puzzle."""
 _WITH_FRACTIONS = 4
-"""Of how many numbers a quotient that is not whole is followed."""
+"""How many numbers a puzzle must have for a quotient that is not whole to be followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value on the table: a number of the puzzle, by its name, or what two terms make."""
+    """A value that can be used: a number of the puzzle, with its name, or the result of two terms."""
 
     value: int | Fraction
     name: str = ""
@@ -68,70 +70,71 @@ class Term:
 
     @property
     def named(self) -> str:
-        """The value with its name before it, if it has one."""
+        """The value, after its name if it has one."""
         return f"{self.name} {self.value}".lstrip()
 
     def expression(self, kept: Sequence[Term] = ()) -> str:
-        """How it is made, out of the puzzle's own numbers and of what is `kept` as a value."""
+        """Returns how it is made of the puzzle's numbers. Terms in `kept` are written as values."""
         if self.made is None or any(self is term for term in kept):
             return str(self.value)
         first, operation, second = self.made
         return f"{first.inner(kept)} {operation} {second.inner(kept)}"
 
     def inner(self, kept: Sequence[Term]) -> str:
-        """The expression as it stands inside a larger one."""
+        """Returns the expression as a part of a larger one, in parentheses unless it is a number."""
         text = self.expression(kept)
         return text if text.isdigit() else f"({text})"
 
     def derivation(self, steps: Sequence[Term]) -> str:
-        """The expression, with `steps` replaced by what made them one at a time, the last one first."""
+        """Returns equal forms of the expression: `steps` written out one at a time, from the last."""
         forms = [self.expression(steps[:kept]) for kept in range(len(steps), -1, -1)]
         return " = ".join([*forms[:-1], f"\\boxed{{{forms[-1]}}}"])
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first operation of an attempt, such as `a - c`, and what it leaves, its result last.
-
-    `barren` says why it leads nowhere, where that is clear at once.
-    """
+    """The first operation of an attempt."""
 
     task: str
+    """The operation, such as `a - c`."""
     remaining: tuple[Term, ...]
-    barren: str = ""
+    """The terms that remain after it. Its result is the last one."""
+    dead_end: str = ""
+    """Why it leads nowhere, if that is clear at once. "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What became of an opening: the text of the work on it, and the expression if it hit.
-
-    `inside` is the work on a smaller puzzle, where the opening left one: in sequence, it stands before
-    the last line of the text.
-    """
+    """The work on an opening."""
 
     text: str
     expression: str | None
-    inside: str = ""
+    """The expression that makes the target. None if the opening does not lead to it."""
+    nested: str = ""
+    """The work on the smaller puzzle that the opening leaves, if there is one.
+
+    In the sequential text it comes before the last line of `text`.
+    """
 
     @property
     def sequential(self) -> str:
-        """The text with all work in its place."""
+        """The text that includes the work on the smaller puzzle."""
         *lines, last = self.text.splitlines(keepends=True)
-        return "".join(lines) + self.inside + last
+        return "".join(lines) + self.nested + last
 
 
 def announcements(puzzle: Puzzle) -> tuple[str, ...]:
-    """What is said before each group of openings: the numbers with their names, and the target."""
+    """Returns the text before each group of openings: the named numbers, the target, the group."""
     return tuple(f"{naming(puzzle)}{text}" for text, _ in GROUPS)
 
 
 def naming(puzzle: Puzzle) -> str:
-    """The line that gives the numbers their names, and says the target."""
+    """Returns the line that names the numbers and the target."""
     return f"{', '.join(term.named for term in _named(puzzle))} to {puzzle.target}.\n"
 
 
 def openings(puzzle: Puzzle) -> list[list[Opening]]:
-    """The openings of a puzzle, by group, in the order in which they are tried."""
+    """Returns the openings of a puzzle, by group, in the order in which they are tried."""
     terms = _named(puzzle)
     return [
         [
@@ -153,14 +156,15 @@ def _opening(terms: Sequence[Term], i: int, operation: str, j: int) -> Opening:
     result = Term(_apply(first.value, operation, second.value), made=(first, operation, second))
     rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
     task = f"{first.name} {operation} {second.name}"
-    return Opening(task, (*rest, result), _barren(terms, i, operation, j, result.value))
+    return Opening(task, (*rest, result), _dead_end(terms, i, operation, j, result.value))
 
 
-def _barren(terms: Sequence[Term], i: int, operation: str, j: int, value: int | Fraction) -> str:
-    """Why an opening leads nowhere; "" where it leads somewhere. Equal numbers stand side by side.
+def _dead_end(terms: Sequence[Term], i: int, operation: str, j: int, value: int | Fraction) -> str:
+    """Returns why an opening leads nowhere, "" if it may lead somewhere.
 
-    One with equal numbers was tried before, it changes nothing, its quotient is neither whole nor worth
-    reducing, or its result is above `CAP`.
+    It leads nowhere if an opening with equal numbers was tried before, if it changes nothing, if its
+    quotient is neither whole nor usefully reduced, or if its result is above `CAP`. The terms are
+    sorted, so equal numbers are neighbours.
     """
     if i > 0 and terms[i - 1].value == terms[i].value:
         return "as before"
@@ -189,13 +193,13 @@ def _apply(large: int | Fraction, operation: str, small: int | Fraction) -> int 
 
 
 def search(opening: Opening, target: int) -> Search:
-    """Works through what an opening leaves, to the end or to the first hit."""
+    """Works through what remains after an opening, up to the first hit or to the end."""
     *rest, result = opening.remaining
     assert result.made is not None
     first, operation, second = result.made
     task = f"= {first.named} {operation} {second.named}"
-    if opening.barren:
-        return Search(f"{task}, {opening.barren}.\n{NONE}", None)
+    if opening.dead_end:
+        return Search(f"{task}, {opening.dead_end}.\n{NONE}", None)
     left = ", ".join(term.named for term in rest)
     text = f"{task} = {result.value}, {left}.\n"
     if len(opening.remaining) > _AT_ONCE:
@@ -210,22 +214,22 @@ def search(opening: Opening, target: int) -> Search:
 
 
 def _ask(text: str, opening: Opening, target: int) -> Search:
-    """Asks what an opening leaves as a puzzle of its own, and tries its sums and differences."""
+    """Asks what remains after an opening as a smaller puzzle, and tries its sums and differences."""
     question = Puzzle(tuple(int(term.value) for term in opening.remaining), target).question
     text = f"{text}{question}\n"
     smaller = Smaller.read(text)
     assert smaller is not None
-    inside, expression = _attempt(smaller.puzzle, groups=1)
+    nested, expression = _attempt(smaller.puzzle, groups=1)
     if expression is None:
-        return Search(text + NONE, None, inside)
-    whole, line = smaller.answered(expression)
-    return Search(text + line, whole, inside)
+        return Search(text + NONE, None, nested)
+    outer, line = smaller.answered(expression)
+    return Search(text + line, outer, nested)
 
 
 def _nodes(
     terms: Sequence[Term],
 ) -> Iterator[tuple[str, tuple[Term, Term], tuple[Term, ...]]]:
-    """What is tried: how its line begins, the two terms that are left, and what was made for it."""
+    """Yields for each attempt the beginning of its line, the two last terms, and the terms made."""
     if len(terms) == 2:
         yield f"{terms[0].value} and {terms[1].value}:", (terms[0], terms[1]), ()
         return
@@ -250,7 +254,7 @@ _Step = tuple[Term, str, Term, Term, tuple[Term, ...]]
 
 
 def _steps(terms: Sequence[Term]) -> Iterator[_Step]:
-    """Every operation on two of the terms, with what remains; none twice that reads the same."""
+    """Yields every operation on two of the terms, with what remains. Equal texts occur only once."""
     seen: set[tuple[int | Fraction, str, int | Fraction]] = set()
     for i, j in combinations(range(len(terms)), 2):
         rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
@@ -262,7 +266,7 @@ def _steps(terms: Sequence[Term]) -> Iterator[_Step]:
 
 
 def _combine(a: Term, b: Term) -> Iterator[tuple[Term, str, Term, Term]]:
-    """What two terms make, the larger first where order matters; useless results are left out."""
+    """Yields what two terms make, without useless results. If order matters, the larger is first."""
     large, small = (a, b) if a.value >= b.value else (b, a)
     candidates = [(a, "+", b, a.value + b.value)]
     if small.value > 0:
@@ -276,20 +280,20 @@ def _combine(a: Term, b: Term) -> Iterator[tuple[Term, str, Term, Term]]:
 
 
 def write(puzzle: Puzzle) -> tuple[str, str] | None:
-    """The chain of thought on `puzzle` and its answer; None where the searcher finds none."""
+    """Returns the chain of thought on `puzzle` and its answer, None if the searcher finds none."""
     text, expression = _attempt(puzzle, len(GROUPS))
     return None if expression is None else (text, expression)
 
 
 def _attempt(puzzle: Puzzle, groups: int) -> tuple[str, str | None]:
-    """The chain of thought on so many groups of openings, and the expression that it ends in."""
+    """Returns the chain of thought on the first `groups` groups, and the expression at its end."""
     text = ""
     tried = zip(announcements(puzzle), openings(puzzle), strict=True)
     for announcement, group in islice(tried, groups):
         text += announcement
         for opening in group:
-            found = search(opening, puzzle.target)
-            text += f"{opening.task} {found.sequential}"
-            if found.expression is not None:
-                return text, found.expression
+            work = search(opening, puzzle.target)
+            text += f"{opening.task} {work.sequential}"
+            if work.expression is not None:
+                return text, work.expression
     return text, None

@@ -1,9 +1,9 @@
-"""The symbolic annotator: steps and dependencies of the searcher's trajectories, by construction.
+"""The symbolic annotator: finds the steps and dependencies of the searcher's trajectories by rule.
 
-An opening needs the outcome of no other opening of its group, so the openings of a group can be
-worked on at the same time; the second group is only begun because the whole first one failed, so it
-needs all of that. The trajectory announces a group and ends at its first hit; the openings of the
-group that it did not reach are annotated too, as not visited.
+An opening needs the outcome of no other opening in its group, so the openings of a group can be worked
+on at the same time. The second group is begun only because the whole first group failed, so it depends
+on all of that. The trajectory announces a group and ends at its first hit. The openings of the group
+that it did not reach are annotated too, as not visited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sprint_agent.errors import QuestionError
 
 
 def trajectory(puzzle: Puzzle) -> Trajectory | None:
-    """The searcher's trajectory on `puzzle`; None where it finds no answer."""
+    """Returns the searcher's trajectory on `puzzle`, None if it finds no answer."""
     written = write(puzzle)
     if written is None:
         return None
@@ -25,8 +25,12 @@ def trajectory(puzzle: Puzzle) -> Trajectory | None:
 
 
 def annotate(given: Trajectory) -> Annotated:
-    """The components of one of the searcher's trajectories. Raises Dropped for any other."""
-    puzzle = _written(given)
+    """Returns one of the searcher's trajectories with its components.
+
+    Raises:
+        Dropped: the searcher did not write the trajectory.
+    """
+    puzzle = _puzzle_of(given)
     components: list[Component] = []
     needed: frozenset[int] = frozenset()
     reached = True
@@ -35,17 +39,17 @@ def annotate(given: Trajectory) -> Annotated:
         components.append(head)
         hit = False
         for opening in group:
-            found = search(opening, puzzle.target)
+            work = search(opening, puzzle.target)
             components.append(
                 Component(
                     number=len(components) + 1,
                     prompt=opening.task,
-                    execution=found.text,
+                    execution=work.text,
                     parents=frozenset({head.number}),
                     visited=reached,
                 )
             )
-            hit = hit or found.expression is not None
+            hit = hit or work.expression is not None
             reached = not hit
         if hit:
             break
@@ -53,13 +57,15 @@ def annotate(given: Trajectory) -> Annotated:
     return Annotated(given, tuple(components))
 
 
-def _written(given: Trajectory) -> Puzzle:
-    """The puzzle of a trajectory that the searcher wrote."""
+def _puzzle_of(given: Trajectory) -> Puzzle:
+    """Returns the puzzle of a trajectory that the searcher wrote."""
     try:
         puzzle = Puzzle.parse(given.question)
     except QuestionError as error:
         raise Dropped(Reason.UNREADABLE, str(error)) from error
     found = write(puzzle)
     if found is None or found[0].strip() != given.text.strip():
-        raise Dropped(Reason.UNREADABLE, "it is not what the searcher of Countdown writes")
+        raise Dropped(
+            Reason.UNREADABLE, "the Countdown searcher writes another text on this puzzle"
+        )
     return puzzle

@@ -1,16 +1,15 @@
-"""Records on disk: one JSON object a line, written whole or not at all."""
+"""Records on disk: one JSON object a line, in a file that is written completely or not at all."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 import msgspec
-
-from curate.closing import HoldsFile
 
 if sys.platform != "win32":
     import fcntl
@@ -19,13 +18,13 @@ _Record = TypeVar("_Record")
 
 
 class InUse(OSError):
-    """Another process writes there. The message is one line saying where, and what to do."""
+    """Another process writes there. The message is one line that says where, and what to do."""
 
 
-class Writer(HoldsFile):
-    """Writes records, dataclasses all, to a file that appears when it is whole.
+class Writer(AbstractContextManager["Writer"]):
+    """Writes records, which are dataclasses, to a file that appears when it is complete.
 
-    Where the writer is left by an error, it does not appear.
+    If an error leaves the `with` block, the file does not appear.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,18 +40,27 @@ class Writer(HoldsFile):
         self._file.write(self._encoder.encode(record) + b"\n")
         self.count += 1
 
-    def _closed(self, *, whole: bool) -> None:
-        if whole:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if exc is None:
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def alone(out: Path, lock: Path) -> Generator[None]:
-    """Makes sure that no other process writes `out` meanwhile, by a file that is locked.
+def exclusive(out: Path, lock: Path) -> Generator[None]:
+    """Makes sure that no other process writes `out` during the block, by locking the file `lock`.
 
-    The file stays behind, and its lock goes with the process, however that ends. Raises InUse.
+    The lock file remains on disk. The lock itself ends with the process, however the process ends.
+
+    Raises:
+        InUse: another process has the lock.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("ab") as file:
@@ -61,15 +69,15 @@ def alone(out: Path, lock: Path) -> Generator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as cause:
                 raise InUse(
-                    f"another process writes to {out}: wait for it, or choose another --out"
+                    f"another process writes to {out}: wait until it ends, or choose another --out"
                 ) from cause
             except OSError:
-                pass  # The file system knows no locks, as some that machines share.
+                pass  # Some file systems, such as some network shares, support no locks.
         yield
 
 
 def write(records: Iterable[object], path: Path) -> int:
-    """Writes records to `path`; returns how many."""
+    """Writes records to `path`, and returns how many."""
     with Writer(path) as writer:
         for record in records:
             writer.write(record)
@@ -77,7 +85,11 @@ def write(records: Iterable[object], path: Path) -> int:
 
 
 def read(path: Path, kind: type[_Record]) -> Iterator[_Record]:
-    """Reads records of `kind` back. Raises ValueError, with the line's number, for a corrupt one."""
+    """Reads records of `kind` back.
+
+    Raises:
+        ValueError: a line is corrupt. The message contains its number.
+    """
     decoder = msgspec.json.Decoder(kind)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):

@@ -1,4 +1,4 @@
-"""Grading: whether the answer that a trajectory claims is the right one."""
+"""Grading: whether the answer that a trajectory claims is correct."""
 
 from __future__ import annotations
 
@@ -11,67 +11,89 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from curate.drops import Dropped, Reason
-from curate.grade.math_pool import Checkers
+from curate.grade.math_pool import MathPool
 from curate.trajectory import Trajectory
 from sprint_agent.countdown import Puzzle, verify
 from sprint_agent.errors import QuestionError
 
-Name = Literal["mathematics", "countdown", "exact", "given", "none"]
+GraderName = Literal["mathematics", "countdown", "exact", "given", "none"]
 
 _LONGEST = 2000
-"""Characters of an answer that is still compared as mathematics."""
+"""The most characters of an answer that is compared as mathematics."""
 
 _BLANK = r"(?:\s|\\[,;:!]|\\ |\\left(?![a-z])|\\right(?![a-z])|\\q?quad(?![a-z]))"
 _SPACING = re.compile(rf"{_BLANK}+")
 _THOUSANDS = re.compile(rf"(?<![\w.,^])\d{{1,3}}(?:{_BLANK}+\d{{3}})+(?!\d|{_BLANK}*[/⁄])")
-_RAISED = ("<super>", "<sub>", "<fraction>")
-"""What characters stand for that are no other way to write the same: 10² is not 102."""
+_MEANINGFUL = ("<super>", "<sub>", "<fraction>")
+"""Unicode decompositions that change the meaning, so they are not applied: 10² is not 102."""
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
 _AROUND = re.compile(r"\A(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])\Z")
 
 
 class Grader(Protocol):
-    """Says whether a trajectory came to the right answer."""
+    """Decides whether a trajectory has the correct answer."""
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where that cannot be said."""
+        """Returns whether the claimed answer is correct.
+
+        Raises:
+            Dropped: that cannot be decided.
+        """
         ...
 
 
-class Exact:
-    """The claimed answer is written as the reference is, but for blanks and what LaTeX puts around."""
+class ExactGrader:
+    """Compares the claimed answer with the reference as text.
+
+    White space and LaTeX around the answer do not count.
+    """
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where nothing is claimed, or there is no reference."""
-        return normal(_claimed(given)) == normal(_reference(given))
+        """Returns whether both are the same text.
+
+        Raises:
+            Dropped: nothing is claimed, or there is no reference.
+        """
+        return normalize(_claimed(given)) == normalize(_reference(given))
 
 
 @dataclass(frozen=True, slots=True)
-class Mathematics:
-    """The claimed answer and the reference are equal as mathematics, however they are written."""
+class MathGrader:
+    """Compares the claimed answer with the reference as mathematics, however they are written."""
 
-    checkers: Checkers
+    pool: MathPool
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where nothing is claimed, or the two cannot be compared."""
+        """Returns whether both are mathematically equal.
+
+        Raises:
+            Dropped: nothing is claimed, or the two cannot be compared.
+        """
         claimed, answer = _claimed(given), _reference(given)
-        if normal(claimed) == normal(answer):
+        if normalize(claimed) == normalize(answer):
             return True
         longest = max(len(claimed), len(answer))
         if longest > _LONGEST:
-            raise Dropped(Reason.UNGRADED, f"an answer of {longest} characters")
-        same = await self.checkers.same(answer, claimed)
-        if same is None:
+            raise Dropped(
+                Reason.UNGRADED,
+                f"an answer has {longest} characters, at most {_LONGEST} are compared",
+            )
+        equal = await self.pool.equal(answer, claimed)
+        if equal is None:
             shown = f"{claimed[:80]!r} and {answer[:80]!r}"
             raise Dropped(Reason.UNGRADED, f"{shown} cannot be compared as mathematics")
-        return same
+        return equal
 
 
-class Countdown:
-    """The claimed answer solves the puzzle; the reference does not matter."""
+class CountdownGrader:
+    """Checks that the claimed answer solves the puzzle. The reference does not matter."""
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where nothing is claimed, or the question is no puzzle."""
+        """Returns whether the claimed answer solves the puzzle.
+
+        Raises:
+            Dropped: nothing is claimed, or the question is not a puzzle.
+        """
         try:
             puzzle = Puzzle.parse(given.question)
         except QuestionError as error:
@@ -79,29 +101,36 @@ class Countdown:
         return verify(_claimed(given), puzzle)
 
 
-class Given:
-    """The dataset says so."""
+class VerdictGrader:
+    """Takes the dataset's own verdict."""
 
     async def grade(self, given: Trajectory) -> bool:
-        """Raises Dropped where it says nothing."""
+        """Returns the dataset's verdict.
+
+        Raises:
+            Dropped: the dataset has none.
+        """
         if given.verdict is None:
             raise Dropped(Reason.UNGRADED, "the dataset has no verdict")
         return given.verdict
 
 
-class Ungraded:
-    """Every answer is taken for right."""
+class NoGrader:
+    """Accepts every answer."""
 
     async def grade(self, given: Trajectory) -> bool:
-        """True."""
+        """Returns True."""
         return True
 
 
 @asynccontextmanager
-async def grader(name: Name, processes: int = 2) -> AsyncGenerator[Grader]:
-    """The grader of that name. Mathematics are compared in up to so many processes, gone at the end.
+async def grader(name: GraderName, processes: int = 2) -> AsyncGenerator[Grader]:
+    """Opens the grader of that name.
 
-    Raises ImportError where what it stands on is not installed.
+    The one for mathematics uses up to `processes` processes, which end with the block.
+
+    Raises:
+        ImportError: a library that the grader needs is not installed.
     """
     match name:
         case "mathematics":
@@ -109,47 +138,47 @@ async def grader(name: Name, processes: int = 2) -> AsyncGenerator[Grader]:
                 raise ImportError(
                     "grading needs math-verify: from a checkout, pip install -e '.[curate]'"
                 )
-            async with Checkers(processes) as checkers:
-                yield Mathematics(checkers)
+            async with MathPool(processes) as pool:
+                yield MathGrader(pool)
         case "countdown":
-            yield Countdown()
+            yield CountdownGrader()
         case "exact":
-            yield Exact()
+            yield ExactGrader()
         case "given":
-            yield Given()
+            yield VerdictGrader()
         case "none":
-            yield Ungraded()
+            yield NoGrader()
 
 
-def normal(answer: str) -> str:
-    """An answer without what does not tell it from others: blanks, dollars, `\\text`, a full stop.
+def normalize(answer: str) -> str:
+    """Removes the differences that do not matter: white space, dollars, `\\text`, a final full stop.
 
-    A blank between digits tells, as in 3 1/2, unless it sets thousands apart.
+    White space between digits matters, as in 3 1/2, unless it separates thousands.
     """
-    text = _AROUND.sub("", _plain_signs(answer.strip().rstrip(".")))
-    text = _THOUSANDS.sub(lambda found: _SPACING.sub("", found[0]), _WORDS.sub(r"\1", text))
+    text = _AROUND.sub("", _plain_characters(answer.strip().rstrip(".")))
+    text = _THOUSANDS.sub(lambda number: _SPACING.sub("", number[0]), _WORDS.sub(r"\1", text))
     return _SPACING.sub(_between, text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
 
 
-def _plain_signs(text: str) -> str:
-    """The text by NFKC, but for what is raised, lowered, or a fraction in one sign."""
-    signs = {
-        ord(sign): unicodedata.normalize("NFKC", sign)
-        for sign in set(text)
-        if not unicodedata.decomposition(sign).startswith(_RAISED)
+def _plain_characters(text: str) -> str:
+    """Applies NFKC, except to superscripts, subscripts and fractions in one character."""
+    plain = {
+        ord(character): unicodedata.normalize("NFKC", character)
+        for character in set(text)
+        if not unicodedata.decomposition(character).startswith(_MEANINGFUL)
     }
-    return unicodedata.normalize("NFC", text.translate(signs))
+    return unicodedata.normalize("NFC", text.translate(plain))
 
 
 def _between(blanks: re.Match[str]) -> str:
-    """What is left of blanks: one, between digits."""
+    """Returns one blank if the white space is between digits, and nothing otherwise."""
     text, start, end = blanks.string, blanks.start(), blanks.end()
     return " " if text[start - 1 : start].isdecimal() and text[end : end + 1].isdecimal() else ""
 
 
 def _claimed(given: Trajectory) -> str:
     if not given.claimed:
-        raise Dropped(Reason.UNGRADED, "it claims no answer")
+        raise Dropped(Reason.UNGRADED, "the trajectory claims no answer")
     return given.claimed
 
 

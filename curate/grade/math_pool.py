@@ -1,6 +1,7 @@
-"""Processes that compare answers: one that takes too long is killed, and the next pair gets another.
+"""Processes that compare answers. One that takes too long is killed, and another one replaces it.
 
-math-verify's own time limit is a signal, which works on a main thread alone and stops no long step of C.
+math-verify's own time limit is a signal. That works only on a main thread, and does not stop a long
+computation in C.
 """
 
 from __future__ import annotations
@@ -19,31 +20,32 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from curate.drops import Dropped, Reason
 
-_CHILD = Path(__file__).with_name("math_worker.py")
+_WORKER = Path(__file__).with_name("math_worker.py")
 _MEMORY = 2 * 1024**3
 _START_SECONDS = 300.0
-"""Importing the library alone takes a minute where the machine is busy."""
-_PATIENCE = 6
-"""How much longer than its computing time a comparison may take, on a machine that is busy."""
+"""Importing the library alone takes a minute when the machine is busy."""
+_WALL_TIME_FACTOR = 6
+"""How many times its computing time a comparison may take, because the machine may be busy."""
 _LONGEST_REPLY = 100
 _GONE = (TimeoutError, anyio.IncompleteRead, anyio.BrokenResourceError)
-"""What says that a process is stuck, or has ended."""
+"""The errors that mean that a process is stuck or has ended."""
 
 
-class CheckerError(Exception):
-    """No process for comparing answers can be started."""
+class MathPoolError(Exception):
+    """No process that compares answers can be started."""
 
 
-class Checkers:
-    """Up to `processes` of them, started when they are needed, gone when the context is left.
+class MathPool:
+    """Up to `processes` processes that compare answers.
 
-    A comparison may take `seconds` of computing time.
+    They are started when they are needed, and end when the context is left. A comparison may use
+    `seconds` of computing time.
     """
 
     def __init__(self, processes: int = 2, seconds: int = 10) -> None:
         self._seconds = seconds
-        self._places = anyio.CapacityLimiter(processes)
-        self._idle: list[_Checker] = []
+        self._slots = anyio.CapacityLimiter(processes)
+        self._idle: list[_MathWorker] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,30 +59,35 @@ class Checkers:
         while self._idle:
             await self._idle.pop().end()
 
-    async def same(self, reference: str, claimed: str) -> bool | None:
-        """Whether two answers are the same mathematics; None where one of them is none.
+    async def equal(self, reference: str, claimed: str) -> bool | None:
+        """Returns whether two answers are mathematically equal.
 
-        Raises Dropped where that takes too long or too much memory, CheckerError where there is
-        nobody to ask.
+        Returns None if one of them is not mathematics.
+
+        Raises:
+            Dropped: the comparison takes too much time or memory.
+            MathPoolError: no process can be started.
         """
         request = json.dumps([reference, claimed]).encode() + b"\n"
-        async with self._places:
-            checker = self._idle.pop() if self._idle else await _Checker.started(self._seconds)
+        async with self._slots:
+            worker = self._idle.pop() if self._idle else await _MathWorker.start(self._seconds)
             try:
-                with anyio.fail_after(self._seconds * _PATIENCE):
-                    reply: bool | None = json.loads(await checker.ask(request))
+                with anyio.fail_after(self._seconds * _WALL_TIME_FACTOR):
+                    reply: bool | None = json.loads(await worker.ask(request))
             except _GONE as error:
-                await checker.end()
-                raise Dropped(Reason.UNGRADED, "the comparison did not come to an end") from error
+                await worker.end()
+                raise Dropped(
+                    Reason.UNGRADED, "the comparison took too much time or memory"
+                ) from error
             except BaseException:
-                # Cancelled, and nobody would read what it still says.
-                await checker.end()
+                # After a cancellation nobody reads the reply, so the process cannot be used again.
+                await worker.end()
                 raise
-            self._idle.append(checker)
+            self._idle.append(worker)
             return reply
 
 
-class _Checker:
+class _MathWorker:
     """One process."""
 
     def __init__(self, process: Process) -> None:
@@ -91,32 +98,32 @@ class _Checker:
         self._replies = BufferedByteReceiveStream(process.stdout)
 
     @classmethod
-    async def started(cls, seconds: int) -> _Checker:
+    async def start(cls, seconds: int) -> _MathWorker:
         process: Process | None = None
-        # Its start is waited for in any case: a process that nobody knows of could not be killed.
+        # The start is not cancelled, because an unknown process could not be killed.
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                # The folder of the program is not searched: it has modules named as Python's own are.
-                [sys.executable, "-P", str(_CHILD), str(_MEMORY), str(seconds)],
+                # -P: the program's folder could hide modules of the standard library.
+                [sys.executable, "-P", str(_WORKER), str(_MEMORY), str(seconds)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
         assert process is not None
-        checker = cls(process)
+        worker = cls(process)
         try:
             with anyio.fail_after(_START_SECONDS):
-                await checker._reply()
+                await worker._reply()
         except _GONE as error:
-            await checker.end()
-            raise CheckerError(
-                "the process that compares answers does not start: see what "
-                "`python -c 'import math_verify'` says"
+            await worker.end()
+            raise MathPoolError(
+                "the process that compares answers does not start: run "
+                "`python -c 'import math_verify'` to see why"
             ) from error
         except BaseException:
-            await checker.end()
+            await worker.end()
             raise
-        return checker
+        return worker
 
     async def ask(self, request: bytes) -> bytes:
         await self._requests.send(request)
@@ -126,7 +133,7 @@ class _Checker:
         return await self._replies.receive_until(b"\n", _LONGEST_REPLY)
 
     async def end(self) -> None:
-        """Kills it, and waits until it is gone."""
+        """Kills the process, and waits until it has ended."""
         with anyio.CancelScope(shield=True):
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -1,7 +1,7 @@
-"""What runs in a checker's process: pairs of answers in, one a line; out, whether they are equal.
+"""The program in a process of `MathPool`. It reads pairs of answers and writes if they are equal.
 
-Started by `curate.grade.math_pool` as a program of its own, for what it is given may make the
-library under it take all time and memory that there is.
+Each pair is a line of JSON, and so is each reply. It is a separate program because an answer can make
+the library use all of the time and memory of its process.
 """
 
 import contextlib
@@ -13,39 +13,44 @@ from typing import Any
 
 
 def main(memory: int, seconds: int) -> None:
-    """Answers until its input ends; within `memory` bytes, and `seconds` of computing for each pair."""
+    """Replies until the input ends.
+
+    Args:
+        memory: the limit of the process, in bytes.
+        seconds: the computing time for each pair.
+    """
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_CORE, 0)
-    # What the libraries print must not stand among the answers.
-    answers = os.fdopen(os.dup(1), "w")
+    # The output of the libraries must not mix with the replies.
+    replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import math_verify
 
-    print("ready", file=answers, flush=True)
+    print("ready", file=replies, flush=True)
     for line in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        # The kernel ends it then, also where nobody is left who could.
+        # The kernel ends the process at this limit, even if its parent has ended.
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds + 1)
-        print(json.dumps(_same(math_verify, *json.loads(line))), file=answers, flush=True)
+        print(json.dumps(_equal(math_verify, *json.loads(line))), file=replies, flush=True)
 
 
-def _same(math_verify: Any, reference: str, claimed: str) -> bool | None:
-    """Whether two answers are equal; None where one of them does not read as mathematics."""
+def _equal(math_verify: Any, reference: str, claimed: str) -> bool | None:
+    """Returns whether two answers are equal, None if one of them cannot be read as mathematics."""
     try:
-        read = [
+        parsed = [
             math_verify.parse(f"\\boxed{{{text}}}", parsing_timeout=None)
             for text in (reference, claimed)
         ]
-        # What it could not read is there as text alone.
-        if any(len(found) < 2 for found in read):
+        # The library returns only the text of an answer that it could not read.
+        if any(len(forms) < 2 for forms in parsed):
             return None
-        return bool(math_verify.verify(*read, timeout_seconds=None, raise_on_error=True))
+        return bool(math_verify.verify(*parsed, timeout_seconds=None, raise_on_error=True))
     except Exception:
         return None
 
 
 def _limit(limit: int, value: int) -> None:
-    # Some systems refuse some limits; the others hold all the same.
+    # Some systems refuse some of the limits. The others still apply.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
 

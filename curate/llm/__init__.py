@@ -1,1 +1,1 @@
-"""Annotation by a language model: what it is asked, how its answers are read and held to the rules."""
+"""Asks language models for annotations: the client, its cache, its retries and its cost."""

@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept on disk, so that nobody pays for them twice."""
+"""Keeps paid answers on disk, so that none is paid for twice."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sqlite3
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from curate.closing import HoldsFile
-from curate.llm.bill import Answers
+from curate.llm.cost import ModelAnswers
 from curate.llm.wire import Completion
 from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
@@ -53,25 +53,32 @@ _LOST = "SELECT model, total(prompt_tokens), total(completion_tokens) FROM lost 
 
 
 class CacheError(Exception):
-    """The file of a cache cannot be used: it is none, or locked, or cannot be written."""
+    """The file of a cache cannot be used: it is no database, it is locked, or it cannot be written."""
 
 
-class Cache(HoldsFile):
-    """The answers in one SQLite file, which several processes may share.
+class Cache(contextlib.AbstractContextManager["Cache"]):
+    """The answers in one SQLite file, which several processes may share. A context manager.
 
-    Those that were cut off or refused are kept as well, for they were paid for; errors are not. It is
-    used from the event loop itself: a look-up takes 9 µs and an insert 32 µs, a thread would take
-    longer. Every thousandth or so insert moves the log into the file, which took 10 to 30 ms.
+    Answers that were cut off or refused are kept as well, because they were paid for. Errors are not
+    kept.
 
-    Its folder is made. Raises OSError where that cannot be, ValueError where the file is another
-    version's, and, as each of its methods does, CacheError where the file cannot be used.
+    The methods block, and the event loop calls them itself: a look-up takes 9 µs and an insert 32 µs,
+    and a thread would take longer. About every thousandth insert moves the log into the file, which
+    took 10 to 30 ms.
+
+    Creates the folder of the file if it is missing.
+
+    Raises:
+        OSError: if the folder cannot be created.
+        ValueError: if another version of this class wrote the file.
+        CacheError: if the file cannot be used. All methods raise this error.
     """
 
     def __init__(self, path: Path | str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with self._blamed():
-            # Without an isolation level, each statement is a transaction that is committed at its end.
+        with self._naming_the_file():
+            # Without an isolation level, each statement is a transaction of its own.
             self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
                 self._prepare()
@@ -79,17 +86,26 @@ class Cache(HoldsFile):
                 self._file.close()
                 raise
 
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the file."""
+        self._file.close()
+
     def get(self, key: str) -> Completion | None:
-        """The answer that is kept for `key`."""
-        found = self._rows(_GET, key)
-        if not found:
+        """Returns the answer that is kept under `key`, or None."""
+        rows = self._rows(_GET, key)
+        if not rows:
             return None
-        text, finish, refusal, *tokens = found[0]
+        text, finish, refusal, *tokens = rows[0]
         usage = None if tokens[0] is None else TokenUsage(*tokens)
         return Completion(_text(text), finish, _text(refusal), usage)
 
     def put(self, key: str, model: str, answer: Completion, cost: float) -> None:
-        """Keeps an answer. It outlives a kill of this process from then on."""
+        """Keeps an answer. After this call it survives a kill of the process."""
         usage = answer.usage
         tokens = (
             (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
@@ -99,74 +115,81 @@ class Cache(HoldsFile):
         text, refusal = _blob(answer.text), _blob(answer.refusal)
         self._rows(_PUT, key, model, text, answer.finish, refusal, *tokens, cost, time.time())
 
-    def lose(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Notes a request of at most so many tokens whose answer never came, and may be charged."""
+    def put_lost(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Records a request without an answer, which may be charged. Its tokens are upper bounds."""
         values = (model, prompt_tokens, completion_tokens, time.time())
         self._rows("INSERT INTO lost VALUES (?, ?, ?, ?)", *values)
 
     def paid(self, prices: Mapping[str, Prices]) -> float:
-        """What all answers together cost at these prices.
+        """Returns what all answers together cost at these prices.
 
-        Where a model has none, or an answer's tokens are not known, it is what was reckoned when it
-        was asked for.
+        If a model has no price, or the tokens of an answer are unknown, the cost is the one that `put`
+        got.
         """
         paid = 0.0
         for model, prompt, completion, cached, cost, unknown in self._rows(_PAID):
-            at = prices.get(model)
-            paid += cost if at is None else at.cost(prompt, completion, cached) + unknown
+            price = prices.get(model)
+            paid += cost if price is None else price.cost(prompt, completion, cached) + unknown
         return paid
 
     def lost(self, prices: Mapping[str, Prices]) -> float:
-        """What those requests may have cost at these prices whose answer never came, at most."""
+        """Returns the most that the requests without an answer may cost at these prices."""
         rows = self._rows(_LOST)
         return sum(prices[model].cost(*tokens) for model, *tokens in rows if model in prices)
 
-    def answers(self) -> dict[str, Answers]:
-        """How many answers of each model are kept, and their tokens."""
+    def answers(self) -> dict[str, ModelAnswers]:
+        """Returns how many answers are kept, and their tokens, by model."""
         rows = self._rows(
             "SELECT model, count(*), total(prompt_tokens), total(completion_tokens)"
             " FROM answers GROUP BY model ORDER BY model"
         )
-        return {model: Answers(count, int(read), int(wrote)) for model, count, read, wrote in rows}
+        return {
+            model: ModelAnswers(count, int(prompt), int(completion))
+            for model, count, prompt, completion in rows
+        }
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
-        with self._blamed():
+        with self._naming_the_file():
             return self._file.execute(statement, values).fetchall()
 
     @contextlib.contextmanager
-    def _blamed(self) -> Generator[None]:
-        """Says of what SQLite raises which file it is about."""
+    def _naming_the_file(self) -> Generator[None]:
+        """Turns an error of SQLite into a CacheError that names the file."""
         try:
             yield
         except sqlite3.Error as error:
             raise CacheError(
-                f"{self._path} cannot be used to keep answers ({error}): give another file, or see "
-                "who else uses it"
+                f"{self._path} cannot be used as a cache ({error}): choose another file, or check "
+                "which other process uses it"
             ) from error
 
     def _prepare(self) -> None:
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
         if version not in (0, _FORMAT):
             raise ValueError(
-                f"{self._path} is a cache of another version ({version}): use a new file"
+                f"{self._path} is a cache of another version ({version}): choose a new file"
             )
         self._enter_wal()
-        # A commit writes to the log without waiting for the disk. What was written survives a SIGKILL,
-        # for the kernel has it; a power cut may take the last answers, and leaves the file whole.
+        # A commit writes to the log and does not wait for the disk. Written answers survive a SIGKILL,
+        # because the kernel has them. A power cut may lose the last answers, but does not corrupt the
+        # file.
         self._file.execute("PRAGMA synchronous = NORMAL")
         self._file.execute(_TABLE)
         self._file.execute(_LOST_TABLE)
         self._file.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _enter_wal(self) -> None:
-        """Writers append to a log, beside readers. SQLite does not wait its turn for this one."""
+        """Makes writers append to a log, so that they do not block readers.
+
+        SQLite does not apply its timeout to this statement, so it is repeated here.
+        """
         until = time.monotonic() + _BUSY_SECONDS
         while time.monotonic() < until:
             try:
                 self._file.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                # A file that may only be read stays one; extended codes hold more than that.
+                # A read-only file stays read-only. The low byte of an extended code is the basic code.
                 if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
                     raise
             time.sleep(0.01)
@@ -174,7 +197,7 @@ class Cache(HoldsFile):
 
 
 def _blob(text: str) -> bytes:
-    # Half a surrogate pair, which JSON can hold, has no UTF-8 of its own.
+    # JSON can contain an unpaired surrogate, which plain UTF-8 cannot encode.
     return text.encode("utf-8", "surrogatepass")
 
 

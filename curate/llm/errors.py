@@ -1,4 +1,4 @@
-"""What a failed try means: whether it is made again, and how the query ends where it is not. Pure."""
+"""What a failed try means: whether it is retried, and how the query ends if it is not. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from sprint_agent.engines.http_client import connection_error
 from sprint_agent.engines.openai import wire
 from sprint_agent.errors import ContextTooLong, EngineError
 
-# Nobody's queries are answered where these are: a wrong key, model or path, no money. So are redirects.
+# These statuses mean that no query is answered: a wrong key, model or path, or no money. The same is
+# true of a redirect.
 _DOWN = (401, 402, 404, 405)
 
 _UNPAID = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-"""OpenAI's codes where nobody's queries are answered until somebody pays; their status is any."""
+"""OpenAI's codes for an account that must be paid first. They may come with any status."""
 
 LONGEST_WAIT = 15 * 60.0
-"""Seconds that a server may ask for: curation has the time, and ends where it is asked for more."""
+"""Seconds that a server may ask a client to wait. If it asks for more, the run ends."""
 
 _FILTERED = ("content_filter", "content_policy_violation")
-"""Codes of a filter that has read the prompt: OpenAI's, and Azure's."""
+"""The codes of a filter that rejected the prompt: OpenAI's and Azure's."""
 
-_PASSING = (
+_TRANSIENT = (
     httpx2.TimeoutException,
     httpx2.NetworkError,
     httpx2.RemoteProtocolError,
@@ -32,13 +33,8 @@ _PASSING = (
 )
 
 
-class Failed(EngineError):
-    """A try that failed. `outcome` is what the query ends with if it is not made again.
-
-    `too_long` says that prompt and answer do not fit into the model's context; `anybodys` that every
-    other query may end so too, for it need not be this prompt that the server takes exception to;
-    `unsent` that no server has it, which costs nothing.
-    """
+class RequestFailed(EngineError):
+    """One try of a query failed."""
 
     def __init__(
         self,
@@ -47,52 +43,58 @@ class Failed(EngineError):
         transient: bool = False,
         retry_after: float | None = None,
         too_long: bool = False,
-        anybodys: bool = False,
+        endpoint_wide: bool = False,
         unsent: bool = False,
     ) -> None:
         super().__init__(str(outcome), transient=transient, retry_after=retry_after)
-        self.too_long = too_long
-        self.anybodys = anybodys
-        self.unsent = unsent
         self.outcome = outcome
+        """The error that ends the query if there is no further try."""
+        self.too_long = too_long
+        """Whether prompt and answer do not fit into the model's context."""
+        self.endpoint_wide = endpoint_wide
+        """Whether every other query may fail in the same way: the cause need not be in this prompt."""
+        self.unsent = unsent
+        """Whether no server received the request, so that it costs nothing."""
 
 
-def by_status(url: str, status: int, said: object, headers: Mapping[str, str]) -> Failed:
-    """What an HTTP error means: its status, its body, its headers."""
-    error = wire.status_error(url, status, said, headers)
-    words, code = str(error), wire.error_field(said, "code")
+def from_status(url: str, status: int, body: object, headers: Mapping[str, str]) -> RequestFailed:
+    """Returns what an HTTP error means, given its status, its parsed body and its headers."""
+    error = wire.status_error(url, status, body, headers)
+    message, code = str(error), wire.error_field(body, "code")
     if status in _DOWN or status < 400 or code in _UNPAID:
-        return Failed(EndpointDown(words))
+        return RequestFailed(EndpointDown(message))
     if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
-        wait = f"it wants to be left alone for {error.retry_after:g} s"
-        return Failed(EndpointDown(f"{words}; {wait}: run the same command again then"))
+        wait = f"it asks to wait for {error.retry_after:g} s"
+        return RequestFailed(EndpointDown(f"{message}; {wait}: run the same command again then"))
     if error.transient:
         reason = Reason.BUSY if status == 429 else Reason.FAILED
-        return Failed(Dropped(reason, words), transient=True, retry_after=error.retry_after)
+        return RequestFailed(
+            Dropped(reason, message), transient=True, retry_after=error.retry_after
+        )
     if code in _FILTERED:
-        return Failed(Dropped(Reason.REFUSED, words))
+        return RequestFailed(Dropped(Reason.REFUSED, message))
     if isinstance(error, ContextTooLong):
-        return Failed(Dropped(Reason.REJECTED, words), too_long=True)
-    # A key that may do nothing, or a prompt that a router's moderation forbids.
+        return RequestFailed(Dropped(Reason.REJECTED, message), too_long=True)
+    # A 403 means a key without permissions, or a prompt that a router's moderation forbids.
     reason = Reason.REFUSED if status == 403 else Reason.REJECTED
-    return Failed(Dropped(reason, words), anybodys=True)
+    return RequestFailed(Dropped(reason, message), endpoint_wide=True)
 
 
-def by_error(url: str, error: BaseException, seconds: float) -> Failed:
-    """What an exception of the HTTP client means, which waits `seconds` for a server that is silent."""
-    words, passing = str(connection_error(url, error, seconds)), isinstance(error, _PASSING)
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not passing:
-        return Failed(EndpointDown(words), transient=passing, unsent=True)
-    return Failed(Dropped(Reason.FAILED, words), transient=True)
+def from_exception(url: str, error: BaseException, timeout: float) -> RequestFailed:
+    """Returns what an exception of the HTTP client means, which allows `timeout` seconds of silence."""
+    message, transient = str(connection_error(url, error, timeout)), isinstance(error, _TRANSIENT)
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) or not transient:
+        return RequestFailed(EndpointDown(message), transient=transient, unsent=True)
+    return RequestFailed(Dropped(Reason.FAILED, message), transient=True)
 
 
-def too_slow(url: str, seconds: float) -> Failed:
-    """The answer was not whole after so many seconds."""
-    detail = f"the server at {url} took longer than {seconds:g} s"
-    return Failed(Dropped(Reason.FAILED, detail), transient=True)
+def too_slow(url: str, timeout: float) -> RequestFailed:
+    """Returns the error of an answer that was not complete after `timeout` seconds."""
+    detail = f"the server at {url} took longer than {timeout:g} s"
+    return RequestFailed(Dropped(Reason.FAILED, detail), transient=True)
 
 
-def malformed(url: str, error: ValueError) -> Failed:
-    """The server said that all was well, and sent no chat completion."""
+def malformed(url: str, error: ValueError) -> RequestFailed:
+    """Returns the error of a response that has a status of success but is no chat completion."""
     detail = f"the server at {url} sent no chat completion: {error}"
-    return Failed(Dropped(Reason.FAILED, detail), transient=True)
+    return RequestFailed(Dropped(Reason.FAILED, detail), transient=True)

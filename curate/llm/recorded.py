@@ -1,26 +1,29 @@
-"""Answers from a file in place of a model, and how such a file is made: for examples and tests.
+"""Answers from a file instead of a model, and how such a file is recorded. For examples and tests.
 
-Each line is one answer, a text or a JSON object:
+Each line is one answer, either a text or a JSON object:
     {"subject": "1f…", "kind": "steps", "attempt": 1, "answer": {"components": […]}}
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
-from curate.closing import HoldsFile
 from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Endpoint, Query
 
 _Key = tuple[object, object, object]
 
 
-class Recorded:
-    """Answers queries as `path` says. Of two answers to the same query the later one counts.
+class RecordedEndpoint:
+    """Answers queries from a file. If a query has two answers, the later one counts.
 
-    Raises ValueError for a line that is no recorded answer.
+    Raises:
+        ValueError: if a line is not a recorded answer.
+        OSError: if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +35,11 @@ class Recorded:
                     self._answers[key] = answer
 
     async def ask(self, query: Query) -> str:
-        """The recorded answer. Raises Dropped where there is none."""
+        """Returns the recorded answer.
+
+        Raises:
+            Dropped: if there is none.
+        """
         answer = self._answers.get((query.subject, query.kind, query.attempt))
         if answer is None:
             detail = f"no recorded answer to {query.kind} {query.attempt} of {query.subject}"
@@ -40,33 +47,42 @@ class Recorded:
         return answer
 
 
-class Recorder(HoldsFile):
-    """Asks `endpoint`, and adds what it answers to `path`. A context manager.
+class RecordingEndpoint(contextlib.AbstractContextManager["RecordingEndpoint"]):
+    """Asks another endpoint, and appends its answers to a file. A context manager.
 
-    What it drops is not recorded: Recorded will have no answer there.
+    Dropped queries are not recorded: a RecordedEndpoint drops them as well.
     """
 
     def __init__(self, endpoint: Endpoint, path: Path) -> None:
         self._endpoint = endpoint
         self._file = path.open("a", encoding="utf-8")
 
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the file."""
+        self._file.close()
+
     async def ask(self, query: Query) -> str:
-        """What the endpoint answers, or raises."""
+        """Returns the endpoint's answer, or raises its error."""
         answer = await self._endpoint.ask(query)
         record = {"subject": query.subject, "kind": query.kind, "attempt": query.attempt}
-        self._file.write(json.dumps(record | {"answer": _plain(answer)}) + "\n")
+        self._file.write(json.dumps(record | {"answer": _readable(answer)}) + "\n")
         self._file.flush()
         return answer
 
 
-def _plain(answer: str) -> object:
-    """The answer as an object, which is easier to read, where it is one."""
+def _readable(answer: str) -> object:
+    """Parses a JSON object, which is then easier to read in the file. Other text stays as it is."""
     try:
-        said: object = json.loads(answer)
-        json.dumps(said, allow_nan=False)
+        parsed: object = json.loads(answer)
+        json.dumps(parsed, allow_nan=False)
     except (ValueError, RecursionError):
         return answer
-    return cast("object", said) if isinstance(said, dict) else answer
+    return cast("object", parsed) if isinstance(parsed, dict) else answer
 
 
 def _read(line: str, where: str) -> tuple[_Key, str]:
@@ -75,7 +91,7 @@ def _read(line: str, where: str) -> tuple[_Key, str]:
         answer = record["answer"]
         key = (record["subject"], record["kind"], record["attempt"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{where} is no recorded answer: {error!r}") from error
+        raise ValueError(f"{where} is not a recorded answer: {error!r}") from error
     if not isinstance(answer, str | dict):
         raise ValueError(f"{where}: the answer is neither a text nor an object")
     return key, answer if isinstance(answer, str) else json.dumps(answer)

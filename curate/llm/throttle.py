@@ -1,4 +1,4 @@
-"""How many requests are under way, and when a model is left alone: what a busy endpoint asks for."""
+"""How many requests run at the same time, and how long a busy model is not asked."""
 
 from __future__ import annotations
 
@@ -8,56 +8,68 @@ from contextlib import asynccontextmanager
 import anyio
 
 
-class Pace:
-    """One limiter on requests, for all models: `most` places, and fewer while the endpoint is busy.
+class AdaptiveLimiter:
+    """Limits the requests that run at the same time, over all models.
 
-    A 429 halves the places, and each answer gives a part of one back, as TCP does it. So the many that
-    a busy endpoint refuses at the same time do not all come back at the same time until none of them
-    has a try left. A model whose server says when to come back is not asked earlier, by anyone.
+    At most `most` requests run. A 429 halves this limit, and each answer gives back a part of one slot,
+    as in TCP's congestion control. Otherwise all requests that a busy endpoint refuses at the same time
+    would return at the same time, until they have no tries left.
+
+    If a server says when to return, nothing asks its model earlier.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._room = float(most)
-        self._places = anyio.CapacityLimiter(most)
-        self._lowered = float("-inf")
-        self._rests: dict[str, float] = {}
+        self._limit = float(most)
+        self._slots = anyio.CapacityLimiter(most)
+        self._halved_at = float("-inf")
+        self._closed_until: dict[str, float] = {}
 
     @property
-    def places(self) -> int:
-        """How many requests may be under way now."""
-        return int(self._places.total_tokens)
+    def slots(self) -> int:
+        """How many requests may run now."""
+        return int(self._slots.total_tokens)
 
     @asynccontextmanager
-    async def place(self, model: str) -> AsyncGenerator[float]:
-        """A place for one request to `model`, since when it is held in the event loop's seconds."""
+    async def slot(self, model: str) -> AsyncGenerator[float]:
+        """Waits for a slot for one request to `model`, and frees it after the block.
+
+        Yields:
+            The time at which the slot was taken, in seconds of the event loop's clock.
+        """
         while True:
-            rest = self._rests.get(model, 0.0) - anyio.current_time()
-            if rest > 0:
-                await anyio.sleep(rest)
-            async with self._places:
+            pause = self._closed_until.get(model, 0.0) - anyio.current_time()
+            if pause > 0:
+                await anyio.sleep(pause)
+            async with self._slots:
                 now = anyio.current_time()
-                # Whoever had a place before may have been told to come back later.
-                if self._rests.get(model, 0.0) <= now:
+                # While this one waited for a slot, the server may have asked for another pause.
+                if self._closed_until.get(model, 0.0) <= now:
                     yield now
                     return
 
     def busy(self, model: str, since: float, retry_after: float | None) -> None:
-        """A request to `model` that had its place `since` then was answered with a 429."""
+        """Records a 429 for a request to `model`.
+
+        Args:
+            model: the model that was asked.
+            since: when the request got its slot, as `slot` yielded it.
+            retry_after: the seconds for which the server wants no request. None if it does not say.
+        """
         now = anyio.current_time()
         if retry_after is not None:
-            self._rests[model] = max(self._rests.get(model, 0.0), now + retry_after)
-        # One burst of refusals counts once: only what was sent after the last halving halves again.
-        if since >= self._lowered:
-            self._lowered = now
-            self._make(max(1.0, self._room / 2))
+            self._closed_until[model] = max(self._closed_until.get(model, 0.0), now + retry_after)
+        # A burst of refusals counts once: only a request sent after the last halving halves again.
+        if since >= self._halved_at:
+            self._halved_at = now
+            self._set_limit(max(1.0, self._limit / 2))
 
     def answered(self) -> None:
-        """A request was answered: as many answers as there are places are one place more."""
-        if self._room < self._most:
-            self._make(min(self._most, self._room + 1 / self._room))
+        """Records an answer. As many answers as there are slots add one slot."""
+        if self._limit < self._most:
+            self._set_limit(min(self._most, self._limit + 1 / self._limit))
 
-    def _make(self, room: float) -> None:
-        self._room = room
-        if int(room) != self._places.total_tokens:
-            self._places.total_tokens = int(room)
+    def _set_limit(self, limit: float) -> None:
+        self._limit = limit
+        if int(limit) != self._slots.total_tokens:
+            self._slots.total_tokens = int(limit)

@@ -1,4 +1,4 @@
-"""What is asked of a chat endpoint, and how its answers are read. Pure: no I/O, no await."""
+"""Builds the requests to a chat endpoint and reads its responses. Pure: no I/O, no await."""
 
 from __future__ import annotations
 
@@ -20,86 +20,97 @@ _FINISHED = ("stop", "length", "content_filter")
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer as the endpoint gave it: whole, cut off, or refused.
-
-    `finish` is why it ended ("stop", "length", "content_filter"), `refusal` what the model said in
-    place of an answer, `usage` None where the endpoint does not say.
-    """
+    """An answer of the endpoint. It may be complete, cut off or refused."""
 
     text: str
     finish: str
+    """Why the answer ended: "stop", "length" or "content_filter"."""
     refusal: str = ""
+    """What the model said instead of an answer."""
     usage: TokenUsage | None = None
+    """None if the endpoint does not report it."""
 
-    def whole(self) -> str:
-        """The text of an answer that is whole. Raises Dropped for any other."""
+    def complete_text(self) -> str:
+        """Returns the text of a complete answer.
+
+        Raises:
+            Dropped: if the answer was cut off or refused.
+        """
         if self.refusal or self.finish == "content_filter":
             raise Dropped(Reason.REFUSED, self.refusal or "the content filter ended the answer")
         if self.finish == "length":
-            raise Dropped(Reason.TRUNCATED, f"{len(self.text)} characters came")
+            detail = f"the answer was cut off after {len(self.text)} characters"
+            raise Dropped(Reason.TRUNCATED, detail)
         return self.text
 
 
-def body(query: Query, model: str, most: int, terms: ServerQuirks) -> dict[str, object]:
-    """The body of a request for at most `most` tokens, within what the server takes."""
+def body(query: Query, model: str, most: int, quirks: ServerQuirks) -> dict[str, object]:
+    """Returns the body of a request for at most `most` tokens, without what the server refuses."""
     schema = {"name": query.kind, "strict": True, "schema": query.schema}
-    asked: dict[str, object] = {
+    fields: dict[str, object] = {
         "model": model,
         "messages": [asdict(message) for message in query.messages],
         "temperature": _TEMPERATURE,
         "max_tokens": most,
         "response_format": {"type": "json_schema", "json_schema": schema},
     }
-    if "max_tokens" in terms.refuses:
-        asked["max_completion_tokens"] = most
-    return {name: value for name, value in asked.items() if name not in terms.refuses}
+    if "max_tokens" in quirks.refuses:
+        fields["max_completion_tokens"] = most
+    return {name: value for name, value in fields.items() if name not in quirks.refuses}
 
 
-def key(query: Query, model: str, most: int) -> str:
-    """What a kept answer is known by: all that the model is asked, and the prompt's version.
+def cache_key(query: Query, model: str, most: int) -> str:
+    """Returns the key of an answer in the cache: a digest of the request and of the prompt's version.
 
-    It is the same whatever a server turned out to refuse, or else each session would learn that anew
-    before it finds what is kept.
+    The key does not depend on what a server refuses. Otherwise each session would have to learn that
+    again before it finds the kept answers.
     """
-    asked = [body(query, model, most, ServerQuirks()), query.version]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    request = [body(query, model, most, ServerQuirks()), query.version]
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def prompt_bound(asked: dict[str, object]) -> int:
-    """At most so many tokens has the prompt of a body: none is shorter than a byte."""
-    return len(json.dumps(asked))
+def prompt_bound(request: dict[str, object]) -> int:
+    """Returns an upper bound for the tokens of a request's prompt: no token is shorter than a byte."""
+    return len(json.dumps(request))
 
 
 def read_completion(text: str) -> Completion:
-    """A response's body. ValueError where it is no chat completion that has ended."""
-    said = read_object(text)
-    choices = said.get("choices")
+    """Reads the body of a response.
+
+    Raises:
+        ValueError: if it is not a chat completion, or one that has not ended.
+    """
+    response = read_object(text)
+    choices = response.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise ValueError("no choices")
+        raise ValueError("there are no choices")
     choice = as_object(cast("list[object]", choices)[0])
     finish = choice.get("finish_reason")
     if finish not in _FINISHED:
-        raise ValueError(f"ended for {finish!r}")
+        raise ValueError(f"the finish reason is {finish!r}")
     answer = as_object(choice.get("message"))
     return Completion(
         _text(answer, "content"),
         str(finish),
         _text(answer, "refusal"),
-        _usage(said),
+        _usage(response),
     )
 
 
-def _usage(said: dict[str, object]) -> TokenUsage | None:
-    """The usage that a body says, where it can be one: the cache holds no number of any size."""
-    usage = read_usage(said.get("usage"))
+def _usage(response: dict[str, object]) -> TokenUsage | None:
+    """Returns the usage in a response, or None if its numbers are impossible.
+
+    The cache cannot store integers of any size.
+    """
+    usage = read_usage(response.get("usage"))
     if usage is None:
         return None
     tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     return usage if all(0 <= number < _MOST_TOKENS for number in tokens) else None
 
 
-def _text(holder: dict[str, object], name: str) -> str:
-    text = holder.get(name)
+def _text(fields: dict[str, object], name: str) -> str:
+    text = fields.get(name)
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not a string")
     return text or ""

@@ -1,8 +1,8 @@
-"""The graph of a trajectory's components, and the stages that it allows (the paper, section 4).
+"""The graph of a trajectory's components, and their stages (section 4 of the paper).
 
-A component's stage is 1 without parents, else the maximum over its parents p of
-stage(p) + [p has an execution]: what needs an execution must wait for the stage after it, what needs
-only a plan can stand in the same one.
+The stage of a component without parents is 1. Otherwise it is the maximum over its parents p of
+stage(p) + [p has an execution]: a component that needs an execution must be in a later stage, and one
+that needs only a plan can be in the same stage.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ Graph = nx.DiGraph
 
 
 def build(components: Sequence[Component]) -> Graph:
-    """The graph, with an edge from each parent, reduced to the edges that are not implied.
+    """Returns the graph with an edge from each parent, without the edges that others imply.
 
-    Raises ValueError where a parent is missing or does not stand before its child.
+    The nodes are the numbers of the components. Each has its component as the attribute `component`.
+
+    Raises:
+        ValueError: if a parent is missing, or is not an earlier component.
     """
     graph: Graph = nx.DiGraph()
     for component in components:
@@ -32,17 +35,21 @@ def build(components: Sequence[Component]) -> Graph:
 
 
 def stages(components: Sequence[Component]) -> dict[int, int]:
-    """The stage of each component, by number, from 1. Raises ValueError as `build` does."""
+    """Returns the stage of each component by the component's number. Stages are counted from 1.
+
+    Raises:
+        ValueError: if a parent is missing, or is not an earlier component.
+    """
     executes = {c.number: bool(c.execution) for c in components}
     stage: dict[int, int] = {}
     for component in components:
         _check(component, stage)
-        waits = [stage[parent] + executes[parent] for parent in component.parents]
-        stage[component.number] = max(waits, default=1)
+        earliest = [stage[parent] + executes[parent] for parent in component.parents]
+        stage[component.number] = max(earliest, default=1)
     return stage
 
 
 def _check(component: Component, known: Container[int]) -> None:
     for parent in component.parents:
         if parent not in known or parent >= component.number:
-            raise ValueError(f"component {component.number} needs {parent}, not before it")
+            raise ValueError(f"component {component.number} needs {parent}, which is not before it")

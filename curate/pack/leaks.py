@@ -1,13 +1,16 @@
-"""The leak check: whether what would run at the same time is really independent.
+"""The leak check: whether components that would run at the same time are really independent.
 
-Executors of one stage do not see each other. A component that uses a value which only a sibling found
-was annotated wrongly: its executor would have to invent it. Models trained on such data learn to make
-things up, so the missing edge is added, which moves the component to a later stage.
+Executors of one stage do not see each other. If a component uses a value that only a sibling found,
+then the annotation is wrong: the component's executor would have to invent the value. Models trained on
+such data learn to invent things. So `leak_free.py` adds the missing edge, which moves the component to
+a later stage.
 
-What a component may use: what the question says, what earlier stages hold, what the plan of its own
-stage says before it, and what it comes to by itself. A sibling's finding is what its execution comes to
-first, or the comment on it. A comment opens the plan of the next stage: it may use what was found by
-then. Numbers, names and formulas are compared; a model can be asked for what they do not show.
+A component may use what the question says, what earlier stages contain, what the plan of its own stage
+says before it, and what it finds itself. A sibling's finding is a value that the sibling's execution,
+or the comment on it, produces first. A comment is written into the plan of the next stage, so it may
+use everything that was found before that plan.
+
+The check compares numbers, names and formulas. A model can be asked for leaks that these do not show.
 """
 
 from __future__ import annotations
@@ -21,22 +24,26 @@ from curate.trajectory import Component
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Component `component` uses `value`, which only `of` found, in the same stage or a later one."""
+    """A component uses a value that only another one found, in the same stage or a later one."""
 
     component: int
+    """The number of the component that uses the value."""
     of: int
+    """The number of the component that found it."""
     value: str
+    """The value, as the component that uses it writes it."""
 
 
 def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
-    """The leaks, stage by stage, one for each pair of components at most.
+    """Returns the leaks, stage by stage, and at most one for each pair of components.
 
-    What stands before in the text can have been packed into a later stage: that is a leak as well.
+    A component that is earlier in the text may be in a later stage. Using its findings is a leak as
+    well.
     """
     known = _keys(question)
     found: dict[tuple[int, int], Leak] = {}
     for at, stage in enumerate(stages):
-        later = [component for behind in stages[at + 1 :] for component in behind]
+        later = [component for next_stage in stages[at + 1 :] for component in next_stage]
         leaks = _in_stage(stage, later, set(known))
         for component in stage:
             known |= _keys(component.plan, component.prompt, component.execution)
@@ -47,7 +54,7 @@ def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ..
 
 
 def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[Component, ...]:
-    """The components, with an edge for each leak."""
+    """Returns the components with an additional edge for each leak."""
     needs: dict[int, set[int]] = {}
     for leak in leaks:
         needs.setdefault(leak.component, set()).add(leak.of)
@@ -60,6 +67,10 @@ def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[
 def _in_stage(
     stage: Sequence[Component], later: Sequence[Component], known: set[str]
 ) -> list[Leak]:
+    """Returns the leaks in the plans, prompts and executions of a stage.
+
+    Adds the values of its plans and prompts to `known`, except those that a sibling found before.
+    """
     found: list[Leak] = []
     finder: dict[str, int] = {}
     here = {component.number for component in stage}
@@ -67,7 +78,7 @@ def _in_stage(
         shown = component.execution + component.comment
         if component.number in here:
             found += _leaks(component, known, finder)
-            # The planner wrote it before any of them ran, and who comes later sees it.
+            # The planner wrote these before any executor ran, so all later components see them.
             known |= _keys(component.plan, component.prompt) - finder.keys()
         else:
             shown = component.plan + shown
@@ -78,6 +89,7 @@ def _in_stage(
 def _in_comments(
     stage: Sequence[Component], later: Sequence[Component], known: set[str]
 ) -> list[Leak]:
+    """Returns the leaks in the comments of a stage, which use what a later stage finds."""
     found: list[Leak] = []
     for component in stage:
         finder: dict[str, int] = {}
@@ -85,7 +97,7 @@ def _in_comments(
             if other.number < component.number:
                 shown = other.plan + other.execution + other.comment
                 _add_found(finder, other.number, shown, known)
-        # It is thought, which the planner writes down when the stage has ended.
+        # The planner writes a comment into its plan after the stage has ended, so it is checked as one.
         found += _leaks(Component(component.number, plan=component.comment), known, finder)
     return found
 
@@ -102,12 +114,12 @@ def _leaks(component: Component, known: set[str], finder: dict[str, int]) -> lis
 
 
 def _used(component: Component, known: set[str], finder: dict[str, int]) -> list[tuple[str, int]]:
-    """The values that a component uses before it comes to them, and who found them."""
+    """Returns the values that a component uses before it produces them, and who found them."""
     own: set[str] = set()
     used: list[tuple[str, int]] = []
     for part in (component.plan, component.prompt, component.execution):
         for value in values(part):
-            # A prompt comes to nothing: what stands in it was known to whoever wrote it.
+            # A prompt produces nothing: the planner knew every value in it when writing it.
             produced = value.produced and part is not component.prompt
             if not produced and value.key in finder.keys() - known - own:
                 used.append((value.shown, finder[value.key]))

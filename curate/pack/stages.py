@@ -1,4 +1,4 @@
-"""Packing: components into stages, each with its plan and its executions, in the order of the text."""
+"""Packs components into stages. Each stage has a plan and executions, in the order of the text."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from curate.trajectory import Annotated, Component
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A trajectory's components, stage by stage. `leaks` are the edges that the leak check added."""
+    """A trajectory that is divided into stages."""
 
     annotated: Annotated
     stages: tuple[tuple[Component, ...], ...]
+    """The components, stage by stage. Short executions have joined their plans."""
     leaks: tuple[Leak, ...] = ()
+    """The leaks that the leak check found, each of which added an edge."""
 
 
 def pack(annotated: Annotated, *, shortest_execution: int = 3) -> Packed:
-    """Packs a trajectory.
+    """Packs a trajectory, without a check for leaks.
 
-    An execution of fewer than `shortest_execution` sentences is not worth handing on: it joins its
-    plan. (The paper merges fewer than 3 lines, its authors' code up to 3.)
-    Raises ValueError where a component's parent does not stand before it.
+    An execution of fewer than `shortest_execution` sentences is too short for an executor, so it joins
+    its plan. (The paper merges executions of fewer than 3 lines, and its authors' code those of up to
+    3.)
+
+    Raises:
+        ValueError: if a parent of a component is missing, or is not an earlier component.
     """
     return Packed(annotated, packed_stages(annotated.components, shortest_execution))
 
@@ -33,7 +38,7 @@ def pack(annotated: Annotated, *, shortest_execution: int = 3) -> Packed:
 def packed_stages(
     components: Sequence[Component], shortest_execution: int
 ) -> tuple[tuple[Component, ...], ...]:
-    """The stages that `pack` gives a trajectory of these components."""
+    """Returns the stages into which `pack` divides a trajectory of these components."""
     merged = [_merge_short(component, shortest_execution) for component in components]
     numbers = stages(merged)
     grouped: list[list[Component]] = [[] for _ in range(max(numbers.values(), default=0))]
@@ -43,7 +48,7 @@ def packed_stages(
 
 
 def _merge_short(component: Component, shortest: int) -> Component:
-    """A component without an execution too short to be one; what remarks on it is thought as well."""
+    """Returns the component. If its execution is too short, execution and comment join the plan."""
     if component.execution and len(sentences(component.execution)) >= shortest:
         return component
     plan = component.plan + component.execution + component.comment

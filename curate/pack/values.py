@@ -1,6 +1,6 @@
-"""Values in a text: the numbers, names and formulas that a later text can be seen to use.
+"""Values in a text: the numbers, names and formulas whose use in another text can be recognized.
 
-Small whole numbers are none: they stand everywhere, and that two texts share a 3 says nothing.
+Small integers are not values. They occur everywhere, so two texts that share a 3 are not related by it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 _SMALL = 12
-"""Whole numbers up to this size, and round ones, say nothing about where they come from."""
+"""Integers up to this one, and round ones, do not show where they come from."""
 _ROUND = frozenset({*range(10, 101, 10), 180, 360, 1000})
 _LEAST_FORMULA = 5
-"""Characters without blanks; what is shorter stands in many texts by chance."""
+"""Characters, spaces not counted. Shorter formulas occur in many texts by chance."""
 
 _FRACTION = re.compile(
     r"\\[dt]?frac\{(\d{1,12})\}\{(\d{1,12})\}"
@@ -34,7 +34,7 @@ _BARE = re.compile(
 )
 _OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+|[≤≥√·×÷]")
 _ARITHMETIC = re.compile(r"\\(?:cdot|times|div|[dt]?frac|[dt]?binom)(?![A-Za-z])")
-"""What joins numbers to a calculation, which is no formula: it says no more than its numbers."""
+"""Operators of a calculation with numbers. It is not a formula: its numbers already identify it."""
 _PRODUCED = re.compile(
     r"(?:=|≈|:(?=\s)|→|\\approx|\\to|\\implies|['’]s\b"
     r"|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?"
@@ -46,26 +46,27 @@ _PRODUCED = re.compile(
 _OPERAND = re.compile(
     r"[ ]?(?:[+/×·÷^]|\*(?!\*)|\\(?:cdot|times|div)(?![A-Za-z])|[-−]\s?(?:[\d({\\]|[A-Za-z]\b))"
 )
-"""What follows a number that a text does not come to, but goes on to calculate with."""
+"""What follows a number that a text does not produce, but uses as an operand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value where it stands in a text: `key` is the same for all ways to write it.
-
-    `produced` says that the text comes to it there (it stands behind an equals sign, or a name is given
-    there), so that it need not be known before.
-    """
+    """One occurrence of a value in a text."""
 
     key: str
+    """Identifies the value. It is the same for all ways to write it."""
     shown: str
+    """The value as the text writes it."""
     at: int
+    """The position in the text, in characters."""
     produced: bool
+    """Whether the text produces the value here, for example after an equals sign or by defining a name.
+    Such a value need not be known before."""
 
 
 @lru_cache(maxsize=256)
 def values(text: str) -> tuple[Value, ...]:
-    """The values in `text`, in order; kept, since a trajectory's texts are looked at several times."""
+    """Returns the values in `text`, in order. Cached, because each text is searched several times."""
     found = [*_numbers(text), *_formulas(text), *_names(text)]
     return tuple(sorted(found, key=lambda value: value.at))
 
@@ -81,7 +82,7 @@ def _numbers(text: str) -> Iterator[Value]:
         if amount.denominator > 1:
             yield _value(f"number {amount}", match, text)
         if amount.denominator < int(below):
-            # Not in lowest terms: two numbers, one divided by the other.
+            # A fraction that is not in lowest terms shows two numbers, one divided by the other.
             yield from _divided(match, above, below)
     fractions = iter(taken)
     upcoming = next(fractions, None)
@@ -91,18 +92,19 @@ def _numbers(text: str) -> Iterator[Value]:
         if upcoming and upcoming[0] <= match.start():
             continue
         amount = Fraction(match[0].replace(",", ""))
-        if amount.denominator > 1 or _tells(amount):
+        if amount.denominator > 1 or _is_specific(amount):
             yield _value(f"number {amount}", match, text)
 
 
 def _divided(match: re.Match[str], *parts: str) -> Iterator[Value]:
     for part in parts:
         amount = Fraction(part)
-        if _tells(amount):
+        if _is_specific(amount):
             yield Value(f"number {amount}", part, match.start() + match[0].find(part), False)
 
 
-def _tells(amount: Fraction) -> bool:
+def _is_specific(amount: Fraction) -> bool:
+    """Whether a number is large enough, and not round, so that its use shows where it comes from."""
     return amount > _SMALL and amount not in _ROUND
 
 
@@ -113,7 +115,7 @@ def _formulas(text: str) -> Iterator[Value]:
             letters = any(c.isalpha() for c in _ARITHMETIC.sub("", plain))
             if len(plain) >= _LEAST_FORMULA and letters and _OPERATOR.search(plain):
                 at = match.start() + match[0].find(part)
-                yield Value(f"formula {plain}", part.strip(), at, _comes_to(text, at))
+                yield Value(f"formula {plain}", part.strip(), at, _is_produced(text, at))
 
 
 def _names(text: str) -> Iterator[Value]:
@@ -131,9 +133,9 @@ def _plain(name: str) -> str:
 
 
 def _value(key: str, match: re.Match[str], text: str) -> Value:
-    produced = _comes_to(text, match.start()) and not _OPERAND.match(text, match.end())
+    produced = _is_produced(text, match.start()) and not _OPERAND.match(text, match.end())
     return Value(key, match[0], match.start(), produced)
 
 
-def _comes_to(text: str, at: int) -> bool:
+def _is_produced(text: str, at: int) -> bool:
     return bool(_PRODUCED.search(text[max(0, at - 24) : at]))

@@ -1,7 +1,7 @@
-"""Layouts of records: where the public datasets keep a question, its answer, and the trajectories on it.
+"""Layouts of records: where public datasets store a question, its answer and its trajectories.
 
-Paths are dotted: `meta.problem` is a field within a field, `turns.0` the first of a list, and
-`messages.assistant` what that role says in a talk of one question and one reply.
+Paths are dotted: `meta.problem` is a field within a field, `turns.0` the first item of a list, and
+`messages.assistant` the message of that role in a conversation of one question and one reply.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from curate.drops import Dropped, Reason
 from curate.trajectory import Trajectory
@@ -23,51 +23,54 @@ _ROLES = {
 _BOX = re.compile(r"\\f?box(?:ed)?\s?\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _LONGEST_ANSWER = 500
-"""Characters; a longer text is a solution, and not the answer that it comes to."""
+"""Characters. A longer text is a whole solution, not only its answer."""
 
 _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Where a record has a trajectory, or a list of them; the other paths lead to lists then too.
+class TrajectoryFields:
+    """The paths of a trajectory and of what belongs to it.
 
-    `thinking` is its text. `tagged` says that a record in which no tags of thinking stand has none;
-    else such a text is all thinking. `solution` is what was said behind it, where it stands apart, and
-    `claimed` the answer alone. `verdicts` are the dataset's own, of which one suffices; `complete` and
-    `finish` say whether it was cut off.
+    If `thinking` leads to a list of trajectories, the other paths lead to lists too.
     """
 
     thinking: str
+    """The text of the trajectory."""
     tagged: bool = False
+    """Whether a trajectory must be in thinking tags. If not, a text without tags is all thinking."""
     solution: str = ""
+    """What was said after the thinking, if that is a separate field."""
     claimed: str = ""
+    """The claimed answer alone."""
     verdicts: tuple[str, ...] = ()
+    """The dataset's verdicts. One positive verdict is enough."""
     complete: str = ""
+    """Whether the trajectory is complete. False means that it was cut off."""
     finish: str = ""
+    """Why the generation ended. "length" means that it was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How records are laid out.
-
-    A record whose fields are all of `known_by` is of this layout. Of `questions` and `answers` the first
-    that a record has counts. Where there is no answer and `own_answer` holds, what a trajectory claims
-    stands for it, and grading it says nothing.
-    """
+    """How records are laid out."""
 
     name: str
-    known_by: frozenset[str]
+    required: frozenset[str]
+    """A record that has all of these fields has this layout."""
     questions: tuple[str, ...]
+    """The paths of the question. The first one that a record has counts."""
     answers: tuple[str, ...]
-    written: tuple[Written, ...]
+    """The paths of the reference answer. The first one that a record has counts."""
+    trajectories: tuple[TrajectoryFields, ...]
     own_answer: bool = False
+    """Whether the claimed answer replaces a missing reference. Grading is then meaningless."""
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields at the top of a record that are read."""
+        """The top-level fields of a record that are read."""
         paths = [*self.questions, *self.answers]
-        for one in self.written:
+        for one in self.trajectories:
             paths += [
                 one.thinking,
                 one.solution,
@@ -79,24 +82,24 @@ class Layout:
         return frozenset(path.partition(".")[0] for path in paths if path)
 
 
-def _talk(name: str, field: str) -> Layout:
+def _conversation(name: str, field: str) -> Layout:
     return Layout(
         name=name,
-        known_by=frozenset((field,)),
+        required=frozenset((field,)),
         questions=("problem", f"{field}.user"),
         answers=("answer", "ground_truth_solution", "solution"),
-        written=(Written(f"{field}.assistant", tagged=True, verdicts=("correct",)),),
+        trajectories=(TrajectoryFields(f"{field}.assistant", tagged=True, verdicts=("correct",)),),
         own_answer=True,
     )
 
 
 OPENR1 = Layout(
     name="openr1",
-    known_by=frozenset(("problem", "generations")),
+    required=frozenset(("problem", "generations")),
     questions=("problem",),
     answers=("answer",),
-    written=(
-        Written(
+    trajectories=(
+        TrajectoryFields(
             "generations",
             tagged=True,
             verdicts=("correctness_math_verify", "correctness_llama"),
@@ -107,78 +110,93 @@ OPENR1 = Layout(
 )
 S1K = Layout(
     name="s1k",
-    known_by=frozenset(("question", "deepseek_thinking_trajectory")),
+    required=frozenset(("question", "deepseek_thinking_trajectory")),
     questions=("question",),
     answers=("solution",),
-    written=tuple(
-        Written(f"{by}_thinking_trajectory", solution=f"{by}_attempt", verdicts=(f"{by}_grade",))
+    trajectories=tuple(
+        TrajectoryFields(
+            f"{by}_thinking_trajectory", solution=f"{by}_attempt", verdicts=(f"{by}_grade",)
+        )
         for by in ("deepseek", "gemini")
     ),
 )
 OPENTHOUGHTS_METADATA = Layout(
     name="openthoughts-metadata",
-    known_by=frozenset(("problem", "deepseek_reasoning")),
+    required=frozenset(("problem", "deepseek_reasoning")),
     questions=("problem",),
     answers=("ground_truth_solution",),
-    written=(Written("deepseek_reasoning", solution="deepseek_solution"),),
+    trajectories=(TrajectoryFields("deepseek_reasoning", solution="deepseek_solution"),),
     own_answer=True,
 )
 PLAIN = Layout(
     name="plain",
-    known_by=frozenset(("question", "text", "answer")),
+    required=frozenset(("question", "text", "answer")),
     questions=("question",),
     answers=("answer",),
-    written=(Written("text", claimed="claimed", verdicts=("verdict",)),),
+    trajectories=(TrajectoryFields("text", claimed="claimed", verdicts=("verdict",)),),
 )
 
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
-    # The more telling fields first: OpenR1 has `messages` too.
+    # The more specific fields come first, because OpenR1 has `messages` too.
     for layout in (
         OPENR1,
         S1K,
         OPENTHOUGHTS_METADATA,
         PLAIN,
-        _talk("openthoughts", "conversations"),
-        _talk("messages", "messages"),
+        _conversation("openthoughts", "conversations"),
+        _conversation("messages", "messages"),
     )
 }
 """The known layouts by name, in the order in which they are tried."""
 
 
 def of_fields(*, question: str, trajectory: str, answer: str = "") -> Layout:
-    """A layout by the paths of its fields. Without `answer`, a trajectory's own stands for it."""
-    answers = (answer,) if answer else ()
+    """Returns a layout with these paths.
+
+    Without `answer`, the answer that a trajectory claims counts as the reference.
+    """
     return Layout(
-        "fields", frozenset(), (question,), answers, (Written(trajectory),), own_answer=not answer
+        name="fields",
+        required=frozenset(),
+        questions=(question,),
+        answers=(answer,) if answer else (),
+        trajectories=(TrajectoryFields(trajectory),),
+        own_answer=not answer,
     )
 
 
 def detect(fields: Collection[str]) -> Layout | None:
-    """The known layout that records with these fields have; None where there is none."""
-    return next((known for known in LAYOUTS.values() if known.known_by <= set(fields)), None)
+    """Returns the known layout of records with these fields, None if there is none."""
+    return next((known for known in LAYOUTS.values() if known.required <= set(fields)), None)
 
 
 def extract(record: Mapping[str, Any], layout: Layout) -> Iterator[Trajectory | Dropped]:
-    """The trajectories of a record, in order, and in place of each that it has not, the reason why."""
-    found = False
-    for written in layout.written:
-        texts = _at(record, written.thinking)
-        if texts is _MISSING and len(layout.written) > 1:
+    """Yields the trajectories of a record in order, and for an unusable one the reason instead."""
+    paths = [fields.thinking for fields in layout.trajectories]
+    any_field = False
+    for fields in layout.trajectories:
+        texts = _at(record, fields.thinking)
+        if texts is _MISSING and len(paths) > 1:
             continue
-        found = True
+        any_field = True
+        if _is_list(texts) and not texts:
+            yield Dropped(Reason.EMPTY, f"no text in the field {fields.thinking!r}")
         for at in range(len(texts)) if _is_list(texts) else (None,):
             try:
-                yield _trajectory(record, layout, written, at)
+                yield _trajectory(record, layout, fields, at)
             except Dropped as why:
                 yield why
-    if not found or (_is_list(texts) and not texts):
-        yield Dropped(Reason.EMPTY, f"nothing at {layout.written[0].thinking!r}")
+    if not any_field:
+        yield Dropped(Reason.EMPTY, f"no text in the field {' or '.join(map(repr, paths))}")
 
 
 def last_box(text: str) -> str:
-    """What stands in the last `\\boxed{…}` of `text`; "" where there is none, or it is not closed."""
-    start = max((found.end() for found in _BOX.finditer(text)), default=None)
+    """Returns the content of the last `\\boxed{…}` in `text`.
+
+    Returns "" if there is none, or if the last one is not closed.
+    """
+    start = max((box.end() for box in _BOX.finditer(text)), default=None)
     if start is None:
         return ""
     depth = 1
@@ -190,7 +208,7 @@ def last_box(text: str) -> str:
 
 
 def _trajectory(
-    record: Mapping[str, Any], layout: Layout, written: Written, at: int | None
+    record: Mapping[str, Any], layout: Layout, fields: TrajectoryFields, at: int | None
 ) -> Trajectory:
     def value(path: str) -> Any:
         return _entry(_at(record, path), at) if path else None
@@ -198,45 +216,47 @@ def _trajectory(
     question = next((q for path in layout.questions if (q := _text(_at(record, path)))), "")
     if not question.strip():
         raise Dropped(
-            Reason.UNREADABLE, f"no question at {' or '.join(map(repr, layout.questions))}"
+            Reason.UNREADABLE,
+            f"no question in the field {' or '.join(map(repr, layout.questions))}",
         )
-    if value(written.complete) is False or value(written.finish) == "length":
-        raise Dropped(Reason.TRUNCATED, "the dataset says that it was cut off")
-    text = _text(value(written.thinking))
+    if value(fields.complete) is False or value(fields.finish) == "length":
+        raise Dropped(Reason.TRUNCATED, "the dataset says that the trajectory was cut off")
+    text = _text(value(fields.thinking))
     if not text.strip():
-        raise Dropped(Reason.EMPTY, f"no text at {written.thinking!r}")
-    thought, said = _parted(text, written.tagged)
-    said += _text(value(written.solution))
-    claimed = _text(value(written.claimed)).strip() or last_box(said) or last_box(thought)
+        raise Dropped(Reason.EMPTY, f"no text in the field {fields.thinking!r}")
+    thought, reply = _split_thinking(text, fields.tagged)
+    reply += _text(value(fields.solution))
+    claimed = _text(value(fields.claimed)).strip() or last_box(reply) or last_box(thought)
     answer = _reference(record, layout) or (claimed if layout.own_answer else "")
     if not answer:
-        raise Dropped(Reason.UNREADABLE, f"no answer at {' or '.join(layout.answers) or 'its end'}")
-    verdict = _verdict([value(path) for path in written.verdicts])
+        where = f"in the field {' or '.join(layout.answers)}" if layout.answers else "at the end"
+        raise Dropped(Reason.UNREADABLE, f"no answer {where}")
+    verdict = _verdict([value(path) for path in fields.verdicts])
     for part in (question, thought, answer, claimed):
         _check_unicode(part)
     return Trajectory(question, thought, answer, claimed=claimed, verdict=verdict)
 
 
-def _parted(text: str, tagged: bool) -> tuple[str, str]:
-    """The thinking, without its tags, and what was said behind it."""
+def _split_thinking(text: str, tagged: bool) -> tuple[str, str]:
+    """Returns the thinking without its tags, and the reply after it."""
     for opening, closing in _TAGS:
         opens, closes = text.count(opening), text.count(closing)
         if not opens and not closes:
             continue
         if opens > 1 or closes > 1:
-            raise Dropped(Reason.UNREADABLE, f"{opening} or {closing} stands there more than once")
+            raise Dropped(Reason.UNREADABLE, f"{opening} or {closing} occurs more than once")
         if not closes:
             raise Dropped(Reason.TRUNCATED, f"no {closing}")
-        # A chat template writes the opening tag, so that a reply may lack it.
+        # The opening tag may be missing in a reply, because a chat template can write it.
         before, _, rest = text.rpartition(opening)
-        thought, closed, said = rest.partition(closing)
+        thought, closed, reply = rest.partition(closing)
         if before.strip() or not closed:
             raise Dropped(Reason.UNREADABLE, f"text before {opening}")
         if not thought.strip():
             raise Dropped(Reason.EMPTY, f"nothing between {opening} and {closing}")
-        return thought.strip(), said
+        return thought.strip(), reply
     if tagged:
-        raise Dropped(Reason.EMPTY, "no thinking between tags")
+        raise Dropped(Reason.EMPTY, "the text has no thinking tags")
     return text, ""
 
 
@@ -251,7 +271,7 @@ def _reference(record: Mapping[str, Any], layout: Layout) -> str:
 
 def _verdict(given: Sequence[object]) -> bool | None:
     words: dict[object, bool] = {"yes": True, "no": False, True: True, False: False}
-    # Of numbers, 1 would pass for True.
+    # Numbers are excluded, because 1 equals True.
     known = [
         words.get(v.lower() if isinstance(v, str) else v)
         for v in given
@@ -267,14 +287,14 @@ def _at(record: object, path: str) -> Any:
         elif _is_list(record) and step.isdecimal():
             record = _entry(record, int(step))
         elif _is_list(record) and step in _ROLES:
-            record = _said(record, _ROLES[step])
+            record = _message(record, _ROLES[step])
         else:
             return _MISSING
     return record
 
 
-def _said(turns: Sequence[Any], roles: frozenset[str]) -> object:
-    """What is said in the one turn of a role; nothing where a talk has more of them."""
+def _message(turns: Sequence[Any], roles: frozenset[str]) -> object:
+    """The text of the only turn of a role. Missing if the conversation has several of them."""
     texts: list[object] = []
     for turn in turns:
         if isinstance(turn, Mapping) and str(turn.get("role", turn.get("from"))) in roles:
@@ -288,7 +308,7 @@ def _entry(value: Any, at: int | None) -> Any:
     return value[at] if at < len(value) else _MISSING
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
@@ -303,4 +323,6 @@ def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Dropped(Reason.UNREADABLE, f"half a character at {error.start}") from error
+        raise Dropped(
+            Reason.UNREADABLE, f"an unpaired surrogate at character {error.start}"
+        ) from error

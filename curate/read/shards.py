@@ -1,4 +1,4 @@
-"""Shards: the same input divided among machines that know nothing of each other."""
+"""Shards: divides the same input among machines that do not communicate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The `number`-th of `count` shards, from 1. Raises ValueError where there is no such shard."""
+    """The `number`-th of `count` shards, from 1.
+
+    Raises:
+        ValueError: there is no such shard.
+    """
 
     number: int
     count: int
@@ -19,22 +23,28 @@ class Shard:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
             raise ValueError(
-                f"there is no shard {self.number}/{self.count}: they go from 1 to the count"
+                f"there is no shard {self.number}/{self.count}: "
+                f"the number must be from 1 to {self.count}"
             )
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Reads "2/8". Raises ValueError, in one line, where it is none."""
+        """Reads a shard such as "2/8".
+
+        Raises:
+            ValueError: the text is not a shard. The message is one line.
+        """
         found = _SHARD.fullmatch(text.strip())
         if found is None:
-            raise ValueError(f"{text[:20]!r} is no shard: one reads 2/8, the second of eight")
+            raise ValueError(f"{text[:20]!r} is not a shard: write 2/8 for the second of eight")
         return cls(int(found[1]), int(found[2]))
 
 
 def in_shard(key: str, shard: Shard) -> bool:
-    """Whether what has this key belongs to a shard: to exactly one of the `count`, on every machine.
+    """Returns whether a key belongs to a shard.
 
-    With a trajectory's `question_key`, all trajectories on one question fall into one shard.
+    Each key belongs to exactly one of the `count` shards, the same one on every machine. If the key is
+    a trajectory's `question_key`, all trajectories on one question are in the same shard.
     """
     digest = hashlib.sha256(b"shard\0" + key.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % shard.count == shard.number - 1

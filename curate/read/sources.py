@@ -1,7 +1,7 @@
-"""Readers: trajectories from files and datasets, one after another, in memory for a record at a time.
+"""Reads trajectories from files and datasets, in order. Memory contains one record at a time.
 
-What cannot be used is reported in its place, with the reason; only a source that cannot be read at all
-is an error.
+A record that cannot be used is reported in its place, with the reason. Only a source that cannot be
+read at all is an error.
 """
 
 from __future__ import annotations
@@ -12,49 +12,45 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
-from curate.drops import Dropped, Reason
+from curate.drops import Dropped, Reason, SkippedRecord
 from curate.read.layouts import Layout, detect, extract
 from curate.trajectory import Trajectory
 
 _LONGEST_LINE = 256 * 1024 * 1024
 _GZIP = b"\x1f\x8b"
-"""What a gzip file begins with."""
+"""The first bytes of a gzip file."""
 _ROWS = 64
-"""Rows of a Parquet file that are in memory at a time."""
+"""How many rows of a Parquet file are in memory at a time."""
 
 
 class SourceError(Exception):
-    """A source cannot be read at all. The message is one line saying why, and what to do."""
+    """A source cannot be read at all. The message is one line that says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset by its name, for the `datasets` library to stream."""
+    """A dataset by its name. The `datasets` library streams it."""
 
     name: str
     split: str = "train"
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A record, or one of its trajectories, that cannot be used."""
-
-    source: str
-    reason: Reason
-    detail: str
-
-
 _Record = tuple[Any, Layout | None] | Dropped | None
-"""A record, and its layout where that is known; why it cannot be read; None for a blank line."""
+"""A record with its layout (None if unknown), or why it cannot be read, or None for a blank line."""
 
 
-def read(source: Path | Dataset, layout: Layout | None = None) -> Iterator[Trajectory | Unread]:
-    """The trajectories of a source, in order, each with where it was read.
+def read(
+    source: Path | Dataset, layout: Layout | None = None
+) -> Iterator[Trajectory | SkippedRecord]:
+    """Yields the trajectories of a source in order, each with where it was read.
 
-    A file is Parquet (`.parquet`) or JSON lines (`.gz` too). Without a layout, each record is read in
-    that known one which its fields tell. Raises SourceError.
+    A file is Parquet (`.parquet`) or JSON lines (also as `.gz`). Without a layout, the fields of each
+    record tell which of the known layouts it has.
+
+    Raises:
+        SourceError: the source cannot be read at all.
     """
     name = _printable(source.name.rpartition("/")[2])
     for number, record in enumerate(_records(source, layout), 1):
@@ -62,12 +58,12 @@ def read(source: Path | Dataset, layout: Layout | None = None) -> Iterator[Traje
         if record is None:
             continue
         if isinstance(record, Dropped):
-            yield Unread(where, record.reason, record.detail)
+            yield SkippedRecord(where, record.reason, record.detail)
             continue
         for k, found in enumerate(_trajectories(*record), 1):
             place = where if k == 1 else f"{where}#{k}"
             if isinstance(found, Dropped):
-                yield Unread(place, found.reason, found.detail)
+                yield SkippedRecord(place, found.reason, found.detail)
             else:
                 yield replace(found, source=place)
 
@@ -79,7 +75,7 @@ def _trajectories(record: Any, layout: Layout | None) -> Iterator[Trajectory | D
     layout = layout or detect(record.keys())
     if layout is None:
         shown = _printable(", ".join(sorted(map(str, record)))[:200])
-        yield Dropped(Reason.UNREADABLE, f"the fields {shown} are of no known layout")
+        yield Dropped(Reason.UNREADABLE, f"no known layout has the fields {shown}")
         return
     yield from extract(record, layout)
 
@@ -102,7 +98,7 @@ def _lines(path: Path, layout: Layout | None) -> Iterator[_Record]:
                 while too_long and not line.endswith(b"\n") and line:
                     line = file.readline(_LONGEST_LINE)
             except (OSError, EOFError, zlib.error) as error:
-                yield Dropped(Reason.UNREADABLE, f"the file breaks off: {error}")
+                yield Dropped(Reason.UNREADABLE, f"the file is truncated or corrupt: {error}")
                 return
             if too_long:
                 yield Dropped(Reason.UNREADABLE, f"a line longer than {_LONGEST_LINE} bytes")
@@ -113,15 +109,15 @@ def _lines(path: Path, layout: Layout | None) -> Iterator[_Record]:
             first = False
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.suffix != ".gz":
             return path.open("rb")
         with path.open("rb") as file:
             begins = file.read(len(_GZIP))
         if begins not in (_GZIP, b""):
-            raise SourceError(f"{path} is not compressed by gzip, as its name says: rename it")
-        return gzip.open(path)
+            raise SourceError(f"{path} is not compressed by gzip: rename it without .gz")
+        return cast(BinaryIO, gzip.open(path))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
@@ -154,7 +150,8 @@ def _rows(path: Path, layout: Layout | None) -> Iterator[_Record]:
                 for k in range(batch.num_rows):
                     yield _row(batch.slice(k, 1), layout)
         except (OSError, pyarrow.ArrowException) as error:
-            yield Dropped(Reason.UNREADABLE, f"the file breaks off: {str(error).splitlines()[0]}")
+            why = str(error).splitlines()[0]
+            yield Dropped(Reason.UNREADABLE, f"the file is truncated or corrupt: {why}")
 
 
 def _row(row: Any, layout: Layout | None) -> _Record:
@@ -174,7 +171,7 @@ def _streamed(source: Dataset, layout: Layout | None) -> Iterator[_Record]:
         for row in rows:
             yield row, layout
     except Exception as error:
-        # The library raises whatever its own libraries do, and a stream that broke is not a whole one.
+        # The library passes on the errors of many other libraries. A broken stream is incomplete.
         raise SourceError(f"cannot read the dataset {source.name}: {error}") from error
 
 
@@ -183,5 +180,5 @@ def _missing(what: str, error: ImportError, extra: str) -> SourceError:
 
 
 def _printable(text: str) -> str:
-    """Names of files and fields may hold what has no UTF-8."""
+    """Replaces what cannot be encoded as UTF-8, which names of files and fields may contain."""
     return text.encode("utf-8", "replace").decode()

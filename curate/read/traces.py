@@ -1,7 +1,7 @@
-"""The model's own runs as data: a trace of the runtime, read as a trajectory that is divided already.
+"""The model's own runs as data: a trace of the runtime becomes a trajectory that is divided already.
 
-With a check of the answers and the choice of the best run on each question this is rejection sampling:
-a model learns from those of its runs that were right, and the most parallel.
+Together with a check of the answers and the choice of the best run on each question, this is rejection
+sampling: a model learns from its correct runs, and among those from the most parallel ones.
 """
 
 from __future__ import annotations
@@ -20,32 +20,37 @@ from sprint_agent.traces.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run of the runtime, and the executions in it that the model finished itself, by number."""
+class TracedRun:
+    """A run that was read from a trace."""
 
     trajectory: Trajectory
     transcript: Transcript
     executions: dict[str, str]
+    """The texts of the executions that the model finished itself, by number, such as "1.3"."""
 
 
-def read(path: Path, references: Mapping[str, str]) -> Run:
-    """The run in a trace. `references` are the right answers, by the key of the question.
+def read(path: Path, references: Mapping[str, str]) -> TracedRun:
+    """Reads the run in a trace.
 
-    Raises Dropped where the file is no trace, or its run came to no answer.
+    Args:
+        references: the correct answers, by the key of the question.
+
+    Raises:
+        Dropped: the file is not a trace, or its run has no answer.
     """
     try:
         result = Trace.read(path).result
     except TraceError as error:
         raise Dropped(Reason.UNREADABLE, str(error)) from error
     if result is None or result.answer is None:
-        raise Dropped(Reason.EMPTY, "the run came to no answer")
+        raise Dropped(Reason.EMPTY, "the run has no answer")
     given = Trajectory(result.question, result.text, "", path.name, claimed=result.answer)
-    right = references.get(given.question_key, "")
-    return Run(replace(given, answer=right), transcript(result), own_executions(result))
+    correct = references.get(given.question_key, "")
+    return TracedRun(replace(given, answer=correct), transcript(result), own_executions(result))
 
 
 def transcript(result: Result) -> Transcript:
-    """The text of a run, in its parts."""
+    """Returns the text of a run, in its parts."""
     stages = tuple(
         StageText(s.plan, tuple(e.text for e in s.executions), s.verdict) for s in result.stages
     )
@@ -53,7 +58,7 @@ def transcript(result: Result) -> Transcript:
 
 
 def own_executions(result: Result) -> dict[str, str]:
-    """The executions of a run that a model can learn from: what it finished itself."""
+    """Returns the executions that a model can learn from: those that it finished itself."""
     return {
         f"{e.stage}.{e.number}": e.text
         for stage in result.stages
@@ -63,7 +68,7 @@ def own_executions(result: Result) -> dict[str, str]:
 
 
 def _last_turn(result: Result) -> str:
-    """What the planner wrote behind the last stage, up to its answer's closing tag."""
+    """What the planner wrote after the last stage, up to the closing tag of its answer."""
     if result.stages:
         opened = f"</Execution_{result.stages[-1].number}>\n\n"
         return result.text.rpartition(opened)[2]

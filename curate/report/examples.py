@@ -1,11 +1,11 @@
-"""The trajectories that are drawn: which they are, and what the page shows of each."""
+"""Picks the trajectories that the page draws, and collects what it shows of each."""
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from curate import select
 from curate.candidate import Candidate
@@ -17,118 +17,133 @@ from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import StageText, Transcript
 
 EXAMPLES = 10
+"""How many trajectories are shown."""
 
-Example = tuple[str, int, Candidate, select.Figures]
-"""A trajectory's key, its position, the trajectory and its figures; sorted by the first two."""
+
+class Example(NamedTuple):
+    """A kept trajectory that may be shown."""
+
+    key: str
+    """The trajectory's key, which is a digest."""
+    position: int
+    """The position among the kept trajectories, counted from 0."""
+    candidate: Candidate
+    metrics: select.RunMetrics
 
 
 @dataclass(slots=True)
-class Picks:
-    """Picks `EXAMPLES` trajectories: those of the smallest keys, which are digests. That is by chance,
-    yet the same on every machine.
+class ExamplePicker:
+    """Picks `EXAMPLES` trajectories: those with the smallest keys.
 
-    One of them is undivided if any is; the others have several prompts in a stage as far as there are
-    such. No more are held than might be picked.
+    Keys are digests, so the choice is random, but the same on every machine. The last one is unsplit
+    if there is an unsplit one. The others have several prompts in a stage as far as there are such.
+    Only the trajectories that may still be picked are kept in memory.
     """
 
     _parallel: list[Example] = field(default_factory=list[Example])
     _chains: list[Example] = field(default_factory=list[Example])
-    _undivided: list[Example] = field(default_factory=list[Example])
+    _unsplit: list[Example] = field(default_factory=list[Example])
     _seen: int = 0
 
-    def add(self, candidate: Candidate, found: select.Figures) -> None:
-        """Takes a trajectory into account."""
-        if candidate.undivided:
-            held = self._undivided
+    def add(self, candidate: Candidate, metrics: select.RunMetrics) -> None:
+        """Considers a trajectory."""
+        if candidate.unsplit:
+            group = self._unsplit
         else:
-            held = self._parallel if max(found.prompts, default=0) > 1 else self._chains
-        insort(held, (candidate.trajectory.key, self._seen, candidate, found), key=lambda e: e[:2])
-        del held[EXAMPLES:]
+            group = self._parallel if max(metrics.prompts, default=0) > 1 else self._chains
+        example = Example(candidate.trajectory.key, self._seen, candidate, metrics)
+        insort(group, example, key=lambda one: (one.key, one.position))
+        del group[EXAMPLES:]
         self._seen += 1
 
     @property
     def picked(self) -> tuple[Example, ...]:
-        """The picked ones: parallel ones first, the undivided last."""
-        last = self._undivided[:1]
+        """The picked trajectories: parallel ones first, unsplit ones last."""
+        last = self._unsplit[:1]
         divided = (self._parallel + self._chains)[: EXAMPLES - len(last)]
-        return (*divided, *self._undivided[: EXAMPLES - len(divided)])
+        return (*divided, *self._unsplit[: EXAMPLES - len(divided)])
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a plan: thought, a tag, or the text of a prompt."""
+class PlanPart:
+    """A part of a plan's text: thought, a tag, or the text of a prompt."""
 
     kind: Literal["thought", "tag", "prompt"]
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """An execution as the page shows it. `step` is the number of its component, if it has one."""
+class ExecutionView:
+    """An execution, as the page shows it."""
 
     id: str
     name: str
+    """Its number, such as "1.3"."""
     step: int | None
+    """The number of its component. None if there is no component."""
     prompt: str
     text: str
     learned: bool
+    """Whether the model learns its text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage as the page shows it."""
+class StageView:
+    """A stage, as the page shows it."""
 
     id: str
     number: int
-    plan: tuple[Span, ...]
-    executions: tuple[Execution, ...]
+    plan: tuple[PlanPart, ...]
+    executions: tuple[ExecutionView, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A trajectory as the page shows it; `kind` says how it came to be divided."""
+class ExampleView:
+    """A trajectory, as the page shows it."""
 
     id: str
-    kind: Literal["divided", "undivided", "run"]
+    kind: Literal["divided", "unsplit", "run"]
+    """How it got its stages: by packing, not at all, or as a run of the runtime."""
     question: str
     answer: str
     source: str
-    figures: select.Figures
+    metrics: select.RunMetrics
     drawing: Drawing
-    stages: tuple[Stage, ...]
+    stages: tuple[StageView, ...]
     added: tuple[str, ...]
+    """The reasons of the edges that the leak check added."""
 
 
-def view(number: int, example: Example) -> View:
-    """What the page shows of the `number`-th example, counted from 1."""
-    _, _, candidate, found = example
+def view(number: int, example: Example) -> ExampleView:
+    """Returns what the page shows of the `number`-th example, counted from 1."""
+    candidate = example.candidate
     name = f"t{number}"
     packed, transcript = candidate.packed, candidate.transcript
     drawing = (
-        _graph(name, packed, candidate.undivided) if packed is not None else _run(name, transcript)
+        _graph(name, packed, candidate.unsplit) if packed is not None else _run(name, transcript)
     )
     given = candidate.trajectory
-    return View(
+    return ExampleView(
         id=name,
-        kind="undivided" if candidate.undivided else "run" if packed is None else "divided",
+        kind="unsplit" if candidate.unsplit else "run" if packed is None else "divided",
         question=given.question.strip(),
         answer=given.answer,
         source=given.source,
-        figures=found,
+        metrics=example.metrics,
         drawing=drawing,
         stages=tuple(_stages(name, candidate, transcript)),
         added=tuple(_added(packed).values()) if packed is not None else (),
     )
 
 
-def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator[Stage]:
+def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator[StageView]:
     learned = candidate.sample.executions.keys()
     for number, stage in enumerate(transcript.stages, 1):
         steps: list[int] = []
-        if candidate.packed is not None and not candidate.undivided:
+        if candidate.packed is not None and not candidate.unsplit:
             steps = [c.number for c in candidate.packed.stages[number - 1] if c.prompt]
         executions = tuple(
-            Execution(
+            ExecutionView(
                 id=f"{name}-e{number}.{k}",
                 name=f"{number}.{k}",
                 step=steps[k - 1] if steps else None,
@@ -138,30 +153,30 @@ def _stages(name: str, candidate: Candidate, transcript: Transcript) -> Iterator
             )
             for k, (prompt, text) in enumerate(_prompts(stage), 1)
         )
-        yield Stage(f"{name}-s{number}", number, tuple(_spans(stage.turn)), executions)
+        yield StageView(f"{name}-s{number}", number, tuple(_plan_parts(stage.turn)), executions)
 
 
 def _prompts(stage: StageText) -> list[tuple[str, str]]:
-    """The prompts of a stage, with their executions."""
+    """Returns the prompts of a stage, each with its execution."""
     events = tags.TurnParser().feed(stage.turn)
     prompts = [event.text for event in events if isinstance(event, tags.PromptClosed)]
     return list(zip(prompts, stage.executions, strict=False))
 
 
-def _spans(turn: str) -> Iterator[Span]:
-    """A plan, tags and prompts told apart."""
+def _plan_parts(turn: str) -> Iterator[PlanPart]:
+    """Splits the text of a plan into thought, tags and prompts."""
     at, kind = 0, "thought"
     for tag in tags.Scanner().feed(turn):
         if turn[at : tag.start]:
-            yield Span("prompt" if kind == "prompt" else "thought", turn[at : tag.start])
-        yield Span("tag", turn[tag.start : tag.end])
+            yield PlanPart("prompt" if kind == "prompt" else "thought", turn[at : tag.start])
+        yield PlanPart("tag", turn[tag.start : tag.end])
         at, kind = tag.end, "prompt" if tag.name == "prompt" and not tag.closing else "thought"
     if turn[at:].strip():
-        yield Span("thought", turn[at:])
+        yield PlanPart("thought", turn[at:])
 
 
-def _graph(name: str, packed: Packed, undivided: bool) -> Drawing:
-    """The graph of a packed trajectory, its stages as columns."""
+def _graph(name: str, packed: Packed, unsplit: bool) -> Drawing:
+    """Draws the graph of a packed trajectory, with a column for each stage."""
     placed = [(c, n, at) for n, stage in enumerate(packed.stages) for at, c in enumerate(stage)]
     placed.sort(key=lambda entry: entry[0].number)
     components = [component for component, _, _ in placed]
@@ -170,9 +185,9 @@ def _graph(name: str, packed: Packed, undivided: bool) -> Drawing:
     for component, stage, at in placed:
         task = sum(bool(c.prompt) for c in packed.stages[stage][: at + 1])
         target = f"{name}-e{stage + 1}.{task}" if component.prompt else f"{name}-s{stage + 1}"
-        items.append(_item(component, stage, f"{name}-s1" if undivided else target))
+        items.append(_item(component, stage, f"{name}-s1" if unsplit else target))
     added = _added(packed)
-    # An edge that the check added is drawn even where others come to imply it.
+    # An edge that the leak check added is drawn even if other edges imply it.
     edges = sorted({*graph.build(components).edges, *added})
     links = [Link(position[of], position[by], added.get((of, by), "")) for of, by in edges]
     return draw(items, links, [f"Stage {n}" for n in range(1, len(packed.stages) + 1)])
@@ -181,11 +196,11 @@ def _graph(name: str, packed: Packed, undivided: bool) -> Drawing:
 def _item(component: Component, stage: int, target: str) -> Item:
     parts = (component.description, component.prompt, component.plan, component.execution)
     text = next((part for part in parts if part.strip()), "")
-    needs = ", ".join(str(parent) for parent in sorted(component.parents)) or "nothing before it"
-    does = "handed on" if component.prompt else "planner only"
+    needs = ", ".join(str(parent) for parent in sorted(component.parents)) or "no other step"
+    does = "done by an executor" if component.prompt else "done by the planner alone"
     lines = [f"Step {component.number}, stage {stage + 1}, {does}; needs {needs}"]
     if not component.visited:
-        lines.append("Announced by the trajectory, not reached")
+        lines.append("Announced in the trajectory, but not reached")
     lines += [component.description.strip()] if component.description.strip() else []
     lines += [f"Prompt: {component.prompt.strip()}"] if component.prompt else []
     tooltip = "\n".join(lines)
@@ -193,15 +208,18 @@ def _item(component: Component, stage: int, target: str) -> Item:
 
 
 def _added(packed: Packed) -> dict[tuple[int, int], str]:
-    """The edges that the leak check added, and why."""
+    """Returns the edges that the leak check added, each with its reason."""
     return {
-        (leak.of, leak.component): f"{leak.component} uses {leak.value}, which {leak.of} found"
+        (
+            leak.of,
+            leak.component,
+        ): f"step {leak.component} uses {leak.value}, which step {leak.of} found"
         for leak in packed.leaks
     }
 
 
 def _run(name: str, transcript: Transcript) -> Drawing:
-    """The stages of a run as they ran: each plan, its prompts below it, the next plan behind them."""
+    """Draws the stages of a run: each plan with its prompts below it, then the next plan."""
     items: list[Item] = []
     links: list[Link] = []
     ends: list[int] = []
@@ -209,7 +227,7 @@ def _run(name: str, transcript: Transcript) -> Drawing:
         plan = len(items)
         links += [Link(end, plan) for end in ends]
         thought = next(
-            (s.text for s in _spans(stage.turn) if s.kind == "thought" and s.text.strip()), ""
+            (s.text for s in _plan_parts(stage.turn) if s.kind == "thought" and s.text.strip()), ""
         )
         items.append(
             Item(f"{n + 1}", thought or "Plan", f"Plan {n + 1}", n, False, f"{name}-s{n + 1}")

@@ -1,4 +1,4 @@
-"""Histograms: round bins, and where their bars, lines and labels stand in an SVG."""
+"""Lays out histograms: bins with round edges, and the positions of bars, lines and labels in an SVG."""
 
 from __future__ import annotations
 
@@ -19,28 +19,26 @@ _FONT = 11.5
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Bins of equal `step`, from `first` on; the n-th holds values from first + n * step on.
-
-    Of whole numbers, bins of step 1 stand for the numbers themselves.
-    """
+    """Bins of equal width. The n-th bin, counted from 0, begins at first + n * step."""
 
     first: float
     step: float
     count: int
     whole: bool
+    """Whether all values are integers. Each bin of step 1 then contains one integer."""
 
     @property
     def single(self) -> bool:
-        """Whether each bin is one whole number."""
+        """Whether each bin contains a single integer."""
         return self.whole and self.step == 1
 
     def of(self, value: float) -> int:
-        """The bin that a value falls into."""
-        # A ratio such as 1.5, held against steps of 0.1, must not fall below its own edge.
+        """Returns the bin that contains a value."""
+        # Floating point must not put a ratio such as 1.5 below the edge 1.5 of bins of width 0.1.
         return min(max(math.floor((value - self.first) / self.step + 1e-9), 0), self.count - 1)
 
     def name(self, bin_: int) -> str:
-        """A bin's values, such as "4", "10–19" or "1.5–1.6"."""
+        """Returns the values of a bin as a label, such as "4", "10–19" or "1.5–1.6"."""
         low = self.first + bin_ * self.step
         if self.single:
             return f"{low:,.0f}"
@@ -49,27 +47,29 @@ class Bins:
         return f"{self.edge(bin_)}–{self.edge(bin_ + 1)}"
 
     def edge(self, bin_: int) -> str:
-        """The least value of a bin, as a label."""
+        """Returns the least value of a bin as a label."""
         places = next(n for n in range(12) if round(self.step, n) == self.step)
         return f"{self.first + bin_ * self.step:,.{places}f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar of the chart, with its values, its count, and the count as a label (or "")."""
+    """A bar of the chart."""
 
     x: float
     y: float
     width: float
     height: float
     name: str
+    """The values of its bin."""
     count: int
     label: str
+    """The count, shown above the bar. Empty if it is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A label on an axis, and where it stands."""
+    """A label of an axis, and its position along that axis."""
 
     at: float
     text: str
@@ -77,15 +77,20 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A chart. `bars` are all bins, empty ones included; `unit` says what is counted."""
+    """A chart, as the template renders it."""
 
     title: str
     note: str
     axis: str
+    """The name of the horizontal axis."""
     unit: str
+    """What is counted."""
     bars: tuple[Bar, ...]
+    """The bars of all bins, including empty ones."""
     across: tuple[Tick, ...]
+    """The labels of the horizontal axis."""
     up: tuple[Tick, ...]
+    """The labels of the vertical axis, upwards from 0."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -94,7 +99,7 @@ class Histogram:
 
 
 def bins(values: Iterable[float], *, whole: bool) -> Bins:
-    """Bins for all of `values`, of a round width (1, 2, 2.5 or 5 times a power of ten)."""
+    """Returns bins that cover `values`. Their width is 1, 2, 2.5 or 5 times a power of ten."""
     least, most = math.inf, -math.inf
     for value in values:
         least, most = min(least, value), max(most, value)
@@ -119,7 +124,7 @@ def chart(
     values: Mapping[float, int] | Mapping[int, int],
     into: Bins,
 ) -> Histogram:
-    """The chart of values and how often each of them is there."""
+    """Returns the chart of `values`, which maps each value to the number of its occurrences."""
     counts: Counter[int] = Counter()
     for value, times in values.items():
         counts[into.of(value)] += times
@@ -129,7 +134,8 @@ def chart(
     base = HEIGHT - _BOTTOM
     tall = (base - _TOP) / top
     width = (WIDTH - _LEFT - _RIGHT) / into.count
-    # Counts stand above all bars or above none: one without would seem to be nothing.
+    # Either all bars have their count above them, or none has: a bar without one would seem to be
+    # empty.
     labels = wrap.width(f"{most:,}") * _FONT <= width
     bars = tuple(
         _bar(n, counts[n], width, counts[n] * tall, into.name(n), labels) for n in range(into.count)
@@ -152,7 +158,7 @@ def _bar(n: int, count: int, width: float, height: float, name: str, label: bool
 
 
 def _across(into: Bins, width: float) -> tuple[Tick, ...]:
-    """Labels below the bars: each number below its bar, or the edges between bars."""
+    """Returns the labels below the bars: integers below their bars, or the edges between bars."""
     if into.single:
         every = math.ceil(into.count / _MOST_BINS)
         return tuple(
@@ -163,7 +169,7 @@ def _across(into: Bins, width: float) -> tuple[Tick, ...]:
 
 
 def _round_step(least: float, whole: bool) -> float:
-    """The least round number that is no less than `least` (and at least 1, of whole numbers)."""
+    """Returns the least round number that is at least `least`. With `whole`, it is an integer."""
     if whole:
         least = max(least, 1.0)
     if least <= 0:
@@ -173,4 +179,4 @@ def _round_step(least: float, whole: bool) -> float:
         step = round(times * power, 10)
         if step >= least * (1 - 1e-9) and not (whole and step % 1):
             return step
-    raise AssertionError("a round number lies in every decade")
+    raise AssertionError("every decade contains a round number")

@@ -1,4 +1,4 @@
-"""The page: charts and views put into the template, and how numbers are written on it."""
+"""Renders the page: fills the template with the charts and examples, and formats numbers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from curate.llm.bill import Cost
-from curate.report.examples import View
-from curate.report.figures import Kept, Losses, mean, middle
+from curate.llm.cost import CostReport
+from curate.report.examples import ExampleView
 from curate.report.histogram import Bins, Histogram, bins, chart
+from curate.report.summary import KeptSummary, StepLosses, mean, middle
 
 _COMPACT = 10_000_000
 
 
-def render(kept: Kept, lost: Sequence[Losses], cost: Cost | None, examples: Sequence[View]) -> str:
-    """The page's HTML."""
-    # Everything that is filled in is escaped, and nothing but the template's own text is markup.
+def render(
+    kept: KeptSummary,
+    lost: Sequence[StepLosses],
+    cost: CostReport | None,
+    examples: Sequence[ExampleView],
+) -> str:
+    """Returns the HTML of the page."""
+    # Every value is escaped, so only the text of the template itself is markup.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -46,41 +51,41 @@ def render(kept: Kept, lost: Sequence[Losses], cost: Cost | None, examples: Sequ
     )
 
 
-def charts(kept: Kept) -> tuple[Histogram, ...]:
-    """The histograms. Those that are to be compared have the same bins."""
+def charts(kept: KeptSummary) -> tuple[Histogram, ...]:
+    """Returns the histograms. Those that a reader compares have the same bins."""
     ratios = bins([*kept.executions_ratios, *kept.steps_ratios], whole=False)
     lengths = bins([*kept.tokens, *kept.sequential_tokens], whole=True)
     stages, prompts = bins(kept.stages, whole=True), bins(kept.prompts, whole=True)
-    several = f"{percent(kept.parallel_stages)} have more than one"
+    several = f"{percent(kept.parallel_stages)} of the stages have more than one"
     return (
-        _of("Executions by stages", "executions / stages", kept.executions_ratios, ratios),
-        _of("Steps by stages", "steps / stages", kept.steps_ratios, ratios),
-        _of("Stages", "stages of a trajectory", kept.stages, stages),
-        chart("Prompts of a stage", several, "prompts", "stages", kept.prompts, prompts),
-        _of("Length in all", "tokens", kept.tokens, lengths),
+        _of("Executions per stage", "executions / stages", kept.executions_ratios, ratios),
+        _of("Steps per stage", "steps / stages", kept.steps_ratios, ratios),
+        _of("Stages per trajectory", "stages", kept.stages, stages),
+        chart("Prompts per stage", several, "prompts", "stages", kept.prompts, prompts),
+        _of("Total length", "tokens", kept.tokens, lengths),
         _of("Length of the critical path", "tokens", kept.sequential_tokens, lengths),
     )
 
 
 def whole(number: float | None) -> str:
-    """A whole number, such as 12,345; – for None."""
+    """Formats a number without decimals, such as 12,345. None becomes –."""
     return "–" if number is None else f"{number:,.0f}"
 
 
 def compact(number: int) -> str:
-    """A whole number that is short however large it is: 12,345, 12.3 M, 12.3 G."""
+    """Formats an integer briefly, even if it is large: 12,345, 12.3 M or 12.3 G."""
     if number < _COMPACT:
         return f"{number:,}"
     return f"{number / 1e6:,.1f} M" if number < 1e10 else f"{number / 1e9:,.1f} G"
 
 
 def decimal(number: float | None) -> str:
-    """A number to two places; – for None."""
+    """Formats a number with two decimals. None becomes –."""
     return "–" if number is None else f"{number:,.2f}"
 
 
 def percent(part: float | None) -> str:
-    """A share of 1 in percent, never rounded to all or nothing; – for None."""
+    """Formats a share of 1 in percent. It is never rounded to 0 % or 100 %. None becomes –."""
     if part is None:
         return "–"
     shown = f"{part * 100:.1f}"
@@ -92,12 +97,12 @@ def percent(part: float | None) -> str:
 
 
 def dollars(amount: float) -> str:
-    """An amount of money: to the cent, and further where it is less than a dollar."""
+    """Formats an amount of money in cents, or more precisely if it is less than a dollar."""
     return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
 def _of(title: str, axis: str, values: Iterable[float], into: Bins) -> Histogram:
-    held = list(values)
-    write = whole if into.whole and into.step > 1 else decimal
-    note = f"mean {write(mean(held))}, median {write(middle(held))}"
-    return chart(title, note, axis, "trajectories", Counter(held), into)
+    sample = list(values)
+    text = whole if into.whole and into.step > 1 else decimal
+    note = f"mean {text(mean(sample))}, median {text(middle(sample))}"
+    return chart(title, note, axis, "trajectories", Counter(sample), into)

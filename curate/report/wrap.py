@@ -1,7 +1,7 @@
-"""Text in boxes: how wide it will be in a font that the page does not know, and where it is broken.
+"""Breaks text into lines that fit into a box, although the reader's font is not known.
 
-Widths are those of DejaVu Sans or a little more; of the fonts that browsers fall back on it is the
-widest, so that what fits here fits everywhere.
+The widths are those of DejaVu Sans, or a little more. It is the widest of the fonts to which browsers
+fall back, so a text that fits here fits everywhere.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ _WIDE = frozenset("mwMWQ%@—…&+=<>≤≥≈×÷→~#")
 
 
 def width(text: str) -> float:
-    """The width of a text, in units of the font's size."""
+    """Returns the width of a text, in units of the font size."""
     return sum(_width(character) for character in text)
 
 
 def lines(text: str, room: float, most: int) -> tuple[str, ...]:
-    """A text broken into at most `most` lines of `room`; the last one ends in … if it was cut."""
+    """Breaks a text into at most `most` lines of width `room`, in units of the font size.
+
+    White space is collapsed. If the text does not fit, the last line ends in "…".
+    """
     found: list[str] = []
     rest = " ".join(text.split())
     while rest and len(found) < most:
@@ -31,7 +34,10 @@ def lines(text: str, room: float, most: int) -> tuple[str, ...]:
 
 
 def _line(text: str, room: float, *, cut: bool) -> str:
-    """As much of a text as fits, up to a blank if there is one; with `cut`, with room for a … behind."""
+    """Returns as much of a text as fits, up to a space if there is one.
+
+    With `cut`, the line is the last one: it may end within a word, and leaves room for a "…".
+    """
     if width(text) <= room:
         return text
     room -= _width("…") if cut else 0.0
@@ -40,7 +46,7 @@ def _line(text: str, room: float, *, cut: bool) -> str:
         taken += _width(text[end])
         end += 1
     blank = text.rfind(" ", 0, end + 1)
-    # A last line is cut where it is full: half a word says more than a gap.
+    # The last line is cut when it is full: half a word says more than a gap.
     return text[: blank if blank > 0 and not cut else max(end, 1)]
 
 

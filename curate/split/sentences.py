@@ -1,17 +1,20 @@
-"""A chain of thought in sentences, without losing a character: `"".join(sentences(text)) == text`.
+"""Splits a chain of thought into sentences, without losing a character.
 
-Our own, for the libraries that lose no character (sentencex) tear formulas apart and know no lines, and
-the others lose some (syntok), need a model (wtpsplit) or are kept up no more (pysbd, blingfire).
+`"".join(sentences(text)) == text` for every text. No library does this well: the one that loses no
+character (sentencex) splits formulas and ignores lines. The others lose characters (syntok), need a
+model (wtpsplit) or are no longer maintained (pysbd, blingfire).
 
-Where it is in doubt it does not cut. A sentence ends
-- behind `.`, `!`, `?` or an ellipsis, and the quotes and brackets that close there, before a blank and
-  what a sentence can begin with (no small letter); abbreviations, initials and the markers of list items
-  (`1.`, `(a)`, `Step 2.`) end none; `。` and its like end one without a blank;
-- at a blank line;
-- at a line break, where either line is a heading, a list item, a row of a table or a fence, where an
-  equation ends and another begins, or where the next line begins with a capital letter (or in a script
-  that has none) and the line before it does not end in a comma, an operator or a word such as "the".
-  A reasoning model writes a thought a line; prose that was wrapped goes on with a small letter.
+When in doubt, the text is not split. A sentence ends
+- after `.`, `!`, `?` or an ellipsis and the closing quotes and brackets there, if white space follows
+  and then something that can begin a sentence (not a lower-case letter). Abbreviations, initials and
+  the markers of list items (`1.`, `(a)`, `Step 2.`) do not end one. `。` and similar marks end one
+  without white space.
+- at a blank line.
+- at a line break, if either line is a heading, a list item, a table row or a code fence, or if one
+  equation ends and another begins. Also if the next line begins with a capital letter (or with any
+  letter, in a script without capitals) and the line before does not end in a comma, an operator or a
+  word such as "the". Reasoning models write one thought on a line, and wrapped prose continues with a
+  lower-case letter.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from curate.split.spans import Span, spans
 
 _MARK = re.compile(r"[.!?…。！？｡؟۔।॥։።។။]+|\n")
 _WIDE = frozenset("。！？｡؟۔।॥։።။")
-"""Marks that end a sentence without a blank behind them."""
+"""Marks that end a sentence without white space after them."""
 _CLOSING = re.compile(r"[\"'”’»)\]}*_」』）】》〉〕｝]*")
 _BLANKS = re.compile(r"\s*")
 _WORD = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]+\Z")
@@ -35,7 +38,7 @@ _NEVER_LAST = re.compile(
     r"prop|cor|ex|refs?|vol|pp|nos|incl|excl|esp",
     re.IGNORECASE,
 )
-"""Abbreviations that something always follows."""
+"""Abbreviations that never end a sentence."""
 _BEFORE_NUMBERS = frozenset(("no", "p", "n", "art"))
 _BEGINNER = re.compile(
     r"a|after|again|also|alternatively|an|and|any|applying|assume|at|because|both|but|by|case|check|"
@@ -45,14 +48,14 @@ _BEGINNER = re.compile(
     r"these|they|this|those|thus|to|two|using|wait|we|what|when|where|which|while|with|yes|you",
     re.IGNORECASE,
 )
-"""Words that begin a sentence behind `U.S.` or `point B.`, where another capital would go on with it."""
+"""Words that begin a sentence after `U.S.` or `point B.`. Other capitalized words continue it."""
 
 _HANGING = re.compile(
     r"(?:[,;(\[{=+/×·<>≤≥≈-]|\s\*|\b(?:a|an|and|as|at|by|for|from|if|in|is|let|of|on|or|than|that|the|thus|"
     r"to|when|where|which|with))\s*\Z",
     re.IGNORECASE,
 )
-"""How a line ends that goes on in the next one."""
+"""The end of a line that continues on the next line."""
 _ITEM = re.compile(
     r"[ \t>]*(?:[-*+•‣◦–—]\s+|[#*_]*(?:\(?(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})[.)]|"
     r"(?:Step|Case|Part|Method|Option|Claim|Problem|Question)\s+[\w.]{1,4}[.:)])[*_]*(?:\s|\Z))"
@@ -64,18 +67,18 @@ _RELATION = re.compile(r"[=≈≠≤≥<>→⇒]|\\(?:approx|neq?|leq?|geq?|equi
 _EQUATION = re.compile(r"[^\n=≈≠≤≥<>→⇒]{0,60}(?:[=≈≠≤≥<>→⇒]|\\(?:approx|equiv|leq?|geq?)\b)")
 _LONG_WORD = re.compile(r"(?<!\\)\b[^\W\d_]{4}")
 _INLINE_ITEM = re.compile(r"[:;]\s+\d{1,2}\Z")
-_GOES_ON = frozenset("=+/≤≥≈≠&^,;:")
-"""What no sentence begins with."""
-_SEEN = 200
-"""Characters of a line that are looked at, from either end."""
+_CONTINUING = frozenset("=+/≤≥≈≠&^,;:")
+"""Characters that never begin a sentence."""
+_EXAMINED = 200
+"""How many characters of a line are examined, from either end."""
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """The sentences of `text`, each with the blanks behind it; joined they are `text` again.
+    """Returns the sentences of `text`, each with the white space after it. Joined, they are `text`.
 
-    No piece is blank, unless `text` is; the blanks that `text` begins with stand in its first piece.
-    Formulas and code stay whole, a fenced block is a piece of its own. Takes time in proportion to
-    the text.
+    No piece is blank, unless `text` is. White space at the beginning of `text` belongs to the first
+    piece. Formulas and code are never split, and a fenced block is a separate piece. The time is linear
+    in the length of the text.
     """
     at = 0
     pieces: list[str] = []
@@ -86,22 +89,25 @@ def sentences(text: str) -> tuple[str, ...]:
 
 
 def numbered(pieces: Sequence[str]) -> str:
-    """Sentences as they are shown to a model, `[1] …` on lines of their own, from 1."""
+    """Returns sentences as a model reads them: `[1] …`, one on each line, numbered from 1."""
     return "\n".join(f"[{number}] {piece.strip()}" for number, piece in enumerate(pieces, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What may end a sentence, up to `end`; `closed` is behind the quotes and brackets there."""
+    """A mark that may end a sentence."""
 
     text: str
     end: int
+    """The position after the mark."""
     closed: int
+    """The position after the closing quotes and brackets that follow the mark."""
     before: Span | None = None
+    """The last formula or code before the mark."""
 
 
 def _cuts(text: str) -> Iterator[int]:
-    """Where a piece ends and another begins."""
+    """Yields the positions where one piece ends and the next begins."""
     start = line = _blanks(text, 0)
     for mark in _marks(text):
         if mark.end <= start:
@@ -137,14 +143,14 @@ def _marks(text: str) -> Iterator[_Mark]:
 
 
 def _inner_mark(text: str, span: Span) -> Iterator[_Mark]:
-    """The full stop that a formula ends in: `$x = 1.$`."""
+    """Yields the full stop at the end of a formula, as in `$x = 1.$`."""
     inner = text[max(span.start, span.end - 40) : span.end].rstrip("$)]\\ \n")
     if span.kind in ("inline", "display") and inner.endswith((".", "?")):
         yield _Mark("?", span.end, span.end)
 
 
 def _ends(text: str, start: int, mark: _Mark, after: int, at_break: bool) -> bool:
-    """Whether a mark ends the sentence that began at `start`; what follows stands at `after`."""
+    """Returns whether a mark ends the sentence that began at `start`. The next text is at `after`."""
     if mark.text[-1] in _WIDE:
         return True
     if after == mark.closed:
@@ -152,7 +158,7 @@ def _ends(text: str, start: int, mark: _Mark, after: int, at_break: bool) -> boo
     if at_break and _begins_block(text, after):
         return True
     follows = text[after]
-    if follows in _GOES_ON or (not at_break and _is_marker(text, start, mark.end)):
+    if follows in _CONTINUING or (not at_break and _is_marker(text, start, mark.end)):
         return False
     if "…" in mark.text or mark.text.endswith(".."):
         return not follows.islower() and not text.startswith(("I ", "I'"), after)
@@ -164,7 +170,7 @@ def _ends(text: str, start: int, mark: _Mark, after: int, at_break: bool) -> boo
 
 
 def _is_marker(text: str, start: int, end: int) -> bool:
-    """Whether nothing but a list item's marker stands before `end`."""
+    """Returns whether the sentence up to `end` is only the marker of a list item."""
     if _INLINE_ITEM.search(text[max(start, end - 8) : end - 1]):
         return True
     return end - start < 40 and _ITEM.fullmatch(text[start:end]) is not None
@@ -176,7 +182,7 @@ def _is_factorial(text: str, at: int) -> bool:
 
 
 def _abbreviates(text: str, stop: int, after: int) -> bool:
-    """Whether the full stop at `stop` belongs to the word before it."""
+    """Returns whether the full stop at `stop` belongs to the word before it."""
     found = _WORD.search(text[max(0, stop - 24) : stop])
     if found is None:
         return False
@@ -193,20 +199,20 @@ def _abbreviates(text: str, stop: int, after: int) -> bool:
 
 
 def _line_ends(text: str, line: int, mark: _Mark, after: int) -> bool:
-    """Whether a line break ends the sentence; the next line begins at `after`."""
+    """Returns whether a line break ends the sentence. The next line begins at `after`."""
     end = mark.end - 1
     if _begins_block(text, after) or _BLOCK.match(text, line):
         return True
     if mark.before is not None and mark.before.kind == "fence" and mark.before.end == end:
         return True
-    tail = text[max(line, end - _SEEN) : end].rstrip()
+    tail = text[max(line, end - _EXAMINED) : end].rstrip()
     if _HANGING.search(tail):
         return False
     follows = text[after]
     if follows.isdecimal():
         return bool(_RELATION.search(tail)) or _ITEM.match(text, line, end) is not None
     if follows.islower() or not follows.isalnum():
-        return _goes_on_anew(text, line, end, after)
+        return _is_own_sentence(text, line, end, after)
     return True
 
 
@@ -214,17 +220,17 @@ def _begins_block(text: str, at: int) -> bool:
     return _BLOCK.match(text, at) is not None or _ITEM.match(text, at, at + 40) is not None
 
 
-def _goes_on_anew(text: str, line: int, end: int, after: int) -> bool:
-    """Whether a line that begins with a small letter or a sign stands for itself."""
+def _is_own_sentence(text: str, line: int, end: int, after: int) -> bool:
+    """Returns whether a line is a new sentence although it begins with no capital letter or digit."""
     follows = text[after]
     opened = text[after : after + 4].lstrip("\"'“‘«(*_「『（")
     if opened[:1].isupper() and not follows.isalnum() and follows not in "$\\":
         return True
     if _ITEM.match(text, line, end):
-        # A list item that was wrapped is indented.
+        # The next line of a wrapped list item is indented.
         return text[after - 1] == "\n" and follows.islower()
-    tail = text[max(line, end - _SEEN) : end]
-    head = _EQUATION.match(text, after, after + _SEEN)
+    tail = text[max(line, end - _EXAMINED) : end]
+    head = _EQUATION.match(text, after, after + _EXAMINED)
     if head is None or follows in "=<>≈≤≥≠+*/×·&" or not _RELATION.search(tail):
         return False
     return not _LONG_WORD.search(head[0])

@@ -1,8 +1,8 @@
-"""What must not be torn apart: the formulas and the code in a text.
+"""Finds the formulas and the code in a text, which must not be split.
 
-An opener without its closer is ordinary text, and so is all that follows it: `$5` opens nothing.
-Everything here takes time in proportion to the text, whatever the text: each kind of closer is found
-once, and looked up from there.
+An opening delimiter without a closing one is ordinary text, and so is everything after it: `$5` opens
+nothing. The time is linear in the length of any text, because each kind of closing delimiter is located
+once and looked up after that.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 _LONGEST = 10_000
-"""Characters of a formula that goes over blank lines; what is longer was never closed."""
+"""The most characters of a formula with blank lines. A longer one counts as not closed."""
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)(?:\n|\Z)", re.MULTILINE)
-# A backslash takes the next character with it, so that `\\[2pt]` and `\$` open nothing.
+# A backslash includes the next character, so that `\\[2pt]` and `\$` open nothing.
 _TOKEN = re.compile(
     r"\\(?:begin|end)\{[A-Za-z]{1,20}\*?\}|\\[^\n]|`+|\$\$|\$|\n[^\S\n]*(?=\n)",
 )
-# An amount of money, and the prose behind it; `$5 + x$` and `$5 \text{ cm}$` are formulas.
+# An amount of money and the prose after it. `$5 + x$` and `$5 \text{ cm}$` are formulas.
 _MONEY = re.compile(
     r"\$\d[\d,]*(?:\.\d+)?(?:[.,;:!?)]*\s+[^\W\d_]{2}|[.;:!?)]+(?:\s|\Z)|\s*\Z)",
 )
@@ -30,7 +30,7 @@ _MONEY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Text from `start` up to `end` that stays in one piece."""
+    """Text from `start` up to `end` that must stay in one piece."""
 
     start: int
     end: int
@@ -38,7 +38,7 @@ class Span:
 
 
 def spans(text: str) -> list[Span]:
-    """The formulas and the code in `text`, in order; none lies in another."""
+    """Returns the formulas and the code in `text`, in order. None of them contains another."""
     found: list[Span] = []
     at = 0
     for fence in _fences(text):
@@ -50,16 +50,16 @@ def spans(text: str) -> list[Span]:
 
 def _fences(text: str) -> Iterable[Span]:
     lines = list(_FENCE.finditer(text))
-    # How long a fence must at least be to have been looked for in vain, by its character.
-    in_vain: dict[str, int] = {}
+    # By character: the length from which on no fence has a closing one. It avoids repeated searches.
+    unclosed: dict[str, int] = {}
     k = 0
     while k < len(lines):
         mark = lines[k][1]
         closer = None
-        if len(mark) < in_vain.get(mark[0], len(text) + 1):
+        if len(mark) < unclosed.get(mark[0], len(text) + 1):
             closer = next((j for j in range(k + 1, len(lines)) if _closes(lines[j], mark)), None)
             if closer is None:
-                in_vain[mark[0]] = len(mark)
+                unclosed[mark[0]] = len(mark)
         if closer is not None:
             yield Span(lines[k].start(), lines[closer].end(2), "fence")
             k = closer
@@ -71,14 +71,14 @@ def _closes(line: re.Match[str], mark: str) -> bool:
 
 
 class _Tokens:
-    """The delimiters of a stretch of text, by kind, and where each kind stands."""
+    """The delimiters in a part of the text, with an index by kind."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
         self.text = text
         self.all = list(_TOKEN.finditer(text, start, end))
-        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         for number, token in enumerate(self.all):
-            self._places[self._kind(token)].append(number)
+            self._numbers[self._kind(token)].append(number)
 
     def _kind(self, token: re.Match[str]) -> str:
         shown = token[0]
@@ -89,17 +89,17 @@ class _Tokens:
         before = self.text[token.start() - 1 : token.start()]
         if self.text[token.end() : token.end() + 1].isdecimal():
             return "$ before a digit"
-        return "$ behind a blank" if before.isspace() else "$"
+        return "$ after a blank" if before.isspace() else "$"
 
     def next(self, kind: str, number: int) -> int:
-        """The first token of a kind behind token `number`; behind all tokens, where there is none."""
-        places = self._places[kind]
-        at = bisect_left(places, number + 1)
-        return places[at] if at < len(places) else len(self.all)
+        """Returns the first token of a kind after token `number`, or the number of tokens if none."""
+        numbers = self._numbers[kind]
+        at = bisect_left(numbers, number + 1)
+        return numbers[at] if at < len(numbers) else len(self.all)
 
 
 def _inside(text: str, start: int, end: int) -> list[Span]:
-    """The spans between two fences."""
+    """Returns the spans between two fences."""
     tokens = _Tokens(text, start, end)
     environments = _environments(tokens)
     found: list[Span] = []
@@ -123,12 +123,12 @@ _KINDS: dict[str, Literal["code", "inline", "display"]] = {
 
 
 def _closer(tokens: _Tokens, number: int) -> int | None:
-    """The token that closes what token `number` opens; None where that opens nothing."""
+    """Returns the token that closes what token `number` opens, None if that opens nothing."""
     opened = tokens.all[number]
     match opened[0]:
         case "\\(" | "\\[" as mark:
             closer = tokens.next("\\)" if mark == "\\(" else "\\]", number)
-            # Opened once more before it is closed: it never was.
+            # If it is opened again before it is closed, the first one is ordinary text.
             closer = closer if closer < tokens.next(mark, number) else len(tokens.all)
         case "$":
             closer = _dollar(tokens, number)
@@ -147,13 +147,13 @@ def _dollar(tokens: _Tokens, number: int) -> int:
     text, at = tokens.text, tokens.all[number].start()
     if _MONEY.match(text, at):
         return len(tokens.all)
-    # `$ x $` is closed behind a blank, as it was opened before one; `$x$` is not.
+    # `$ x $` has blanks inside both delimiters, `$x$` has none.
     spaced = text[at + 1 : at + 2].isspace()
-    return tokens.next("$ behind a blank" if spaced else "$", number)
+    return tokens.next("$ after a blank" if spaced else "$", number)
 
 
 def _environments(tokens: _Tokens) -> dict[int, int]:
-    """The tokens that open environments of LaTeX, with those that close them."""
+    """Returns the tokens that open LaTeX environments, with the tokens that close them."""
     pairs: dict[int, int] = {}
     opened: list[tuple[str, int]] = []
     depth: defaultdict[str, int] = defaultdict(int)
@@ -163,7 +163,7 @@ def _environments(tokens: _Tokens) -> dict[int, int]:
             opened.append((name, number))
             depth[name] += 1
         elif command == "\\end" and depth[name]:
-            # What was opened within and never closed is ordinary text.
+            # An environment that was opened inside and never closed is ordinary text.
             while (last := opened.pop())[0] != name:
                 depth[last[0]] -= 1
             depth[name] -= 1

@@ -1,4 +1,4 @@
-"""The Countdown task: puzzles, their splits, the verifier, and the executor that asks smaller ones."""
+"""The Countdown task: puzzles, their splits, a verifier, and an executor for smaller puzzles."""
 
 from sprint_agent.countdown.claim import claim, right_claim, solved
 from sprint_agent.countdown.puzzle import Puzzle, PuzzleSpace, Split, generate, reachable, split

@@ -1,4 +1,4 @@
-"""What an execution of the Countdown model says that it found, and whether that is right."""
+"""Reads the answer that an execution of the Countdown model claims, and checks it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _CLAIM = re.compile(r"\\boxed\{(.+)\}$", re.MULTILINE)
 
 
 def claim(execution: str) -> str | None:
-    """The expression in the `\\boxed{…}` of an execution; None where it found none."""
-    found = _CLAIM.search(execution)
-    return found.group(1).strip() if found else None
+    """Returns the expression in the `\\boxed{…}` of an execution, or None if it has none."""
+    match = _CLAIM.search(execution)
+    return match.group(1).strip() if match else None
 
 
 def right_claim(execution: str, puzzle: Puzzle) -> str | None:
-    """The claim of an execution where it is right; None where it is not, or where there is none."""
+    """Returns the claim of an execution if it is right, or None if it is wrong or missing."""
     claimed = claim(execution)
     return claimed if claimed is not None and verify(claimed, puzzle) else None
 
 
 def solved(puzzle: Puzzle) -> FirstSuccess:
-    """The join policy that ends a stage when an execution claims an answer that is right.
+    """Returns the join policy that ends a stage once an execution claims a right answer.
 
-    The planner is told the answer that was verified.
+    The planner is told the verified answer.
     """
     return first_success(lambda execution: right_claim(execution.text, puzzle) or False)

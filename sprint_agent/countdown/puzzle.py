@@ -1,8 +1,8 @@
-"""Countdown puzzles: how one is asked, which split it belongs to, and how they are generated.
+"""Countdown puzzles: their questions, their splits and their generation.
 
-A puzzle asks for an expression that uses every given number exactly once, with + - * / and
-parentheses, and is worth the target. Generated puzzles are solvable in non-negative whole numbers
-(`reachable`); the verifier is wider and takes any exact arithmetic.
+A puzzle asks for an expression whose value is the target and that uses every given number exactly
+once, with + - * / and parentheses. Generated puzzles can be solved in non-negative whole numbers
+(`reachable`). The verifier accepts more: any exact arithmetic.
 """
 
 from __future__ import annotations
@@ -24,74 +24,80 @@ MIN_NUMBERS = 3
 MAX_NUMBERS = 6
 MAX_VALUE = 10**6
 
-_HOW_IT_READS = "a Countdown question reads 'Use 3, 5, 7 and 11 to make 24.'"
+_EXAMPLE = "write it like 'Use 3, 5, 7 and 11 to make 24.'"
 _QUESTION = re.compile(
     r"use ([0-9]+(?: ?, ?[0-9]+)*) ?,? and ([0-9]+) to make ([0-9]+) ?\.?",
     re.IGNORECASE | re.ASCII,
 )
 _SPACE = re.compile(r"([0-9]+)(?::([0-9]+))?")
-# How many draws in a row may bring nothing new before a space counts as used up.
-_DRAWS_IN_VAIN = 100_000
+# After this many draws in a row without a new puzzle, a space counts as used up.
+_MAX_FAILED_DRAWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """Three to six positive whole numbers, in the order in which they are asked, and a target.
+    """A Countdown puzzle.
 
-    Raises QuestionError when the numbers or the target are outside 1 to 1,000,000.
+    Raises:
+        QuestionError: there are not three to six numbers, or a number or the target is outside 1 to
+            1,000,000.
     """
 
     numbers: tuple[int, ...]
+    """Three to six positive whole numbers, in the order of the question."""
     target: int
 
     def __post_init__(self) -> None:
         if not MIN_NUMBERS <= len(self.numbers) <= MAX_NUMBERS:
             raise QuestionError(
                 f"a Countdown puzzle has {MIN_NUMBERS} to {MAX_NUMBERS} numbers, "
-                f"this one has {len(self.numbers)}; {_HOW_IT_READS}"
+                f"but this one has {len(self.numbers)}: {_EXAMPLE}"
             )
         for value in (*self.numbers, self.target):
             _check_value(str(value), 1 <= value <= MAX_VALUE)
 
     @property
     def question(self) -> str:
-        """The question as it is put to the agent: `Use 3, 5, 7 and 11 to make 24.`"""
+        """The question for the agent: `Use 3, 5, 7 and 11 to make 24.`"""
         *first, last = self.numbers
         return f"Use {', '.join(map(str, first))} and {last} to make {self.target}."
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:
-        """What makes two puzzles the same one: the numbers in ascending order, and the target."""
+        """The sorted numbers and the target. Two puzzles with the same key are the same puzzle."""
         return tuple(sorted(self.numbers)), self.target
 
     @classmethod
     def parse(cls, question: str) -> Puzzle:
-        """Read a question; raises QuestionError, in one line, when it is none.
+        """Reads a question.
 
         Upper and lower case, any white space between words and around commas, a comma before
         "and" and a missing full stop are tolerated, and nothing else.
+
+        Raises:
+            QuestionError: the text is not a Countdown question. The message has one line.
         """
-        # White space is made uniform first, which also keeps the pattern free of backtracking.
+        # Uniform white space keeps the pattern free of backtracking.
         text = " ".join(question.split())
         if not text:
-            raise QuestionError(f"the question is empty; {_HOW_IT_READS}")
+            raise QuestionError(f"the question is empty: {_EXAMPLE}")
         match = _QUESTION.fullmatch(text)
         if match is None:
             shown = text if len(text) <= 80 else text[:80] + "…"
-            raise QuestionError(f"{shown!r} is no Countdown question; {_HOW_IT_READS}")
+            raise QuestionError(f"{shown!r} is not a Countdown question: {_EXAMPLE}")
         first, last, target = match.groups()
         return cls((*map(_read, first.split(",")), _read(last)), _read(target))
 
 
 def split(puzzle: Puzzle) -> Split:
-    """The split that the puzzle belongs to: 80 % train, 10 % validation, 10 % test.
+    """Returns the split of a puzzle: 80 % are train, 10 % validation and 10 % test.
 
-    It depends on the numbers (in any order) and the target alone, so a test puzzle is in no
-    training set, whatever its size, seed or process.
+    The split depends only on the numbers (in any order) and the target. So a test puzzle is in no
+    training set, whatever the size, the seed or the process of the set.
     """
     numbers, target = puzzle.key
     text = f"{','.join(map(str, numbers))}={target}"
-    # Not hash(): blake2b is the same in every process and on every machine.
+    # blake2b and not hash(): it is the same in every process and on every machine.
     digest = hashlib.blake2b(text.encode("ascii"), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 10
     if bucket < 8:
@@ -101,12 +107,14 @@ def split(puzzle: Puzzle) -> Split:
 
 @dataclass(frozen=True, slots=True)
 class PuzzleSpace:
-    """Which puzzles to draw: how many numbers, and the ranges of numbers and targets (inclusive).
+    """The puzzles to draw from.
 
-    Raises ValueError when there can be no such puzzle.
+    Raises:
+        ValueError: no such puzzle can exist.
     """
 
     count: int = 4
+    """How many numbers a puzzle has. All ranges include both ends."""
     low: int = 1
     high: int = 13
     target_low: int = 1
@@ -120,34 +128,37 @@ class PuzzleSpace:
             ("targets", self.target_low, self.target_high),
         ):
             if not 1 <= low <= high <= MAX_VALUE:
-                raise ValueError(f"{name} must lie in 1..{MAX_VALUE}, low first: {low}..{high}")
+                raise ValueError(
+                    f"{name} must be a range within 1..{MAX_VALUE}, lowest first, not {low}..{high}"
+                )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The space that "4" (numbers from 1 to 13) or "4:99" (from 1 to 99) stands for.
+        """Reads a space such as "4" (four numbers from 1 to 13) or "4:99" (from 1 to 99).
 
-        Raises ValueError for any other text, and where there are no such puzzles.
+        Raises:
+            ValueError: the text has another form, or no such puzzle can exist.
         """
-        found = _SPACE.fullmatch(text)
-        if found is None:
-            raise ValueError(f"numbers are COUNT or COUNT:HIGHEST, such as 4:99, not {text}")
-        count, high = found.groups(default="13")
+        match = _SPACE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not COUNT or COUNT:HIGHEST: write 4 or 4:99")
+        count, high = match.groups(default="13")
         return cls(count=int(count), high=int(high))
 
 
 def generate(space: PuzzleSpace, wanted: Split, seed: int) -> Iterator[Puzzle]:
-    """Draw puzzles of one split, endlessly, no two of them the same; equal seeds, equal puzzles.
+    """Draws different puzzles of one split. The same seed gives the same puzzles.
 
-    Numbers are drawn uniformly with repetition, then the target uniformly from those that they
-    reach. The stream ends only when the space is used up: after 100,000 draws in a row without a
-    new puzzle. Large streams meet that end: 4 numbers from 1 to 13 with targets up to 100 are
-    89,216 puzzles, 71,385 of them in the train split.
+    Numbers are drawn uniformly with repetition. Then the target is drawn uniformly from those that
+    the numbers reach. The stream ends only when the space is used up, that is after 100,000 draws
+    in a row without a new puzzle. Large streams reach this end: four numbers from 1 to 13 with
+    targets up to 100 make 89,216 puzzles, of which 71,385 are in the train split.
     """
     rng = random.Random(seed)
     seen: set[tuple[tuple[int, ...], int]] = set()
-    in_vain = 0
-    while in_vain < _DRAWS_IN_VAIN:
-        in_vain += 1
+    failed_draws = 0
+    while failed_draws < _MAX_FAILED_DRAWS:
+        failed_draws += 1
         numbers = tuple(rng.randint(space.low, space.high) for _ in range(space.count))
         targets = _targets(tuple(sorted(numbers)), space.target_low, space.target_high)
         if not targets:
@@ -156,16 +167,17 @@ def generate(space: PuzzleSpace, wanted: Split, seed: int) -> Iterator[Puzzle]:
         if puzzle.key in seen or split(puzzle) != wanted:
             continue
         seen.add(puzzle.key)
-        in_vain = 0
+        failed_draws = 0
         yield puzzle
 
 
 def reachable(numbers: tuple[int, ...], low: int, high: int) -> tuple[int, ...]:
-    """The whole numbers in low..high that can be made, ascending; every number is used once.
+    """Returns the whole numbers in low..high that the numbers can make, in ascending order.
 
-    Every intermediate result is a whole number, zero or more, and divisions come out whole.
-    Negative intermediates would add nothing: along any expression over signed values the
-    absolute values follow from each other by +, ×, ÷ and the larger minus the smaller.
+    Every number is used once. Every intermediate result is a whole number of at least zero, and
+    divisions have no remainder. Negative intermediate results would add nothing: along any
+    expression over signed values, the absolute values follow from each other by +, ×, ÷ and the
+    larger minus the smaller.
     """
     return _targets(tuple(sorted(numbers)), low, high)
 
@@ -176,7 +188,7 @@ def _targets(numbers: tuple[int, ...], low: int, high: int) -> tuple[int, ...]:
 
 
 def _results(numbers: tuple[int, ...]) -> Iterator[int]:
-    """Every value that all of the (ascending) numbers can make, with repetitions."""
+    """Yields every value that all of the (ascending) numbers can make, with repetitions."""
     if len(numbers) == 1:
         yield numbers[0]
     for left, right in _halves(numbers):
@@ -192,36 +204,36 @@ def _results(numbers: tuple[int, ...]) -> Iterator[int]:
 
 
 def _values(numbers: tuple[int, ...]) -> frozenset[int]:
-    # Up to three numbers make a hundred values or so and recur all the time; more numbers make
-    # thousands and hardly recur, so keeping those would cost memory without saving time.
-    return _kept_values(numbers) if len(numbers) <= 3 else frozenset(_results(numbers))
+    # Up to three numbers make about a hundred values, and the same ones recur often. More numbers
+    # make thousands and hardly recur: caching those would cost memory without saving time.
+    return _cached_values(numbers) if len(numbers) <= 3 else frozenset(_results(numbers))
 
 
 @lru_cache(maxsize=8192)
-def _kept_values(numbers: tuple[int, ...]) -> frozenset[int]:
+def _cached_values(numbers: tuple[int, ...]) -> frozenset[int]:
     return frozenset(_results(numbers))
 
 
 def _halves(numbers: tuple[int, ...]) -> set[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Every way to part the numbers into two groups, neither empty, order aside."""
-    places = range(len(numbers))
+    """Returns all ways to divide the numbers into two non-empty groups, regardless of order."""
+    positions = range(len(numbers))
     halves: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
     for size in range(1, len(numbers) // 2 + 1):
-        for chosen in combinations(places, size):
+        for chosen in combinations(positions, size):
             left = tuple(numbers[i] for i in chosen)
-            right = tuple(numbers[i] for i in places if i not in chosen)
+            right = tuple(numbers[i] for i in positions if i not in chosen)
             halves.add((min(left, right), max(left, right)))
     return halves
 
 
 def _read(digits: str) -> int:
     digits = digits.strip()
-    # int() refuses thousands of digits with an error of its own, so the length is checked first.
+    # int() refuses thousands of digits with its own error, so the length is checked first.
     _check_value(digits, len(digits) <= len(str(MAX_VALUE)))
     return int(digits)
 
 
-def _check_value(shown: str, fits: bool) -> None:
-    if not fits:
+def _check_value(shown: str, valid: bool) -> None:
+    if not valid:
         shown = shown if len(shown) <= 20 else shown[:20] + "…"
-        raise QuestionError(f"{shown} is not a whole number from 1 to {MAX_VALUE}; {_HOW_IT_READS}")
+        raise QuestionError(f"{shown} is not a whole number from 1 to {MAX_VALUE}: {_EXAMPLE}")

@@ -1,12 +1,13 @@
-"""A puzzle inside a puzzle: what an opening leaves may be asked anew, and solved in a run of its own.
+"""Smaller puzzles: what remains after the first operation is solved in a nested run.
 
-An execution on five numbers begins like this, and ends there when the model writes it:
+An execution on five numbers starts with an operation on two of them, the opening. It then asks a
+question about the remaining numbers. The model writes these two lines and ends:
 
     = a 9 - b 7 = 2, c 5, d 3, e 3.
     Use 5, 3, 3 and 2 to make 24.
 
-`SmallerPuzzle` lets a nested run solve what is asked, whose executions are on three terms each, and adds
-the last line: `None.`, or its answer, in which the 2 is replaced by what made it.
+`SmallerPuzzle` solves the question in a nested run, whose executions have three terms each. It then
+adds the last line: `None.`, or the answer, in which the operation that made the 2 replaces it.
 """
 
 from __future__ import annotations
@@ -25,61 +26,66 @@ from sprint_agent.task import Generation, Task
 NONE = "None.\n"
 """The last line of an execution that found no answer."""
 LIMITS = Limits(stages=2)
-"""Of a smaller puzzle, sums and differences are tried: products are a stage of the whole puzzle."""
+"""Limits of a nested run: one plan with sums and differences, then the answer.
 
-_ASKED = re.compile(r"= \w (\d+ [-+*/] \w \d+) = (\d+), [^\n]*\n(Use [^\n]*)\n", re.ASCII)
+Products are the second plan of the outer puzzle only.
+"""
+
+_QUESTION = re.compile(r"= \w (\d+ [-+*/] \w \d+) = (\d+), [^\n]*\n(Use [^\n]*)\n", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Smaller:
-    """The puzzle that an opening leaves; one of its numbers is `result`, which `made` is worth.
-
-    `text` is the execution up to the question.
-    """
+    """The smaller puzzle of an execution."""
 
     text: str
+    """The execution up to and including the question."""
     puzzle: Puzzle
+    """The puzzle that remains after the opening."""
     result: int
+    """The result of the opening. It is one of the puzzle's numbers."""
     made: str
+    """The operation of the opening, such as `9 - 7`. Its value is `result`."""
 
     @classmethod
     def read(cls, execution: str) -> Smaller | None:
-        """What an execution asks; None where it asks nothing, or what is no puzzle."""
-        asked = _ASKED.match(execution)
-        if asked is None:
+        """Returns the question of an execution, or None if it has none or an invalid one."""
+        match = _QUESTION.match(execution)
+        if match is None:
             return None
-        operation, result, question = asked.groups()
+        operation, result, question = match.groups()
         try:
             puzzle = Puzzle.parse(question)
         except QuestionError:
             return None
         made = re.sub(r"[a-z] ", "", operation)
-        return cls(asked.group(), puzzle, int(result), made)
+        return cls(match.group(), puzzle, int(result), made)
 
     def answered(self, expression: str) -> tuple[str, str]:
-        """What an answer to this puzzle makes of the larger one, and the line that says so."""
-        whole = re.sub(rf"\b{self.result}\b", f"({self.made})", expression, count=1)
-        return whole, f"Answer: {expression} = \\boxed{{{whole}}}\n"
+        """Returns the answer to the larger puzzle for an answer to this one, and its line."""
+        answer = re.sub(rf"\b{self.result}\b", f"({self.made})", expression, count=1)
+        return answer, f"Answer: {expression} = \\boxed{{{answer}}}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class SmallerPuzzle:
-    """The model as executor, which may plan again: what it asks is solved in a nested run.
+    """The model as an executor whose questions are solved in nested runs.
 
-    It may ask for `numbers` at most, and in a nested run for fewer than that was asked for: so runs
-    inside of runs come to an end, whatever the model writes.
+    In a nested run, only questions with fewer numbers are solved. So nesting ends, whatever the
+    model writes.
     """
 
     numbers: int = MAX_NUMBERS - 1
+    """The most numbers of a question that is solved in a nested run."""
     name: str = MODEL
     description: str = "works on an opening of a Countdown puzzle"
 
     @property
     def schema(self) -> None:
-        """None: its prompts are plain text."""
+        """None: the prompts are plain text."""
 
     async def execute(self, task: Task) -> str | Generation:
-        """What the model writes and, where that is a question, what comes of it."""
+        """Returns what the model writes. If it is a question, the nested run's result follows."""
         written = await task.generate()
         smaller = Smaller.read(written.text)
         if smaller is None or len(smaller.puzzle.numbers) > self.numbers:

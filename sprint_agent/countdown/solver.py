@@ -1,4 +1,4 @@
-"""Countdown by the model that ships with the library, in this process: no server, no network."""
+"""Solves Countdown with the model that ships with the library, in this process and offline."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from sprint_agent.runtime.scope import Dispatch
 
 MODEL = Path(__file__).parent / "model"
 LIMITS = Limits(concurrency=24, stages=3)
-"""In this process, each further execution at a time makes every step dearer: with five numbers, where
-nested runs open twelve each, two dozen answer soonest. When two stages have tried all openings, there is
-nothing left to plan."""
+"""Limits for the model in this process.
+
+There, each further parallel execution makes every step slower. With five numbers, where each nested
+run has twelve openings, 24 parallel executions answer soonest. After two stages all openings were
+tried, and nothing remains to be planned.
+"""
 SAMPLING = Sampling(max_tokens=512, temperature=0.0)
-"""Greedy. No plan or execution that the shipped model learned from has as many tokens."""
+"""Greedy sampling. All plans and executions that the shipped model learned from are shorter."""
 
 
 def agent(
@@ -30,7 +33,7 @@ def agent(
     dispatch: Dispatch = "tag",
     sampling: Sampling = SAMPLING,
 ) -> Sprint:
-    """An agent for Countdown questions, greedy; the shipped model drives it by default."""
+    """Returns an agent for Countdown questions, by default with the shipped model."""
     executors = (SmallerPuzzle(),)
     return Sprint(engine, executors=executors, limits=limits, dispatch=dispatch, sampling=sampling)
 
@@ -38,8 +41,10 @@ def agent(
 async def solve(question: str) -> Result:
     """Solves a Countdown question such as `Use 3, 5, 7 and 11 to make 24.` with the shipped model.
 
-    The model is loaded for this call; keep an `agent()` open for more than one. Raises QuestionError
-    for any other question.
+    The model is loaded for each call. To solve several questions, keep an `agent()` open.
+
+    Raises:
+        QuestionError: the question is not a Countdown question.
     """
     puzzle = Puzzle.parse(question)
     return await agent().solve(puzzle.question, join=solved(puzzle))

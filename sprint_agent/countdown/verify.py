@@ -1,7 +1,7 @@
-"""The Countdown verifier: reads an answer with its own tokenizer and exact fractions, never eval.
+"""The Countdown verifier. It uses its own tokenizer and exact fractions, never `eval`.
 
-An answer is a bare expression over whole numbers, + - * / (or − × · ÷) and parentheses, which may
-end in `= target`. Whatever else a model may write is refused, with the reason in one line.
+An answer is an expression of whole numbers, + - * / (or − × · ÷) and parentheses. It may end with
+`= target`. Anything else that a model writes is refused, with the reason in one line.
 """
 
 from __future__ import annotations
@@ -22,30 +22,34 @@ _TYPOGRAPHIC = str.maketrans("−×·÷", "-**/")
 
 
 class ExpressionError(SprintError, ValueError):
-    """The text is no expression, or it divides by zero. The message is one line saying why."""
+    """The text is not an expression, or it divides by zero. The message says why in one line."""
 
 
 def verify(answer: str, puzzle: Puzzle) -> bool:
-    """Whether the answer is right: the target, from every number of the puzzle exactly once."""
+    """Returns whether the answer makes the target from every number of the puzzle exactly once."""
     return explain(answer, puzzle) is None
 
 
 def explain(answer: str, puzzle: Puzzle) -> str | None:
-    """Why the answer is wrong, in one line; None when it is right."""
+    """Returns why the answer is wrong, in one line, or None if it is right."""
     try:
         expression, claim = _split_claim(_tokenize(answer))
         value = _Evaluator(expression).run()
     except ExpressionError as error:
         return str(error)
     if claim is not None and claim != puzzle.target:
-        return f"the answer ends in '= {claim}', the target is {puzzle.target}"
+        return f"the answer ends in '= {claim}', but the target is {puzzle.target}"
     if misused := _misused(expression, puzzle):
         return misused
-    return None if value == puzzle.target else f"the answer is worth {value}, not {puzzle.target}"
+    return None if value == puzzle.target else f"the value is {value}, not {puzzle.target}"
 
 
 def evaluate(expression: str) -> Fraction:
-    """The exact value of a bare expression: 7/2 is three and a half. Raises ExpressionError."""
+    """Returns the exact value of an expression without `= target`: 7/2 is three and a half.
+
+    Raises:
+        ExpressionError: the text is not such an expression, or it divides by zero.
+    """
     return _Evaluator(_tokenize(expression)).run()
 
 
@@ -61,7 +65,7 @@ def _tokenize(text: str) -> list[str]:
             continue
         token = _TOKEN.match(text, at)
         if token is None:
-            raise ExpressionError(f"{text[at]!a} does not belong into an answer")
+            raise ExpressionError(f"{text[at]!a} is not allowed in an answer")
         tokens.append(token.group())
         at = token.end()
     if not tokens:
@@ -70,7 +74,7 @@ def _tokenize(text: str) -> list[str]:
 
 
 def _split_claim(tokens: list[str]) -> tuple[list[str], int | None]:
-    """Part a trailing `= number` from the expression before it."""
+    """Splits a trailing `= number` from the expression before it."""
     if len(tokens) >= 2 and tokens[-2] == "=" and tokens[-1].isdigit():
         return tokens[:-2], int(tokens[-1])
     return tokens, None
@@ -83,12 +87,12 @@ def _misused(expression: list[str], puzzle: Puzzle) -> str | None:
     if wrong is None:
         return None
     if wrong not in given:
-        return f"{wrong} is not among the numbers of the puzzle"
-    return f"{wrong} is used {used[wrong]} times, the puzzle has it {given[wrong]} times"
+        return f"{wrong} is not a number of the puzzle"
+    return f"{wrong} is used {used[wrong]} times, but the puzzle has it {given[wrong]} times"
 
 
 class _Evaluator:
-    """Recursive descent over the tokens: sums of products of numbers and parentheses."""
+    """A recursive descent parser: sums of products of numbers and parentheses."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = tokens
@@ -98,7 +102,7 @@ class _Evaluator:
     def run(self) -> Fraction:
         value = self._sum()
         if self._at < len(self._tokens):
-            raise ExpressionError(f"an operator is expected, not {self._tokens[self._at]!r}")
+            raise ExpressionError(f"expected an operator, not {self._tokens[self._at]!r}")
         return value
 
     def _sum(self) -> Fraction:
@@ -129,11 +133,11 @@ class _Evaluator:
             return Fraction(int(token))
         if token != "(":
             found = "the end" if token is None else repr(token)
-            raise ExpressionError(f"a number or '(' is expected, not {found}")
-        # Bounded, since the interpreter's own recursion limit would end in RecursionError.
+            raise ExpressionError(f"expected a number or '(', not {found}")
+        # Bounded, because the interpreter's own limit would raise RecursionError.
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ExpressionError(f"parentheses are nested deeper than {MAX_DEPTH}")
+            raise ExpressionError(f"parentheses are nested more than {MAX_DEPTH} levels deep")
         value = self._sum()
         if self._peek() != ")":
             raise ExpressionError("a closing parenthesis is missing")

@@ -1,31 +1,23 @@
-"""Executors: who works on a prompt. The model itself by default, or a tool, or any coroutine.
+"""Executors work on prompts: the model itself by default, or a function, a program, a nested run.
 
     @executor
-    async def search(prompt: str) -> str:
+    async def search(query: str) -> str:
         '''Looks something up.'''
         ...
 
     Sprint(engine, executors=[search, PythonExecutor(), NestedExecutor()])
 
-The planner writes `<prompt_1.2 executor="search"> … </prompt_1.2>` for it; a prompt without a name
-goes to the model. `sprint_agent.executors.http` has one more, which needs the extra `http`.
+To use it, the planner writes `<prompt_1.2 executor="search"> … </prompt_1.2>`. A prompt without a
+name goes to the model. `sprint_agent.executors.http` has `HttpExecutor`, which needs the extra
+`http`.
 """
 
 from sprint_agent.executors.functions import FunctionExecutor, executor, tool
 from sprint_agent.executors.nested import NestedExecutor
 from sprint_agent.executors.policy import Policy, with_policy
 from sprint_agent.executors.python.executor import PythonExecutor
-from sprint_agent.runtime.router import MODEL, ModelExecutor, Router
-from sprint_agent.task import (
-    Executor,
-    Generation,
-    JsonSchema,
-    Nested,
-    Remaining,
-    RunHandle,
-    Task,
-    TaskLogger,
-)
+from sprint_agent.runtime.router import MODEL, ModelExecutor
+from sprint_agent.task import Executor, Generation, JsonSchema, Remaining, Task
 
 __all__ = [
     "MODEL",
@@ -34,15 +26,11 @@ __all__ = [
     "Generation",
     "JsonSchema",
     "ModelExecutor",
-    "Nested",
     "NestedExecutor",
     "Policy",
     "PythonExecutor",
     "Remaining",
-    "Router",
-    "RunHandle",
     "Task",
-    "TaskLogger",
     "executor",
     "tool",
     "with_policy",

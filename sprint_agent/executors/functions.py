@@ -1,183 +1,202 @@
-"""Functions as executors: `@executor` for one argument, `@tool` for named ones in JSON."""
+"""Makes executors of functions: `@executor` reads a prompt as the function's parameters say."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter
-from typing import Any, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from sprint_agent.executors.json_prompts import JsonArguments, JsonPrompt
 from sprint_agent.executors.policy import Policy, with_policy
 from sprint_agent.executors.threads import in_thread
-from sprint_agent.task import Executor, JsonSchema, Task
+from sprint_agent.task import Generation, JsonSchema, Task
 
-Function = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R", bound=str | Generation | Awaitable[str | Generation])
+"""The return type of the function: a string, a Generation, or an awaitable of one."""
+
+_Execute = Callable[[Task], Awaitable[str | Generation]]
+_Call = Callable[..., Awaitable[str | Generation]]
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionExecutor:
-    """An async function of a task as an executor; what else it returns than text is a failure."""
+class FunctionExecutor(Generic[P, R]):
+    """A function as an executor. `executor` makes them.
+
+    Calling it calls the function itself, so that its tests need neither a run nor a prompt. A
+    function that is not async returns its text directly. The policy applies to `execute` alone.
+    """
 
     name: str
+    """The name of the function."""
     description: str
-    function: Callable[[Task], Awaitable[str]]
+    """The docstring of the function."""
+    function: Callable[P, R]
+    run: _Execute
+    """Reads a task's prompt, calls the function and returns its text, under the policy if any."""
     schema: JsonSchema | None = None
+    """The JSON schema of the prompts, or None if they are plain text."""
 
-    async def execute(self, task: Task) -> str:
-        return await self.function(task)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the function with these arguments, without a prompt and without the policy."""
+        return self.function(*args, **kwargs)
+
+    async def execute(self, task: Task) -> str | Generation:
+        """Calls the function with what the task's prompt contains, and returns its text.
+
+        Raises:
+            PromptError: the prompt does not match `schema`. The message tells the planner how to
+                correct it.
+        """
+        return await self.run(task)
 
 
 @overload
-def executor(function: Function, /) -> FunctionExecutor: ...
+def executor(function: Callable[P, R], /) -> FunctionExecutor[P, R]: ...
 
 
 @overload
-def executor(*, policy: Policy) -> Callable[[Function], Executor]: ...
+def executor(*, policy: Policy) -> Callable[[Callable[P, R]], FunctionExecutor[P, R]]: ...
 
 
 def executor(
-    function: Function | None = None, /, *, policy: Policy | None = None
-) -> Executor | Callable[[Function], Executor]:
-    """Makes an executor of a function; its name and docstring become the executor's.
+    function: Callable[P, R] | None = None, /, *, policy: Policy | None = None
+) -> FunctionExecutor[P, R] | Callable[[Callable[P, R]], FunctionExecutor[P, R]]:
+    """Makes an executor of a function, with the name and the docstring of the function.
 
-    The function takes one argument: the prompt's text (`str`, or not annotated), the task (`Task`),
-    or what the prompt is as JSON (any other type, read by pydantic; where that fails, the failed
-    execution tells the planner what to mend). It returns text. A function that is not async runs in
-    a thread, which is left where it is cancelled: see `sprint_agent.executors.threads`.
+    The parameters decide what a prompt is:
 
-    Raises TypeError for a function that does not take just one argument, or cannot be read.
+    * One parameter that is a `str`, or has no annotation: the prompt's text.
+    * One parameter of the type `Task`: the task. The prompt is plain text.
+    * One parameter of any other type: JSON of that type.
+    * Several parameters, keyword-only ones, or none: a JSON object of the arguments. A parameter of
+      the type `Task` gets the task and is not part of the object.
+
+    pydantic reads the JSON and makes the `schema` from the types, the defaults and
+    `Annotated[…, Field(description=…)]`. A prompt that does not match the schema fails its
+    execution, and the message tells the planner how to correct it.
+
+    The function returns a string. A function that is not async runs in a worker thread, which is
+    abandoned when the execution is cancelled: see `sprint_agent.executors.threads`.
+
+    The result can still be called like the function.
+
+    Raises:
+        TypeError: the function is a generator or an unbound method, it takes `*args` or `**kwargs`,
+            or pydantic cannot read the type of a parameter.
+        ImportError: the prompts are JSON, and pydantic is not installed.
     """
-    return _decorate(_one_argument, function, policy)
 
-
-@overload
-def tool(function: Function, /) -> FunctionExecutor: ...
-
-
-@overload
-def tool(*, policy: Policy) -> Callable[[Function], Executor]: ...
-
-
-def tool(
-    function: Function | None = None, /, *, policy: Policy | None = None
-) -> Executor | Callable[[Function], Executor]:
-    """Makes an executor of a function whose prompts are a JSON object of its arguments.
-
-    The object's schema comes from the parameters (pydantic reads their types, defaults and
-    `Annotated[…, Field(description=…)]`); a parameter annotated as `Task` gets the task and is not
-    in it. A prompt that does not fit fails, and tells the planner what to mend. Otherwise as
-    `executor`.
-
-    Raises TypeError for parameters that have no names (`*args`), or types that pydantic cannot read.
-    """
-    return _decorate(_named_arguments, function, policy)
-
-
-def _decorate(
-    make: Callable[[Function], FunctionExecutor], function: Function | None, policy: Policy | None
-) -> Executor | Callable[[Function], Executor]:
-    def decorate(function: Function) -> Executor:
-        made = make(function)
-        return made if policy is None else with_policy(made, policy)
+    def decorate(function: Callable[P, R]) -> FunctionExecutor[P, R]:
+        made = _executor_of(function)
+        return made if policy is None else replace(made, run=with_policy(made, policy).execute)
 
     return decorate if function is None else decorate(function)
 
 
-def _one_argument(function: Function) -> FunctionExecutor:
+tool = executor
+"""An alias of `executor`, for code that calls such functions tools."""
+
+
+def _executor_of(function: Callable[P, R]) -> FunctionExecutor[P, R]:
+    run, schema = _runner(function)
+    return FunctionExecutor(_name(function), inspect.getdoc(function) or "", function, run, schema)
+
+
+def _runner(function: Callable[..., Any]) -> tuple[_Execute, JsonSchema | None]:
+    """Returns what calls the function for a task, and the schema of the prompts."""
     name = _name(function)
-    parameters = _parameters(function)
-    if len(parameters) != 1:
-        raise TypeError(
-            f"@executor needs a function of one argument, {name} takes {len(parameters)}: "
-            "use @tool for several"
-        )
-    (kind,) = parameters.values()
     call = _awaitable(function)
+    parameters = inspect.signature(function).parameters
+    types = _types(function, parameters)
+    if len(parameters) != 1 or _keyword_only(parameters):
+        arguments = JsonArguments(_fields(parameters, types), name)
+        return _with_arguments(call, arguments, function, types), arguments.schema
+    (kind,) = types.values()
     if kind is Task:
-        return FunctionExecutor(name, _description(function), call)
+        return call, None
     if kind is str:
-
-        async def with_text(task: Task) -> str:
-            return await call(task.prompt)
-
-        return FunctionExecutor(name, _description(function), with_text)
+        return (lambda task: call(task.prompt)), None
     prompt = JsonPrompt(kind, name)
 
-    async def with_value(task: Task) -> str:
+    async def with_value(task: Task) -> str | Generation:
         return await call(prompt.read(task.prompt))
 
-    return FunctionExecutor(name, _description(function), with_value, prompt.schema)
+    return with_value, prompt.schema
 
 
-def _named_arguments(function: Function) -> FunctionExecutor:
-    name = _name(function)
-    parameters = _parameters(function)
+def _with_arguments(
+    call: _Call, arguments: JsonArguments, function: Callable[..., object], names: Mapping[str, Any]
+) -> _Execute:
     signature = inspect.signature(function)
-    call = _awaitable(function)
-    fields = {
-        key: (kind, signature.parameters[key].default)
-        for key, kind in parameters.items()
-        if kind is not Task
-    }
-    prompt = JsonArguments(fields, name)
 
-    async def with_arguments(task: Task) -> str:
-        read = prompt.read(task.prompt)
+    async def with_arguments(task: Task) -> str | Generation:
+        values = arguments.read(task.prompt)
         bound = signature.bind_partial()
-        # In the order of the parameters, which is what tells positional ones apart.
-        bound.arguments.update({key: read.get(key, task) for key in parameters})
+        # In the order of the parameters: positional arguments are told apart by their order alone.
+        bound.arguments.update({name: values.get(name, task) for name in names})
         return await call(*bound.args, **bound.kwargs)
 
-    return FunctionExecutor(name, _description(function), with_arguments, prompt.schema)
+    return with_arguments
 
 
-def _parameters(function: Function) -> dict[str, Any]:
-    """The type of each parameter, by its name; `str` where none is written."""
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except NameError:
-        # A type that is known to the type checker alone, or inside of a function.
-        signature = inspect.signature(function)
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values()):
-        raise TypeError(f"an executor's arguments have names, and {_name(function)} takes *args")
-    return {key: _kind(function, p) for key, p in signature.parameters.items()}
+def _keyword_only(parameters: Mapping[str, Parameter]) -> bool:
+    return any(parameter.kind is Parameter.KEYWORD_ONLY for parameter in parameters.values())
 
 
-def _kind(function: Function, parameter: Parameter) -> Any:
-    kind: object = parameter.annotation
-    if kind is Parameter.empty:
+def _fields(
+    parameters: Mapping[str, Parameter], types: Mapping[str, Any]
+) -> dict[str, tuple[Any, object]]:
+    """Returns the type and the default of each argument that a prompt contains."""
+    return {n: (kind, parameters[n].default) for n, kind in types.items() if kind is not Task}
+
+
+def _types(function: Callable[..., object], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Returns the type of each parameter by its name, `str` if it has no annotation."""
+    name = _name(function)
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+        raise TypeError(
+            f"{name} takes *args or **kwargs: give each parameter of an executor its own name"
+        )
+    if next(iter(parameters), None) == "self":
+        raise TypeError(f"{name} is an unbound method: use executor(instance.{name})")
+    # Only the type checker can resolve some annotations. `_type` knows the common ones by name.
+    with contextlib.suppress(NameError):
+        parameters = inspect.signature(function, eval_str=True).parameters
+    return {key: _type(name, parameter.annotation) for key, parameter in parameters.items()}
+
+
+def _type(name: str, annotation: object) -> Any:
+    if annotation is Parameter.empty:
         return str
-    if isinstance(kind, str):
+    if isinstance(annotation, str):
         known = {"str": str, "Task": Task}
-        if kind not in known:
+        if annotation not in known:
             raise TypeError(
-                f"{_name(function)}: the type {kind!r} cannot be found: define it, or import it, "
-                "where its module is read"
+                f"{name}: the type {annotation!r} cannot be found: define or import it at the top "
+                "level of the module, outside `if TYPE_CHECKING`"
             )
-        return known[kind]
-    return kind
+        return known[annotation]
+    return annotation
 
 
-def _awaitable(function: Function) -> Callable[..., Awaitable[Any]]:
+def _awaitable(function: Callable[..., Any]) -> _Call:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"an executor returns its text, and {_name(function)} yields")
+        raise TypeError(f"{_name(function)} is a generator: an executor must return a string")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     ):
         return function
 
-    async def threaded(*args: Any, **keywords: Any) -> Any:
-        return await in_thread(partial(function, *args, **keywords))
+    async def in_a_thread(*args: Any, **kwargs: Any) -> str | Generation:
+        return await in_thread(partial(function, *args, **kwargs))
 
-    return threaded
+    return in_a_thread
 
 
-def _name(function: Function) -> str:
+def _name(function: Callable[..., object]) -> str:
     return getattr(function, "__name__", "executor")
-
-
-def _description(function: Function) -> str:
-    return inspect.getdoc(function) or ""

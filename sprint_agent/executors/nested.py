@@ -1,4 +1,4 @@
-"""A whole run as executor: the task is planned anew, and its parts are worked on side by side."""
+"""A nested run as an executor: it plans its prompt again and works on the parts in parallel."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ from sprint_agent.task import Executor, Task
 
 @dataclass(frozen=True, slots=True)
 class NestedExecutor:
-    """Solves its prompt in a run of its own, on the engine and within the limits of the run around.
+    """Solves its prompt in a nested run and returns the answer.
 
-    `executors` are those of the nested run, beside the model; `limits` bound it further. Its answer
-    is the execution's text. See `Task.solve` for what it shares.
+    The nested run uses the engine of the outer run and stays within its limits. `Task.solve` says
+    what else they share.
     """
 
     name: str = "solve"
-    description: str = "Plans the task anew and works on its parts side by side."
+    description: str = "Plans the task again and works on its parts in parallel."
     executors: Sequence[Executor] = ()
+    """The executors of the nested run, in addition to the model."""
     limits: Limits = Limits()
+    """Limits of the nested run alone, in addition to those of the outer run."""
     join: Join = "all"
+    """When a stage of the nested run ends."""
 
     @property
     def schema(self) -> None:
-        """None: its prompts are plain text."""
+        """None: the prompts are plain text."""
 
     async def execute(self, task: Task) -> str:
-        """The answer of the nested run. Raises LimitReached where a limit ended it before."""
+        """Returns the answer of the nested run.
+
+        Raises:
+            LimitReached: a limit ended the nested run before it had an answer.
+        """
         result = await task.solve(
             task.prompt, executors=self.executors, limits=self.limits, join=self.join
         )

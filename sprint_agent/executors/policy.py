@@ -1,4 +1,4 @@
-"""How an executor is run: timeout, retries, how many at a time, a fallback, cached results.
+"""Timeout, retries, a concurrency limit, a fallback and cached results for any executor.
 
 search = with_policy(SearchExecutor(), Policy(timeout=5, retries=2, concurrency=4))
 
@@ -20,37 +20,41 @@ from sprint_agent.errors import BudgetExhausted, LimitReached, PromptError
 from sprint_agent.task import Executor, Generation, JsonSchema, Task, text_of
 
 CACHED_CHARACTERS = 8_000_000
-"""What a pure executor's cache holds at most; what was used longest ago makes room."""
+"""The most characters in the cache of a pure executor. The least recently used are dropped."""
 FIRST_PAUSE = 0.1
-"""Seconds before the first retry; each further one waits twice as long, up to `LONGEST_PAUSE`."""
+"""Seconds before the first retry. Each further retry waits twice as long, up to LONGEST_PAUSE."""
 LONGEST_PAUSE = 5.0
+"""The most seconds before a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How an executor is run; without anything, as it is.
+    """How an executor is run. The default changes nothing.
 
-    `concurrency` bounds how many of its executions run at a time, in all runs of an event loop;
-    the others queue. Each attempt may take `timeout` seconds from when it starts, queueing not
-    counted. An attempt that fails is made again up to `retries` times, after a pause. If the last
-    one fails too, `fallback` gets the task; what it returns is then the execution's.
+    A PromptError is neither retried nor passed to the fallback, because the same prompt would fail
+    again. The same applies if the token or cost budget of the run or of a nested run is used up.
 
-    `pure` says that a result depends on the prompt's text alone: it is kept for equal prompts, and
-    of those that come at the same time one is worked on while the others wait for it. A failure is
-    handed to those that wait, and not kept.
+    An executor that starts itself again in a nested run would wait for itself. It must not have a
+    `concurrency` limit and must not be `pure`.
 
-    A PromptError is neither retried nor given to the fallback, and nor is a budget that is used up,
-    the run's or a nested run's. An executor that comes to run itself again, in a nested run, would
-    wait for itself: it must be neither bounded by `concurrency` nor pure.
-
-    Raises ValueError for a bound that is not positive.
+    Raises:
+        ValueError: a bound is not positive, or `retries` is negative.
     """
 
     timeout: float | None = None
+    """The most seconds for one attempt. Waiting for a concurrency slot does not count."""
     retries: int = 0
+    """How often an attempt that failed is repeated, after a pause."""
     concurrency: int | None = None
+    """How many attempts run at a time, across all runs of one event loop. The others wait."""
     pure: bool = False
+    """Whether a result depends on the text of the prompt alone.
+
+    If so, the result is cached for equal prompts. If equal prompts arrive at the same time, one is
+    executed while the others wait for its result. They also get its failure, which is not cached.
+    """
     fallback: Executor | None = None
+    """Gets the task if the last attempt fails too. Its result becomes that of the execution."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "concurrency"):
@@ -58,16 +62,22 @@ class Policy:
             if bound is not None and bound <= 0:
                 raise ValueError(f"the policy's {name} must be positive, not {bound}")
         if self.retries < 0:
-            raise ValueError(f"the policy's retries must not be negative, as {self.retries} is")
+            raise ValueError(f"the policy's retries must not be negative, not {self.retries}")
 
 
 def with_policy(executor: Executor, policy: Policy) -> Executor:
-    """`executor`, under the same name, run as `policy` says. Policies may be put around others."""
+    """Returns an executor of the same name that runs `executor` under `policy`.
+
+    Policies can be nested.
+    """
     return _PolicyExecutor(executor, policy)
 
 
 class _PolicyExecutor:
-    """From the outside inwards: fallback, cache, retries, place, timeout."""
+    """Applies, from the outside to the inside: fallback, cache, retries, concurrency, timeout.
+
+    So waiting for a slot is not timed, and a cached result takes no slot.
+    """
 
     def __init__(self, executor: Executor, policy: Policy) -> None:
         self._executor = executor
@@ -88,48 +98,48 @@ class _PolicyExecutor:
     async def execute(self, task: Task) -> str | Generation:
         fallback = self._policy.fallback
         if fallback is None:
-            return await self._own(task)
+            return await self._without_fallback(task)
         try:
-            return await self._own(task)
+            return await self._without_fallback(task)
         except Exception as error:
             if _final(error):
                 raise
             task.logger.warning("%s failed, %s takes over: %r", self.name, fallback.name, error)
         return await fallback.execute(task)
 
-    async def _own(self, task: Task) -> str | Generation:
+    async def _without_fallback(self, task: Task) -> str | Generation:
         return await (self._shared(task) if self._policy.pure else self._attempts(task))
 
     async def _shared(self, task: Task) -> str | Generation:
-        """The result for the task's prompt: kept, awaited from who works on it, or made here."""
+        """Returns the result for the prompt: cached, from another task, or computed here."""
         state = self._state()
         while True:
-            kept = state.cache.get(task.prompt)
-            if kept is not None:
-                return kept
-            flight = state.flights.get(task.prompt)
-            if flight is None:
+            cached = state.cache.get(task.prompt)
+            if cached is not None:
+                return cached
+            pending = state.pending.get(task.prompt)
+            if pending is None:
                 break
-            await flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
-            if flight.text is not None:
-                return flight.text
-            # Whoever worked on it was cancelled or reached a limit: the first to see it takes over.
-        flight = state.flights[task.prompt] = _Flight()
+            await pending.ended.wait()
+            if pending.error is not None:
+                raise pending.error
+            if pending.text is not None:
+                return pending.text
+            # The other task was cancelled or reached a limit: the first to notice takes over.
+        pending = state.pending[task.prompt] = _Pending()
         try:
             outcome = await self._attempts(task)
-            flight.text = text_of(outcome)
-            state.cache.put(task.prompt, flight.text)
+            pending.text = text_of(outcome)
+            state.cache.put(task.prompt, pending.text)
             return outcome
         except (BudgetExhausted, LimitReached):
             raise
         except Exception as error:
-            flight.error = error
+            pending.error = error
             raise
         finally:
-            del state.flights[task.prompt]
-            flight.landed.set()
+            del state.pending[task.prompt]
+            pending.ended.set()
 
     async def _attempts(self, task: Task) -> str | Generation:
         pause = FIRST_PAUSE
@@ -146,7 +156,7 @@ class _PolicyExecutor:
 
     async def _attempt(self, task: Task) -> str | Generation:
         timeout = self._policy.timeout
-        async with self._state().places:
+        async with self._state().slots:
             with anyio.move_on_after(timeout):
                 return await self._executor.execute(task)
             raise TimeoutError(f"{self.name} took longer than {timeout:g} s")
@@ -159,14 +169,14 @@ class _PolicyExecutor:
 
 
 def _final(error: Exception) -> bool:
-    """Whether another try would fail as well: the prompt is at fault, or a budget is used up."""
+    """Returns whether a retry would fail too: the prompt is wrong, or a budget is used up."""
     if isinstance(error, LimitReached):
         return error.limit != "deadline"
     return isinstance(error, PromptError | BudgetExhausted)
 
 
 class _Cache:
-    """Texts by prompt, the latest used last."""
+    """Texts by prompt, the most recently used last."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[str, str] = OrderedDict()
@@ -185,25 +195,28 @@ class _Cache:
             self._size -= len(oldest) + len(dropped)
 
 
-class _Flight:
-    """A result that is being worked on. Landed without either, nobody works on it any more."""
+class _Pending:
+    """A result that a task is computing.
+
+    If it ended with neither a text nor an error, the task was stopped and another may take over.
+    """
 
     def __init__(self) -> None:
-        self.landed = anyio.Event()
+        self.ended = anyio.Event()
         self.text: str | None = None
         self.error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the executions of an executor in one event loop share."""
+    """What the executions of one executor in one event loop share."""
 
-    places: anyio.CapacityLimiter
+    slots: anyio.CapacityLimiter
     cache: _Cache = field(default_factory=_Cache)
-    flights: dict[str, _Flight] = field(default_factory=dict[str, _Flight])
+    pending: dict[str, _Pending] = field(default_factory=dict[str, _Pending])
 
 
-# An executor is often a module's own, and outlives event loops; what it waits on cannot.
+# An executor is often defined in a module and outlives event loops. What it waits on cannot.
 _States = WeakKeyDictionary[_PolicyExecutor, _State]
 _run_states: RunVar[_States] = RunVar("sprint_agent.executors.policy")
 

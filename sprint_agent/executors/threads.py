@@ -1,4 +1,4 @@
-"""Functions that are not async, in a worker thread."""
+"""Runs functions that are not async in worker threads."""
 
 from __future__ import annotations
 
@@ -10,59 +10,63 @@ import anyio.to_thread
 
 T = TypeVar("T")
 
-MOST_LEFT = 64
-"""So many threads may still be at work for executions that are over; then none is started."""
+MAX_ABANDONED = 64
+"""If this many threads still run for executions that have ended, no further thread is started."""
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """What `function` returns, from a worker thread. All calls share anyio's (40 by default).
+    """Calls `function` in a worker thread and returns its result.
 
-    A thread cannot be ended from outside. When the call is cancelled (deadline, timeout, first
-    success), it is left at once: limits hold, and the thread goes on alone until `function` returns,
-    its result dropped. So what it does may still happen after the run is over, and the interpreter
-    waits for it before it exits. A long function asks `anyio.from_thread.check_cancelled()` now and
-    then, which raises when nobody waits any more. One that must be waited for is best called from
-    an async executor, by `anyio.to_thread.run_sync`.
+    All calls share anyio's threads, of which there are 40 by default.
 
-    Raises RuntimeError where too many threads were left and have not ended.
+    A thread cannot be ended from outside. If the call is cancelled (by a deadline, a timeout or the
+    first success), it is abandoned at once, so limits are kept. The thread continues until
+    `function` returns, and its result is dropped. So the function may still act after the run has
+    ended, and the interpreter waits for it before it exits. A long function should call
+    `anyio.from_thread.check_cancelled()` from time to time, which raises once the call is
+    abandoned. If a function must be waited for, call it from an async executor with
+    `anyio.to_thread.run_sync`.
+
+    Raises:
+        RuntimeError: too many threads were abandoned and still run.
     """
-    if _Call.left_threads >= MOST_LEFT:
+    if _Call.abandoned_threads >= MAX_ABANDONED:
         raise RuntimeError(
-            f"{_Call.left_threads} threads are still at work for executions that are over: bound "
-            "how long a function waits, or let it ask anyio.from_thread.check_cancelled()"
+            f"{_Call.abandoned_threads} threads still run for executions that have ended: bound "
+            "how long a function waits, or call anyio.from_thread.check_cancelled() in it"
         )
     call = _Call(function)
     try:
         return await anyio.to_thread.run_sync(call.run, abandon_on_cancel=True)
     finally:
-        call.leave()
+        call.abandon()
 
 
 class _Call(Generic[T]):
-    """A function in a thread, which is counted while it runs and nobody waits for it."""
+    """A function in a thread. It is counted while it runs and nobody waits for it."""
 
-    left_threads = 0
+    abandoned_threads = 0
     _lock = threading.Lock()
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
         self._running = False
-        self._left = False
+        self._abandoned = False
 
     def run(self) -> T:
         with _Call._lock:
-            if self._left:
-                raise RuntimeError("nobody waits for this call any more")
+            if self._abandoned:
+                raise RuntimeError("the call was abandoned before its thread began")
             self._running = True
         try:
             return self._function()
         finally:
             with _Call._lock:
                 self._running = False
-                _Call.left_threads -= self._left
+                _Call.abandoned_threads -= self._abandoned
 
-    def leave(self) -> None:
-        """Nobody waits for the call from now on."""
+    def abandon(self) -> None:
+        """Marks the call as one that nobody waits for. Counts it if it still runs."""
         with _Call._lock:
-            _Call.left_threads += self._running
-            self._left = True
+            _Call.abandoned_threads += self._running
+            self._abandoned = True

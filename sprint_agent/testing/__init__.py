@@ -1,6 +1,6 @@
-"""Testing kit: for this library's tests, and for those of applications and engines built on it.
+"""The testing kit for this library, and for applications and engines that are built on it.
 
-Needs nothing beyond the core: no test framework, no HTTP library.
+It needs only the core: no test framework and no HTTP library.
 """
 
 from sprint_agent.testing.cancel import CancelReport, Leak, cancel_everywhere

@@ -1,4 +1,4 @@
-"""Does a coroutine clean up behind itself, wherever it is cancelled?
+"""Checks that a coroutine cleans up after itself, at whatever point it is cancelled.
 
     async def run() -> None:
         await Sprint(engine, executors=[search]).solve("What?")
@@ -6,7 +6,7 @@
     report = await cancel_everywhere(run, leaked={"requests": lambda: engine.in_flight})
     assert report.ok, str(report)
 
-Works on asyncio, where it counts what tasks do; through anyio, it cancels by a cancel scope.
+It works on asyncio, where it counts the steps of tasks. It cancels with a cancel scope of anyio.
 """
 
 from __future__ import annotations
@@ -25,88 +25,94 @@ import anyio
 
 T = TypeVar("T")
 
-Look = Callable[[], object | Awaitable[object]]
-"""Looks for something that was left: what it returns, or awaits, is false where there is nothing."""
+LeakCheck = Callable[[], object | Awaitable[object]]
+"""Returns what is left over, or an awaitable of it. A false value means that nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """What was left, or went wrong, after a cancellation at `point`; 0: after a whole run."""
+    """What was left over or went wrong after a cancellation."""
 
     point: int
+    """The suspension point of the cancellation, from 1. It is 0 for the run that was not cancelled."""
     what: str
+    """A description in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelReport:
-    """What `cancel_everywhere` found.
-
-    `points` is at how many suspension points it cancelled, one run each; `complete` whether those
-    are all that there are. `slowest` is the longest that a run took to end once it was cancelled,
-    in seconds.
-    """
+    """What `cancel_everywhere` found."""
 
     points: int
+    """At how many suspension points it cancelled, in one run each."""
     leaks: tuple[Leak, ...]
     slowest: float
+    """The longest time that a run took to end after it was cancelled, in seconds."""
     complete: bool = True
+    """Whether these were all suspension points."""
 
     @property
     def ok(self) -> bool:
-        """True where every point was tried and nothing was left at any."""
+        """True if every point was tried and nothing was left over at any of them."""
         return self.complete and not self.leaks
 
     def __str__(self) -> str:
         lines = [f"at point {leak.point}: {leak.what}" for leak in self.leaks]
         if not self.complete:
-            lines.append(f"not done after {self.points} points")
+            lines.append(f"incomplete: stopped after {self.points} points")
         return "\n".join([*lines, f"{self.points} points, {len(self.leaks)} leaks"])
 
 
 async def cancel_everywhere(
     make: Callable[[], Coroutine[Any, Any, object]],
     *,
-    leaked: Mapping[str, Look] | None = None,
-    most: int = 10_000,
+    leaked: Mapping[str, LeakCheck] | None = None,
+    max_points: int = 10_000,
 ) -> CancelReport:
     """Runs `make()` once for each of its suspension points, and cancels it there.
 
-    A suspension point is one at which the coroutine, or a task that came of it, waits or lets
-    others run. The coroutine is cancelled at the first, then, anew, at the second, and so on, until
-    one run gets to its end; so it should do the same each time, and be quick.
+    At a suspension point, the coroutine or a task that it started waits or lets others run. The
+    first run is cancelled at the first point, the second run at the second point, and so on, until
+    a run reaches its end. So each run should do the same, and should be quick.
 
-    A leak is a task of the run that outlives it, a cancellation that was swallowed or became
-    another exception, and whatever `leaked` finds after a run: its values are called (and awaited
-    where that is to be), and name what is left by anything true. After `most` points it gives up.
+    These are leaks: a task that outlives its run, a cancellation that was swallowed or became
+    another exception, and whatever `leaked` finds after a run.
+
+    Args:
+        make: Makes the coroutine of one run.
+        leaked: Checks by name. They are called after each run, and awaited if they are async.
+            A true value describes what is left over.
+        max_points: After this many points the check gives up, and the report is not complete.
+
     What the coroutine raises without being cancelled is raised here.
     """
     leaks: list[Leak] = []
     slowest = 0.0
-    for point in range(1, most + 1):
+    for point in range(1, max_points + 1):
         trial = _Trial(point)
         await trial.run(make)
-        found = [*trial.faults(), *await _looked(leaked or {})]
+        problems = [*trial.problems(), *await _left_over(leaked or {})]
         if trial.cancelled_at is None:
-            leaks += [Leak(0, what) for what in found]
+            leaks += [Leak(0, what) for what in problems]
             return CancelReport(point - 1, tuple(leaks), slowest)
-        leaks += [Leak(point, what) for what in found]
+        leaks += [Leak(point, what) for what in problems]
         slowest = max(slowest, trial.ended_at - trial.cancelled_at)
-    return CancelReport(most, tuple(leaks), slowest, complete=False)
+    return CancelReport(max_points, tuple(leaks), slowest, complete=False)
 
 
-async def _looked(leaked: Mapping[str, Look]) -> list[str]:
-    found: list[str] = []
-    for name, look in leaked.items():
-        left = look()
+async def _left_over(leaked: Mapping[str, LeakCheck]) -> list[str]:
+    problems: list[str] = []
+    for name, check in leaked.items():
+        left = check()
         if inspect.isawaitable(left):
             left = await left
         if left:
-            found.append(f"{name}: {left!r}")
-    return found
+            problems.append(f"{name}: {left!r}")
+    return problems
 
 
 class _Trial:
-    """One run, cancelled at one of its suspension points."""
+    """One run that is cancelled at one suspension point."""
 
     def __init__(self, point: int) -> None:
         self.cancelled_at: float | None = None
@@ -115,15 +121,15 @@ class _Trial:
         self._count = 0
         self._scope = anyio.CancelScope()
         self._tasks: list[asyncio.Task[Any]] = []
-        self._told = False
+        self._cancellation_thrown = False
         self._error: Exception | None = None
 
     async def run(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Runs it. Raises what it raises, where it was not cancelled."""
+        """Runs the coroutine. Raises what it raises if it was not cancelled."""
         with _counting(self):
             try:
                 with self._scope:
-                    await _driven(make(), self.suspended, self._tell)
+                    await _driven(make(), self.suspended, self._thrown)
             except Exception as error:
                 if self.cancelled_at is None:
                     raise
@@ -132,62 +138,62 @@ class _Trial:
                 self.ended_at = time.perf_counter()
 
     def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Takes note of a task that came of the run."""
+        """Records a task that the run started."""
         self._tasks.append(task)
 
     def suspended(self) -> None:
-        """Counts a suspension, and cancels the run at the right one."""
+        """Counts a suspension, and cancels the run at its point."""
         self._count += 1
-        # A task that outlives the run must not cancel it any more.
+        # A task that outlives the run must not cancel it after its end.
         if self._count == self._point and not self.ended_at:
             self.cancelled_at = time.perf_counter()
             self._scope.cancel()
 
-    def _tell(self, error: BaseException) -> None:
-        """Takes note of the cancellation, when it is thrown into the coroutine."""
-        # Its message names the scope: scopes inside the coroutine have cancellations of their own.
+    def _thrown(self, error: BaseException) -> None:
+        """Records that the cancellation of this trial was thrown into the coroutine."""
+        # The message names the scope. Scopes inside the coroutine have their own cancellations.
         ours = f"{id(self._scope):x}" in str(error)
-        self._told |= ours and isinstance(error, asyncio.CancelledError)
+        self._cancellation_thrown |= ours and isinstance(error, asyncio.CancelledError)
 
-    def faults(self) -> list[str]:
-        """What went wrong, and the tasks that are left; those are ended here."""
-        found: list[str] = []
+    def problems(self) -> list[str]:
+        """Returns what went wrong and which tasks are still alive. It also cancels these tasks."""
+        problems: list[str] = []
         if self._error is not None:
-            found.append(f"raised {type(self._error).__name__}: {self._error}")
-        elif self._told and not self._scope.cancelled_caught:
-            found.append("the cancellation was swallowed")
+            problems.append(f"raised {type(self._error).__name__}: {self._error}")
+        elif self._cancellation_thrown and not self._scope.cancelled_caught:
+            problems.append("the cancellation was swallowed")
         for task in self._tasks:
             if not task.done():
-                found.append(f"the task {task.get_name()!r} is alive")
+                problems.append(f"the task {task.get_name()!r} is alive")
                 task.cancel()
-        return found
+        return problems
 
 
 _current: ContextVar[_Trial | None] = ContextVar("sprint_agent_trial", default=None)
-"""The trial that a task came of: a task's context is a copy of its maker's."""
+"""The trial that a task belongs to. A task inherits it, with the context of its creator."""
 
 
 @contextmanager
 def _counting(trial: _Trial) -> Generator[None]:
-    """While it lasts, the suspensions of tasks that come of this one count as the trial's."""
+    """Counts the suspensions of all tasks that the current task starts, for the trial."""
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()
-    make: Callable[..., Any] = _plain_task if before is None else before
+    make_task: Callable[..., Any] = _plain_task if before is None else before
 
     def new_task(
         loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> asyncio.Future[Any]:
         context = options.get("context")
         ours = (_current.get() if context is None else context.get(_current)) is trial
-        # The loop itself closes abandoned generators in tasks: those are no coroutines.
+        # The loop itself closes abandoned generators in tasks. These are not coroutines.
         if not (ours and inspect.iscoroutine(coroutine)):
-            return make(loop, coroutine, **options)
+            return make_task(loop, coroutine, **options)
 
         def end(_: asyncio.Task[Any]) -> None:
-            # A task that is cancelled before its first step never gets to what it wraps.
+            # A task that is cancelled before its first step never starts the wrapped coroutine.
             coroutine.close()
 
-        task = make(loop, _counted(coroutine, trial.suspended), **options)
+        task = make_task(loop, _counted(coroutine, trial.suspended), **options)
         task.add_done_callback(end)
         trial.adopt(task)
         return task
@@ -217,7 +223,7 @@ def _driven(
     suspended: Callable[[], None],
     thrown: Callable[[BaseException], None],
 ) -> Generator[Any, Any, T]:
-    """Awaits a coroutine, and tells of each suspension and of all that is thrown into it."""
+    """Awaits a coroutine. Reports each suspension and each exception that is thrown into it."""
     value: Any = None
     error: BaseException | None = None
     while True:
@@ -228,6 +234,6 @@ def _driven(
         suspended()
         try:
             value, error = (yield waits_for), None
-        except BaseException as one:  # whatever it is, it goes on into the coroutine
-            thrown(one)
-            error = one
+        except BaseException as exception:  # of any type: it is passed on to the coroutine
+            thrown(exception)
+            error = exception

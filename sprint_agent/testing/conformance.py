@@ -1,99 +1,46 @@
-"""Does an engine keep the promises of `sprint_agent.engine`? For authors of a further engine.
+"""Checks that an engine keeps the promises of `sprint_agent.engine`, for authors of engines.
 
     async with MyEngine() as engine:
         report = await check_engine(engine, prompts)
     assert report.ok, str(report)
 
-Needs no test framework. Every check is greedy or seeded and asks for few tokens.
+It needs no test framework. Every check is greedy or seeded and generates few tokens.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import anyio
 
-from sprint_agent.engine import Delta, Engine, Finish, Request, Sampling
-from sprint_agent.errors import ContextTooLong, RequestRefused
-
-_GREEDY = Sampling(max_tokens=24, temperature=0.0)
-_LONG = Sampling(max_tokens=400, temperature=0.0)
-_CONCURRENT = 8
-
-
-class _Broken(Exception):
-    """A promise that was not kept. The message says which, and what was seen instead."""
+from sprint_agent.engine import Engine
+from sprint_agent.testing.checks import CHECKS, Bench, BrokenPromise, Check, NotApplicable
 
 
 @dataclass(frozen=True, slots=True)
 class ConformanceReport:
-    """What `check_engine` found: the checks passed, those failed as (name, why), those skipped.
-
-    A check is skipped where it cannot be made of this engine, for example ids of a text engine.
-    """
+    """What `check_engine` found."""
 
     passed: tuple[str, ...] = ()
+    """The names of the checks that passed."""
     failed: tuple[tuple[str, str], ...] = ()
+    """The name of each check that failed, and why."""
     skipped: tuple[tuple[str, str], ...] = ()
+    """The name of each check that does not apply to the engine, and why.
+
+    For example, an engine that takes text has no ids to check.
+    """
 
     @property
     def ok(self) -> bool:
-        """True where no check failed."""
+        """True if no check failed."""
         return not self.failed
 
     def __str__(self) -> str:
         lines = [f"failed  {name}: {why}" for name, why in self.failed]
         lines += [f"skipped {name}: {why}" for name, why in self.skipped]
         return "\n".join([*lines, *(f"passed  {name}" for name in self.passed)])
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What a check is given: an entered engine, and prompts that it answers with some text."""
-
-    engine: Engine
-    prompts: tuple[tuple[int, ...] | str, ...]
-    patience: float
-    """How long a check may wait for one thing, in seconds."""
-
-    def request(self, sampling: Sampling = _GREEDY, stop: Sequence[str] = ()) -> Request:
-        return Request(self.prompts[0], sampling, tuple(stop))
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One whole stream."""
-
-    deltas: tuple[Delta, ...]
-    finish: Finish
-
-    @property
-    def text(self) -> str:
-        return "".join(delta.text for delta in self.deltas)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        return tuple(token for delta in self.deltas for token in delta.ids)
-
-
-@runtime_checkable
-class _Counting(Protocol):
-    """An engine that tells how many requests it still knows."""
-
-    @property
-    def in_flight(self) -> int: ...
-
-
-class _Skip(Exception):
-    """The check does not apply to this engine."""
-
-
-Check = Callable[[Bench], Awaitable[None]]
-"""Returns where the promise is kept, raises otherwise."""
 
 
 async def check_engine(
@@ -103,11 +50,16 @@ async def check_engine(
     checks: Sequence[Check] | None = None,
     patience: float = 60.0,
 ) -> ConformanceReport:
-    """Runs the checks, one after another, on an entered engine; never raises for a broken one.
+    """Runs the checks one after another on an engine that was entered.
 
-    `prompts` are one or more, ids or text as the engine takes them; the engine's greedy answer to
-    the first should have at least 8 characters, better 24 tokens. `checks` are those of `CHECKS`
-    where not given. `patience` bounds each check, in seconds; a check that outlasts it has failed.
+    A broken engine makes checks fail. It never makes this function raise.
+
+    Args:
+        engine: The engine to check.
+        prompts: One or more prompts, ids or text as the engine takes them. The greedy answer to the
+            first should have at least 8 characters, and better 24 tokens.
+        checks: The checks to run. The default is all of `CHECKS`.
+        patience: The most seconds for each check. A check that takes longer fails.
     """
     bench = Bench(engine, tuple(prompts), patience)
     passed: list[str] = []
@@ -118,279 +70,14 @@ async def check_engine(
         try:
             with anyio.fail_after(patience):
                 await check(bench)
-        except _Skip as why:
-            skipped.append((name, str(why)))
-        except _Broken as why:
-            failed.append((name, str(why)))
+        except NotApplicable as reason:
+            skipped.append((name, str(reason)))
+        except BrokenPromise as reason:
+            failed.append((name, str(reason)))
         except TimeoutError:
-            failed.append((name, f"not done after {patience} s"))
+            failed.append((name, f"took longer than {patience:g} s"))
         except Exception as error:
             failed.append((name, f"raised {type(error).__name__}: {error}"))
         else:
             passed.append(name)
     return ConformanceReport(tuple(passed), tuple(failed), tuple(skipped))
-
-
-async def _read(bench: Bench, request: Request) -> _Answer:
-    """Reads a stream to its end, and holds it to its grammar: Delta, Delta, …, Finish."""
-    deltas: list[Delta] = []
-    finish: Finish | None = None
-    async with bench.engine.generate(request) as stream:
-        async for event in stream:
-            _expect(finish is None, f"after the Finish came {event!r}")
-            if isinstance(event, Finish):
-                finish = event
-            else:
-                deltas.append(event)
-    if finish is None:
-        raise _Broken("the stream ended without a Finish")
-    return _Answer(tuple(deltas), finish)
-
-
-def _expect(kept: bool, otherwise: str) -> None:
-    if not kept:
-        raise _Broken(otherwise)
-
-
-async def one_finish_and_last(bench: Bench) -> None:
-    """Just one Finish, and it is last."""
-    answer = await _read(bench, bench.request())
-    _expect(answer.text != "", "the answer to the first prompt has no text")
-
-
-async def ids_decode_to_text(bench: Bench) -> None:
-    """The ids of the deltas, joined, decode to their texts, joined; also at each delta's end."""
-    tokenizer = bench.engine.tokenizer
-    answer = await _read(bench, bench.request())
-    if tokenizer is None:
-        _expect(answer.ids == (), "an engine without a tokenizer gave ids")
-        return
-    ids: list[int] = []
-    text = ""
-    for delta in answer.deltas:
-        ids += delta.ids
-        text += delta.text
-        seen = tokenizer.decode(ids)
-        _expect(seen == text, f"ids {ids[-8:]} end the text {seen[-40:]!r}, deltas {text[-40:]!r}")
-
-
-async def usage_counts(bench: Bench) -> None:
-    """Usage counts the prompt and every sampled token; cached tokens are some of the prompt's."""
-    request = bench.request()
-    answer = await _read(bench, request)
-    usage = answer.finish.usage
-    _expect(0 <= usage.cached_tokens <= usage.prompt_tokens, f"cached of prompt tokens: {usage}")
-    _expect(usage.completion_tokens > 0, "no token was counted for an answer with text")
-    if bench.engine.tokenizer is None:
-        return
-    _expect(usage.prompt_tokens == len(request.prompt), f"prompt of {len(request.prompt)}: {usage}")
-    counted = len(answer.ids) + (answer.finish.reason == "end")
-    _expect(usage.completion_tokens == counted, f"{counted} tokens were sampled, {usage}")
-
-
-async def max_tokens_is_length(bench: Bench) -> None:
-    """`max_tokens` ends the answer, for reason "length"."""
-    whole = (await _read(bench, bench.request())).finish.usage.completion_tokens
-    _expect(whole >= 2, "the answer to the first prompt has fewer than 2 tokens")
-    most = max(1, whole // 2)
-    cut = await _read(bench, bench.request(replace(_GREEDY, max_tokens=most)))
-    _expect(cut.finish.reason == "length", f"reason {cut.finish.reason!r} at {most} tokens")
-    counted = cut.finish.usage.completion_tokens
-    _expect(counted == most, f"{counted} tokens were counted, max_tokens was {most}")
-    _expect(cut.finish.stop is None, f"stop {cut.finish.stop!r} without a stop string")
-
-
-async def _stopped(bench: Bench, whole: _Answer, stops: Sequence[str], first: str) -> None:
-    """`first` must end the answer, which would else be `whole`."""
-    answer = await _read(bench, bench.request(stop=stops))
-    before = whole.text[: whole.text.index(first)]
-    for delta in answer.deltas:
-        _expect(first not in delta.text, f"the delta {delta.text!r} holds the stop {first!r}")
-    _expect(answer.text == before, f"stop {first!r} of {whole.text!r} left {answer.text!r}")
-    finish = answer.finish
-    _expect(finish.reason == "stop", f"reason {finish.reason!r} at the stop {first!r}")
-    _expect(finish.stop == first, f"the Finish names {finish.stop!r} for the stop {first!r}")
-    tokenizer = bench.engine.tokenizer
-    if tokenizer is not None:
-        seen = tokenizer.decode(answer.ids)
-        _expect(seen == before, f"before the stop {first!r} the ids decode to {seen!r}")
-        ends = range(len(whole.ids))
-        least = next((n for n in ends if first in tokenizer.decode(whole.ids[:n])), len(ends))
-        counted = finish.usage.completion_tokens
-        _expect(counted >= least, f"{least} tokens hold the stop {first!r}, {counted} were counted")
-
-
-async def _some_text(bench: Bench) -> tuple[_Answer, str]:
-    """The greedy answer, and of its text the characters that are whole wherever it is cut."""
-    answer = await _read(bench, bench.request())
-    text = answer.text.partition("\N{REPLACEMENT CHARACTER}")[0]
-    if len(text) < 8:
-        raise _Skip(f"the answer to the first prompt is too short: {text!r}")
-    return answer, text
-
-
-async def a_stop_ends_the_answer(bench: Bench) -> None:
-    """A stop ends the answer where its first character stands, wherever ids begin and end."""
-    whole, text = await _some_text(bench)
-    for start in range(1, min(len(text) - 1, 9)):
-        for length in (1, 2, 3):
-            stop = text[start : start + length]
-            await _stopped(bench, whole, [stop], stop)
-
-
-async def a_stop_straddles_ids(bench: Bench) -> None:
-    """A stop that begins in one delta's text and ends in another's is in neither."""
-    whole, text = await _some_text(bench)
-    places = list(accumulate(len(delta.text) for delta in whole.deltas))
-    inside = [place for place in places if 2 <= place <= len(text) - 2]
-    if not inside:
-        raise _Skip("the answer came in one delta")
-    for place in inside[:4]:
-        stop = text[place - 2 : place + 2]
-        await _stopped(bench, whole, [stop], stop)
-
-
-async def the_first_of_several_stops(bench: Bench) -> None:
-    """Of several stops, the one that comes first ends the answer; one half seen does not."""
-    whole, text = await _some_text(bench)
-    early, late, false = text[2:5], text[5:8], text[1:4] + "\x00"
-    first = min(early, late, key=text.index)
-    await _stopped(bench, whole, [false, late, early], first)
-    unseen = (await _read(bench, bench.request(stop=["\x00never", false]))).text
-    _expect(unseen == whole.text, f"stops that never came changed {whole.text!r} to {unseen!r}")
-
-
-async def requests_run_at_the_same_time(bench: Bench) -> None:
-    """A request is answered while others, opened before it, are still unread."""
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(_CONCURRENT - 1):
-            await stack.enter_async_context(bench.engine.generate(bench.request(_LONG)))
-        await _read(bench, bench.request())
-
-
-async def concurrent_answers_are_apart(bench: Bench) -> None:
-    """Each of several requests gets the answer to its own prompt."""
-    alone = {
-        prompt: (await _read(bench, Request(prompt, _GREEDY))).text for prompt in bench.prompts
-    }
-
-    async def compare(prompt: tuple[int, ...] | str) -> None:
-        text = (await _read(bench, Request(prompt, _GREEDY))).text
-        if text != alone[prompt]:
-            wrong.append(f"beside others the answer is {text!r}, alone {alone[prompt]!r}")
-
-    wrong: list[str] = []
-    async with anyio.create_task_group() as group:
-        for number in range(_CONCURRENT):
-            group.start_soon(compare, bench.prompts[number % len(bench.prompts)])
-    _expect(not wrong, "; ".join(wrong[:1]))
-
-
-async def greedy_twice_the_same(bench: Bench) -> None:
-    """Temperature 0 gives the same answer again."""
-    first, second = [await _read(bench, bench.request()) for _ in range(2)]
-    _expect(first.text == second.text, f"greedy gave {first.text!r}, then {second.text!r}")
-
-
-async def same_seed_the_same(bench: Bench) -> None:
-    """One seed gives the same answer again."""
-    seeded = Sampling(max_tokens=24, temperature=1.0, seed=7)
-    first, second = [await _read(bench, bench.request(seeded)) for _ in range(2)]
-    _expect(first.text == second.text, f"seed 7 gave {first.text!r}, then {second.text!r}")
-
-
-async def _nothing_left(bench: Bench) -> None:
-    """Waits until the engine knows no request, where it can tell (`in_flight`)."""
-    engine: object = bench.engine
-    if not isinstance(engine, _Counting):
-        raise _Skip("the engine has no in_flight to look at")
-    with anyio.move_on_after(bench.patience / 2):
-        # Any engine has a number to look at; few could offer an event.
-        while engine.in_flight != 0:  # noqa: ASYNC110
-            await anyio.sleep(0.005)
-        return
-    raise _Broken(f"{engine.in_flight} requests are left in the engine")
-
-
-async def leaving_early_leaves_nothing(bench: Bench) -> None:
-    """Leaving the context after the first delta, by `break` or by an error, ends the request."""
-    async with bench.engine.generate(bench.request(_LONG)) as stream:
-        async for _ in stream:
-            break
-    with contextlib.suppress(ZeroDivisionError):
-        async with bench.engine.generate(bench.request(_LONG)):
-            raise ZeroDivisionError
-    await _nothing_left(bench)
-
-
-async def cancellation_leaves_nothing(bench: Bench) -> None:
-    """A cancelled reader is let go at once, and its request ends in the engine."""
-    reached: list[str] = []
-
-    async def read_on() -> None:
-        async with bench.engine.generate(bench.request(_LONG)) as stream:
-            async for event in stream:
-                reached.append("end" if isinstance(event, Finish) else "text")
-                started.set()
-
-    started = anyio.Event()
-    with anyio.move_on_after(bench.patience / 4) as limit:
-        async with anyio.create_task_group() as group:
-            group.start_soon(read_on)
-            await started.wait()
-            group.cancel_scope.cancel()
-    _expect(not limit.cancelled_caught, "a cancelled reader was not let go")
-    await _nothing_left(bench)
-
-
-async def _refused(bench: Bench, request: Request, error: type[Exception], what: str) -> None:
-    try:
-        async with bench.engine.generate(request):
-            pass
-    except error:
-        return
-    raise _Broken(f"{what} was not refused with {error.__name__}")
-
-
-async def bad_ids_are_refused(bench: Bench) -> None:
-    """An id outside the vocabulary is refused on entering; the engine goes on working."""
-    tokenizer = bench.engine.tokenizer
-    if tokenizer is None:
-        raise _Skip("the engine takes text")
-    for token in (-1, tokenizer.vocab_size, tokenizer.vocab_size + 1_000_000):
-        request = replace(bench.request(), prompt=(0, token))
-        await _refused(bench, request, RequestRefused, f"the id {token}")
-    await _read(bench, bench.request())
-
-
-async def too_long_prompts_are_refused(bench: Bench) -> None:
-    """A prompt as long as the context is refused on entering; the engine goes on working."""
-    length = bench.engine.context_length
-    prompt = bench.prompts[0]
-    if length is None or isinstance(prompt, str):
-        raise _Skip("the engine takes text, or does not know its context length")
-    for excess in (0, 1):
-        ids = (prompt * (length // len(prompt) + 2))[: length + excess]
-        request = replace(bench.request(), prompt=ids)
-        await _refused(bench, request, ContextTooLong, f"a prompt of {len(ids)} ids")
-    await _read(bench, bench.request())
-
-
-CHECKS: tuple[Check, ...] = (
-    one_finish_and_last,
-    ids_decode_to_text,
-    usage_counts,
-    max_tokens_is_length,
-    a_stop_ends_the_answer,
-    a_stop_straddles_ids,
-    the_first_of_several_stops,
-    requests_run_at_the_same_time,
-    concurrent_answers_are_apart,
-    greedy_twice_the_same,
-    same_seed_the_same,
-    leaving_early_leaves_nothing,
-    cancellation_leaves_nothing,
-    bad_ids_are_refused,
-    too_long_prompts_are_refused,
-)
-"""All checks, by name."""

@@ -1,4 +1,4 @@
-"""ScriptedEngine: an engine that says what a test tells it to, for tests without a model."""
+"""ScriptedEngine: an engine for tests without a model. Its answers come from a script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sprint_agent.engines.validate import checked_prompt
 
 
 class CharTokenizer:
-    """One id for each character: its code point."""
+    """A tokenizer whose ids are the code points of the characters."""
 
     vocab_size = 0x110000
 
@@ -37,40 +37,48 @@ class CharTokenizer:
 class Reply:
     """What the engine answers to a request.
 
-    `text` is said `pace` seconds a token; then it ends for `reason`, or as the request's stops and
-    `max_tokens` will have it. With `error`, it is raised after the text. With `hang`, nothing more
-    ever comes after the text. Two answers are put in order by an event: the one sets it when its
-    text is said (`sets`), the other waits for it before its first token (`after`).
+    An event can order two replies: one sets it after its text (`sets`), and the other waits for it
+    before its first token (`after`).
     """
 
     text: str
-    pace: float = 0.0
+    delay: float = 0.0
+    """Seconds before each token."""
     reason: FinishReason = "end"
+    """Why the answer ends, unless a stop string or `max_tokens` of the request ends it earlier."""
     error: Exception | None = None
+    """Raised after the text."""
     hang: bool = False
+    """Whether the answer never ends after its text."""
     after: anyio.Event | None = None
+    """The event to wait for before the first token."""
     sets: anyio.Event | None = None
+    """The event to set after the text."""
 
 
 Script = Callable[[str], Reply | str]
-"""Answers a prompt's text."""
+"""Returns the reply to the text of a prompt."""
 
 
 @dataclass
 class ScriptedEngine(AlwaysOpen):
     """An engine whose answers come from `script`, token by token.
 
-    `requests` are all that it was sent; `in_flight` are those that have not ended. The answer is cut
-    into the tokenizer's ids, of which each delta carries `chunk`. Each delta is one step of the event
-    loop, so runs interleave as they would; time only passes where the script gives a pace.
+    Each delta is one step of the event loop, so runs interleave as with a real engine. Time passes
+    only if the script sets a `delay`.
     """
 
     script: Script
     tokenizer: Tokenizer | None = field(default_factory=CharTokenizer)
+    """Splits the answers into ids. None for an engine that takes text."""
     context_length: int | None = None
+    """The most ids of a prompt and its answer, or None for no limit."""
     chunk: int = 1
+    """How many ids each delta contains."""
     requests: list[Request] = field(default_factory=list[Request])
+    """All requests that it received."""
     in_flight: int = 0
+    """How many requests have not ended."""
 
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
@@ -83,7 +91,7 @@ class ScriptedEngine(AlwaysOpen):
             self.in_flight -= 1
 
     def prompt_text(self, request: Request) -> str:
-        """The text of a request's prompt."""
+        """Returns the prompt of a request as text."""
         if isinstance(request.prompt, str):
             return request.prompt
         assert self.tokenizer is not None
@@ -94,27 +102,27 @@ class ScriptedEngine(AlwaysOpen):
             checked_prompt(request, self.tokenizer.vocab_size, self.context_length)
 
     async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
-        said = self.script(self.prompt_text(request))
-        say = Reply(said) if isinstance(said, str) else said
-        text, reason, stop = _cut(say, request.stop)
+        scripted = self.script(self.prompt_text(request))
+        reply = Reply(scripted) if isinstance(scripted, str) else scripted
+        text, reason, stop = _until_stop(reply, request.stop)
         deltas = self._deltas(text)
-        if say.after is not None:
-            await say.after.wait()
+        if reply.after is not None:
+            await reply.after.wait()
         room = request.sampling.max_tokens
         if self.context_length is not None:
             room = min(room, self.context_length - len(request.prompt))
         if len(deltas) > room:
             deltas, reason, stop = deltas[:room], "length", None
         for start in range(0, len(deltas), self.chunk):
-            await anyio.sleep(say.pace)
+            await anyio.sleep(reply.delay)
             part = deltas[start : start + self.chunk]
             ids = tuple(token for delta in part for token in delta.ids)
             yield Delta("".join(delta.text for delta in part), ids)
-        if say.sets is not None:
-            say.sets.set()
-        if say.error is not None:
-            raise say.error
-        if say.hang:
+        if reply.sets is not None:
+            reply.sets.set()
+        if reply.error is not None:
+            raise reply.error
+        if reply.hang:
             await anyio.sleep_forever()
         ending = len(self._deltas(stop)) if stop else int(reason == "end")
         usage = TokenUsage(len(request.prompt), min(room, len(deltas) + ending))
@@ -126,9 +134,9 @@ class ScriptedEngine(AlwaysOpen):
         return [Delta(self.tokenizer.decode([i]), (i,)) for i in self.tokenizer.encode(text)]
 
 
-def _cut(say: Reply, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
-    found = StopStrings(stops).find(say.text)
+def _until_stop(reply: Reply, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:
+    found = StopStrings(stops).find(reply.text)
     if found is None:
-        return say.text, say.reason, None
+        return reply.text, reply.reason, None
     at, stop = found
-    return say.text[:at], "stop", stop
+    return reply.text[:at], "stop", stop

@@ -1,4 +1,4 @@
-"""cancel_everywhere finds every suspension point of a coroutine, and whatever is left at one."""
+"""cancel_everywhere finds every suspension point of a coroutine, and what is left over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_every_point_is_tried_once(count: int) -> None:
 
 
 async def test_the_points_of_all_its_tasks_are_tried() -> None:
-    """A cancellation finds each of two children at each of its steps, beside the other's."""
+    """Each of two child tasks is cancelled at each of its steps."""
     found: set[tuple[str, int]] = set()
 
     async def child(name: str, steps: int) -> None:
@@ -66,11 +66,11 @@ async def test_the_points_of_all_its_tasks_are_tried() -> None:
     assert report.ok, str(report)
     names = [("child", done) for done in range(6)] + [("grandchild", done) for done in range(3)]
     assert found == set(names)
-    # Nine of the children's, and one for each of the two groups that wait for them.
+    # Nine points of the children, and one of each of the two groups that wait for them.
     assert report.points >= 9 + 2
 
 
-async def test_what_is_left_at_one_point_alone_is_found() -> None:
+async def test_a_leak_at_a_single_point_is_found() -> None:
     held = 0
 
     async def run() -> None:
@@ -88,13 +88,13 @@ async def test_what_is_left_at_one_point_alone_is_found() -> None:
         now, held = held, 0
         return now
 
-    report = await cancel_everywhere(run, leaked={"places": left})
-    assert (report.points, report.leaks) == (3, (Leak(2, "places: 1"),))
+    report = await cancel_everywhere(run, leaked={"slots": left})
+    assert (report.points, report.leaks) == (3, (Leak(2, "slots: 1"),))
     assert not report.ok
-    assert str(report) == "at point 2: places: 1\n3 points, 1 leaks"
+    assert str(report) == "at point 2: slots: 1\n3 points, 1 leaks"
 
 
-async def test_what_is_left_may_be_awaited() -> None:
+async def test_leak_checks_may_be_async() -> None:
     async def none() -> list[str]:
         await step()
         return []
@@ -107,7 +107,7 @@ async def test_what_is_left_may_be_awaited() -> None:
     assert report.leaks == (Leak(1, "requests: ['r1']"), Leak(0, "requests: ['r1']"))
 
 
-async def test_a_task_that_outlives_the_run_is_found_and_ended() -> None:
+async def test_a_task_that_outlives_the_run_is_found_and_cancelled() -> None:
     tasks: list[asyncio.Task[None]] = []
 
     async def forever() -> None:
@@ -123,12 +123,12 @@ async def test_a_task_that_outlives_the_run_is_found_and_ended() -> None:
     assert report.leaks[0] == Leak(2, what)
     assert report.leaks[-1] == Leak(0, what)
     assert all(leak.what == what for leak in report.leaks)
-    # Those that were left are told to end, so that they do not disturb what comes next.
+    # The stray tasks are cancelled, so that they do not disturb what follows.
     await anyio.wait_all_tasks_blocked()
     assert all(task.cancelled() for task in tasks)
 
 
-async def test_a_stray_tasks_steps_after_the_run_are_no_points() -> None:
+async def test_steps_of_a_stray_task_after_the_run_are_not_points() -> None:
     async def stray() -> None:
         try:
             await anyio.sleep_forever()
@@ -146,7 +146,7 @@ async def test_a_stray_tasks_steps_after_the_run_are_no_points() -> None:
             await step()
 
     report = await cancel_everywhere(run, leaked={"nothing": settled})
-    # Two steps of the run's, and the one at which the stray task waits.
+    # Two steps of the run, and the step at which the stray task waits.
     assert report.points == 3
     assert [leak.point for leak in report.leaks] == [1, 2, 3, 0]
 
@@ -161,7 +161,7 @@ async def test_a_swallowed_cancellation_is_found() -> None:
     assert report.leaks == (Leak(2, "the cancellation was swallowed"),)
 
 
-async def test_a_cancellation_of_its_own_is_no_swallowed_one() -> None:
+async def test_a_cancellation_by_the_run_itself_is_not_swallowed() -> None:
     async def run() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep_forever)
@@ -185,7 +185,7 @@ async def test_a_cancellation_that_becomes_an_error_is_found() -> None:
     assert report.leaks == (Leak(1, "raised ValueError: no"),)
 
 
-async def test_cleaning_up_behind_a_shield_is_no_leak_and_is_timed() -> None:
+async def test_shielded_cleanup_is_not_a_leak_and_is_timed() -> None:
     async def run() -> None:
         try:
             await step()
@@ -199,7 +199,7 @@ async def test_cleaning_up_behind_a_shield_is_no_leak_and_is_timed() -> None:
     assert report.slowest >= 0.02
 
 
-async def test_an_error_without_a_cancellation_is_the_callers() -> None:
+async def test_an_error_without_a_cancellation_is_raised() -> None:
     async def run() -> None:
         await step()
         raise ZeroDivisionError
@@ -208,31 +208,31 @@ async def test_an_error_without_a_cancellation_is_the_callers() -> None:
         await cancel_everywhere(run)
 
 
-async def test_it_gives_up_on_what_has_no_end() -> None:
+async def test_it_gives_up_on_an_endless_run() -> None:
     async def run() -> None:
         while True:
             await step()
 
-    report = await cancel_everywhere(run, most=20)
+    report = await cancel_everywhere(run, max_points=20)
     assert (report.points, report.leaks, report.complete, report.ok) == (20, (), False, False)
-    assert "not done after 20 points" in str(report)
+    assert "incomplete: stopped after 20 points" in str(report)
 
 
-async def test_tasks_of_others_are_left_alone() -> None:
-    """A server beside the run takes steps and starts tasks: they are no points and no leaks."""
-    asked = anyio.Event()
+async def test_tasks_of_others_are_ignored() -> None:
+    """The steps and tasks of a server that runs at the same time are neither points nor leaks."""
+    requested = anyio.Event()
 
     async def handler() -> None:
         await anyio.sleep_forever()
 
     async def server() -> None:
         while True:
-            await asked.wait()
+            await requested.wait()
             group.start_soon(handler)
             await anyio.sleep(0.001)
 
     async def run() -> None:
-        asked.set()
+        requested.set()
         await step()
 
     async with anyio.create_task_group() as group:
@@ -243,7 +243,7 @@ async def test_tasks_of_others_are_left_alone() -> None:
         group.cancel_scope.cancel()
 
 
-async def test_the_loop_is_as_it_was() -> None:
+async def test_the_task_factory_is_restored() -> None:
     loop = asyncio.get_running_loop()
     made: list[str] = []
 
@@ -267,7 +267,7 @@ async def test_the_loop_is_as_it_was() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-async def test_a_task_that_never_began_is_no_trouble() -> None:
+async def test_a_task_that_never_began_is_not_a_leak() -> None:
     async def run() -> None:
         task = asyncio.get_running_loop().create_task(step())
         task.cancel()
@@ -278,7 +278,7 @@ async def test_a_task_that_never_began_is_no_trouble() -> None:
     gc.collect()
 
 
-async def test_what_the_coroutine_is_given_and_gives_passes_through() -> None:
+async def test_values_and_results_pass_through() -> None:
     async def doubled(number: int) -> int:
         await step()
         return number * 2
@@ -302,7 +302,7 @@ async def test_it_is_quick_to_cancel() -> None:
 
     start = time.monotonic()
     with anyio.move_on_after(5):
-        report = await cancel_everywhere(run, most=1)
+        report = await cancel_everywhere(run, max_points=1)
     assert time.monotonic() - start < 5
     assert report.slowest < 1
 

@@ -1,4 +1,4 @@
-"""Executors that are cancelled, at whatever step, leave no task, request, process or folder."""
+"""Executors that are cancelled at any step leave no task, request, process or folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sprint_agent import (
     executor,
     with_policy,
 )
-from sprint_agent.executors import ModelExecutor, policy
+from sprint_agent.executors import Generation, ModelExecutor, policy
 from sprint_agent.testing import ScriptedEngine, cancel_everywhere
 from tests.script import a_task, answer, execution_of, plan
 
@@ -61,7 +61,7 @@ def shared() -> Sequence[Executor]:
     return [with_policy(ModelExecutor("tool"), Policy(pure=True, concurrency=1))]
 
 
-def tried_again() -> Sequence[Executor]:
+def retried() -> Sequence[Executor]:
     again = Policy(timeout=60, retries=1, concurrency=1, fallback=ModelExecutor())
     return [with_policy(Renamed(fails), again)]
 
@@ -71,7 +71,7 @@ def in_a_thread() -> Sequence[Executor]:
 
 
 class Renamed:
-    """An executor under the name that the plan has."""
+    """An executor under the name that the plan uses."""
 
     name = "tool"
     description = ""
@@ -80,12 +80,12 @@ class Renamed:
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
 
-    async def execute(self, task: Task) -> object:
+    async def execute(self, task: Task) -> str | Generation:
         return await self._inner.execute(task)
 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(concurrency=1, deadline=60, tokens=10_000)])
-@pytest.mark.parametrize("executors", [nested, shared, tried_again, in_a_thread])
+@pytest.mark.parametrize("executors", [nested, shared, retried, in_a_thread])
 async def test_cancelling_at_every_point_leaves_nothing(
     executors: Callable[[], Sequence[Executor]], limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,14 +100,14 @@ async def test_cancelling_at_every_point_leaves_nothing(
     report = await cancel_everywhere(run, leaked={"requests": lambda: engines[-1].in_flight})
     assert report.ok, str(report)
     assert report.points > 50
-    # Places and what others wait for are whole: the same executors still work.
+    # Slots and pending results are intact: the same executors still work.
     with anyio.fail_after(20):
         result = await Sprint(ScriptedEngine(script), executors=made).solve("What?")
     assert [e.status for e in result.stages[0].executions] == ["done"] * 3
 
 
 async def cancelled_at(step: int, run: Callable[[], Awaitable[object]]) -> bool:
-    """Cancels `run` after so many steps of the event loop; whether it was still under way."""
+    """Cancels `run` after `step` steps of the event loop. Returns whether it was still running."""
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
 

@@ -67,8 +67,8 @@ def long_question() -> str:
     ("arguments", "words"),
     [
         ([""], "the question is empty"),
-        (["Use 3, x and 7 to make 24."], "is no Countdown question"),
-        (["Use 3, 5 and 7 to make 24.5."], "is no Countdown question"),
+        (["Use 3, x and 7 to make 24."], "is not a Countdown question"),
+        (["Use 3, 5 and 7 to make 24.5."], "is not a Countdown question"),
         (["Use 3 and 5 to make 8."], "3 to 6 numbers"),
         (["Use 3, 5 and 0 to make 8."], "1 to 1000000"),
         (["--engine", "/no/such/folder", QUESTION], "is not a model folder"),

@@ -1,4 +1,4 @@
-"""`python -m curate` as a user runs it: whole, killed and started again, in shards, step by step."""
+"""`python -m curate` as a user runs it: at once, killed and resumed, in shards, step by step."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ EXAMPLE = Path("examples/curation")
 
 
 def curate(*arguments: object, status: int = 0, **environment: str) -> str:
-    """What the command says."""
+    """Runs the command and returns what it writes to stderr."""
     command = [sys.executable, "-m", "curate", *map(str, arguments)]
-    given = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")} | environment
-    done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=300)
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")} | environment
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == status, done.stderr
     return done.stderr
 
@@ -52,13 +52,13 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_the_example_is_curated_without_a_key(tmp_path: Path) -> None:
-    said = example(tmp_path, "--validation", 0.2)
-    assert "kept 12, dropped 2" in said
+    output = example(tmp_path, "--validation", 0.2)
+    assert "kept 12, dropped 2" in output
     lost = lines(tmp_path / "dropped.jsonl")
     reasons = {str(record["source"]).rpartition(":")[2]: record["reason"] for record in lost}
     assert reasons == {
         "12": "not parallel enough",
-        "13": "edge that does not point backwards",
+        "13": "dependency on a later step",
         "14": "wrong answer",
     }
     samples = [
@@ -71,7 +71,7 @@ def test_the_example_is_curated_without_a_key(tmp_path: Path) -> None:
     assert "<html" in (tmp_path / "report.html").read_text()
 
 
-def test_steps_alone_come_to_what_run_does(tmp_path: Path) -> None:
+def test_the_steps_write_the_same_files_as_run(tmp_path: Path) -> None:
     example(tmp_path / "run")
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -107,7 +107,7 @@ def test_shards_divide_the_work_and_add_up(tmp_path: Path) -> None:
         assert together == Counter((tmp_path / "whole" / f"{name}.jsonl").read_text().splitlines())
 
 
-def test_a_killed_run_goes_on_and_asks_nothing_again_that_was_answered(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_and_asks_only_for_missing_answers(tmp_path: Path) -> None:
     workload = curation.Workload(trajectories=150, concurrency=8, latency=0.05, seed=3)
     _, killed = curation.measure(workload, tmp_path)
     assert killed.kept > 0
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_again_that_was_answered(tmp_path:
     assert killed.same_files
 
 
-def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_it_stops_at_ctrl_c_and_says_how_to_resume(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
     jsonl.write(cases.trajectories(2000), source)
     log = tmp_path / "log"
@@ -137,19 +137,19 @@ def test_it_stops_at_ctrl_c_and_says_how_to_go_on(tmp_path: Path) -> None:
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell that runs the tests in the background has it ignored, and that is inherited.
+            # A shell that runs the tests in the background ignores SIGINT, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         while not log.exists() or log.read_text().count("-") < 20:
             assert process.poll() is None
-        # Two of them would write into the same files.
+        # A second process would write to the same files.
         assert f"another process writes to {tmp_path / 'out'}" in example(
             tmp_path / "out", status=2
         )
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.rstrip().endswith("curate: stopped; the same command goes on from here")
+    assert output.rstrip().endswith("curate: stopped; run the same command to resume")
     assert (
         sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".jsonl") == []
     )
@@ -164,19 +164,19 @@ def test_a_models_own_runs_are_curated_without_a_key(tmp_path: Path) -> None:
         agent = Sprint(ScriptedEngine(script.Continuing(turns)))
         path = tmp_path / f"{number}.jsonl"
         anyio.run(partial(agent.solve, question, trace=path))
-    # The bill of what stood there before.
+    # The cost of other candidates, from an earlier run.
     (tmp_path / "cost.json").write_text('{"models": {}, "dollars": 5.0}\n')
     traces = sorted(tmp_path.glob("[0-9].jsonl"))
     given = [part for part in command.split() if part not in ("traces/*.jsonl", "runs/own")]
     curate(*given, tmp_path, *traces)
     assert len(lines(tmp_path / "selected.jsonl")) == 1
     reasons = [record["reason"] for record in lines(tmp_path / "dropped.jsonl")]
-    assert reasons == ["wrong answer", "another trajectory on its question is better"]
+    assert reasons == ["wrong answer", "better trajectory on the same question"]
     assert not (tmp_path / "cost.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (("run", "nowhere.jsonl", "--out", "{out}", "--annotator", "symbolic"), "there is no file"),
         (("run", EXAMPLE / "trajectories.jsonl", "--out", "{out}"), "set OPENAI_API_KEY"),
@@ -190,43 +190,41 @@ def test_a_models_own_runs_are_curated_without_a_key(tmp_path: Path) -> None:
         ),
         (
             ("pack", EXAMPLE / "annotations.jsonl", "--out", "{out}", "--ask-leaks"),
-            "only `run --annotator llm` asks",
+            "use it with `run --annotator llm`",
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
-    arguments: tuple[object, ...], said: str, tmp_path: Path
-) -> None:
+def test_an_error_is_one_line(arguments: tuple[object, ...], output: str, tmp_path: Path) -> None:
     given = [str(a).replace("{out}", str(tmp_path / "out")) for a in arguments]
     last = curate(*given, status=2).rstrip().splitlines()[-1]
     assert last.startswith("curate: ")
-    assert said in last
+    assert output in last
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (("run",), "nothing to read"),
-        (("run", EXAMPLE / "trajectories.jsonl", "--concurrency", 0), "one at least"),
+        (("run", EXAMPLE / "trajectories.jsonl", "--concurrency", 0), "must be at least 1"),
         (("annotate",), "nothing to read"),
         (("split",), "nothing to read"),
     ],
 )
-def test_what_would_come_to_nothing_leaves_the_files_that_are_there(
-    arguments: tuple[object, ...], said: str, tmp_path: Path
+def test_a_wrong_command_leaves_existing_files_alone(
+    arguments: tuple[object, ...], output: str, tmp_path: Path
 ) -> None:
     (tmp_path / "train.jsonl").write_text("good\n")
     out = tmp_path if arguments[0] == "run" else tmp_path / "train.jsonl"
     last = curate(*arguments, "--out", out, status=2, OPENAI_API_KEY="none")
     assert last.startswith("curate: ")
     assert last.count("\n") == 1
-    assert said in last
+    assert output in last
     assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
     assert (tmp_path / "train.jsonl").read_text() == "good\n"
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
-def test_a_cache_that_is_none_is_one_line(is_folder: bool, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_one_line(is_folder: bool, tmp_path: Path) -> None:
     source, cache = tmp_path / "trajectories.jsonl", tmp_path / "folder" / "cache.sqlite"
     jsonl.write(cases.trajectories(3), source)
     if is_folder:
@@ -256,25 +254,25 @@ def test_a_dead_endpoint_ends_the_run(tmp_path: Path) -> None:
     with curation.stub(0.0, tmp_path / "log") as url:
         pass
     options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
-    said = curate("run", source, *options, status=2, OPENAI_API_KEY="none")
-    assert "no server answers" in said
+    output = curate("run", source, *options, status=2, OPENAI_API_KEY="none")
+    assert "no server answers" in output
 
 
 @contextmanager
 def failing(path: Path) -> Iterator[str]:
-    """A stub endpoint that fails those who ask about number 1, while there is a file at `path`."""
+    """A stub endpoint that fails queries about number 1, as long as there is a file at `path`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            status, said = completion(body, cases.answer)
+            status, output = completion(body, cases.answer)
             if path.exists() and b"of number 1?" in body:
                 status = 503
             self.send_response(status)
             self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(output)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(output)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -289,14 +287,14 @@ def failing(path: Path) -> Iterator[str]:
             serving.join()
 
 
-def test_what_a_failing_endpoint_lost_is_asked_again(tmp_path: Path) -> None:
+def test_trajectories_lost_by_a_failing_endpoint_are_asked_for_again(tmp_path: Path) -> None:
     source, down = tmp_path / "trajectories.jsonl", tmp_path / "down"
     jsonl.write(cases.trajectories(3), source)
     down.touch()
     with failing(down) as url:
         options = ("--base-url", url, "--grade", "exact", "--out", tmp_path / "out")
-        said = curate("run", source, *options, OPENAI_API_KEY="none")
-        assert "busy or failed: 1; the same command asks for them again" in said
+        output = curate("run", source, *options, OPENAI_API_KEY="none")
+        assert "busy or failed: 1; run the same command to ask for them again" in output
         lost = lines(tmp_path / "out" / "dropped.jsonl")
         assert [one["reason"] for one in lost].count("endpoint failed") == 1
         down.unlink()
@@ -305,17 +303,17 @@ def test_what_a_failing_endpoint_lost_is_asked_again(tmp_path: Path) -> None:
         assert [one["reason"] for one in lost].count("endpoint failed") == 0
 
 
-def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+def test_the_cost_ceiling_ends_the_run_and_a_higher_one_resumes_it(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
     jsonl.write(cases.trajectories(40), source)
     prices = ("--prices", "m=1,1", "--steps-model", "m", "--dependencies-model", "m")
     with curation.stub(0.0, tmp_path / "log") as url:
         options = (*prices, "--base-url", url, "--grade", "exact", "--max-tokens", 1000)
         where = ("--out", tmp_path / "out", "--concurrency", 4)
-        said = curate(
+        output = curate(
             "run", source, *options, *where, "--max-cost", 0.02, status=3, OPENAI_API_KEY="none"
         )
-        assert "of 0.02 are spent" in said
+        assert "of 0.02 are spent" in output
         curate("run", source, *options, *where, "--max-cost", 1, OPENAI_API_KEY="none")
     asked = Counter(line for line in (tmp_path / "log").read_text().splitlines() if line[0] == "+")
     assert max(asked.values()) <= 2
@@ -324,7 +322,7 @@ def test_the_ceiling_ends_the_run_and_a_higher_one_goes_on(tmp_path: Path) -> No
     assert 0.02 < cost["dollars"] < 0.2
 
 
-def test_answers_that_were_asked_for_without_prices_count(tmp_path: Path) -> None:
+def test_answers_from_a_run_without_prices_count(tmp_path: Path) -> None:
     source = tmp_path / "trajectories.jsonl"
     jsonl.write(cases.trajectories(3), source)
     options = ("--grade", "exact", "--out", tmp_path / "out")

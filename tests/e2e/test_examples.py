@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 async def test_executors_of_an_application(capsys: pytest.CaptureFixture[str]) -> None:
     result = await runpy.run_path(str(EXAMPLES / "executors.py"))["main"]()
     assert [e.status for e in result.stages[0].executions] == ["done", "failed", "done"]
-    assert result.answer == "548,703 people, a metro, and the weather is not to be had"
+    assert result.answer == "548,703 people, a metro, and the weather is unknown"
     assert "weather    failed  Failed: ConnectionError" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: it shows, it fits, it opens, and nothing complains."""
+"""The report in a real browser: it is shown without overflow or errors, and its parts can be opened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG = f"A step whose description is far too long for its box, {'W' * 30}, {'漢
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with prose, LaTeX, a hostile trajectory, Countdown's, a run, and an undivided one."""
+    """A page with prose, LaTeX, hostile text, Countdown trajectories, a run, and an unsplit one."""
     components = [
         curated.plan(1, f"{HOSTILE}\n", LONG),
         curated.task(2, "", f"{HOSTILE}{'x' * 400}", f"{HOSTILE}\n", HOSTILE, 1),
@@ -51,13 +51,13 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_overflows_and_nothing_complains(
+def test_nothing_overflows_and_there_are_no_errors(
     chromium: Browser, page: Path, width: int, scheme: str
 ) -> None:
     chromium.errors.clear()
     chromium.open(page, width, "dark" if scheme == "dark" else "light")
     assert chromium.value("document.documentElement.scrollWidth") <= width
-    # Also with everything open.
+    # The same is true after everything was opened.
     chromium.value("for (const d of document.querySelectorAll('details')) d.open = true")
     assert chromium.value("document.documentElement.scrollWidth") <= width
     shade = chromium.value("getComputedStyle(document.body).backgroundColor")
@@ -115,9 +115,9 @@ def test_no_label_is_cut_or_covered(chromium: Browser, page: Path, width: int) -
     assert chromium.value(covered) == 0
 
 
-def test_details_open_by_a_click_and_by_following_a_step(chromium: Browser, page: Path) -> None:
+def test_details_open_by_a_click_and_by_the_link_of_a_step(chromium: Browser, page: Path) -> None:
     chromium.open(page, 1400)
-    # The first trajectory shown that has a second stage: which are shown is drawn by chance.
+    # The first shown trajectory with a second stage. Which ones are shown is random.
     stage = chromium.value("document.querySelector('[id$=-s2]').id")
     is_open = f"document.querySelector('#{stage}').open"
     assert not chromium.value(is_open)

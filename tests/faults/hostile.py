@@ -1,4 +1,4 @@
-"""Texts that an executor might return and that must not alter the plan."""
+"""Texts that an executor might return and that must not change the plan."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Faults against whole runs on a server that misbehaves, with the figures that are to hold.
+"""Complete runs on a server with faults, and the bounds that they must keep.
 
-Where a figure is a time, the best of three tries has to hold it: other work may spoil one.
+If a bound is a time, the best of three tries must keep it: other work may disturb one try.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class TestRetries:
                 await Sprint(engine_of(server)).solve("What?")
             assert len(server.requests) == 3
 
-    async def test_nobody_comes_back_early(self) -> None:
+    async def test_retry_after_is_respected(self) -> None:
         async with FaultServer(continuing()) as server:
             server.fail(Status(429, retry_after=0.4))
             result = await Sprint(engine_of(server)).solve("What?")
             assert result.answer == "42"
             assert server.requests[1].at - server.requests[0].at >= 0.4
 
-    async def test_who_is_asked_to_come_back_too_late_fails_at_once(self) -> None:
+    async def test_a_retry_after_that_is_too_long_fails_at_once(self) -> None:
         async with FaultServer(continuing()) as server:
             server.fail(Status(429, retry_after=61))
             with pytest.raises(EngineUnavailable, match="busy"):
@@ -79,7 +79,7 @@ class TestRetries:
             assert len(server.requests) == 2
 
     @pytest.mark.parametrize("after", range(0, 60, 4))
-    async def test_no_character_comes_twice_after_a_reset(self, after: int) -> None:
+    async def test_no_character_is_repeated_after_a_reset(self, after: int) -> None:
         async with FaultServer(continuing()) as server:
             server.fail(Reset(after=after))
             result = await Sprint(engine_of(server)).solve("What?")
@@ -92,7 +92,7 @@ class TestRetries:
 
 class TestLimits:
     async def test_64_runs_keep_their_deadline(self) -> None:
-        """Overshoot: at most 100 ms, for each of them."""
+        """Each run ends at most 100 ms after its deadline."""
 
         @executor
         async def forever(prompt: str) -> str:
@@ -119,9 +119,9 @@ class TestLimits:
 
         await best_of_three(overshoot, 0.1)
 
-    async def test_on_a_slow_server_a_deadline_hands_back_what_was_finished(self) -> None:
+    async def test_on_a_slow_server_a_deadline_returns_what_was_finished(self) -> None:
         async with FaultServer(continuing()) as server:
-            # The plan comes at once; each execution takes longer than there is time.
+            # The plan arrives at once. Each execution takes longer than the deadline.
             server.fail(Slow(0.0), Slow(5.0), Slow(5.0), Slow(5.0))
             result = await Sprint(engine_of(server), limits=Limits(deadline=1.0)).solve("What?")
             assert result.limit == "deadline"
@@ -130,7 +130,7 @@ class TestLimits:
 
 
 class TestRestart:
-    async def test_a_run_goes_on_after_the_server_has_come_back(self, tmp_path: Path) -> None:
+    async def test_a_run_resumes_after_the_server_has_restarted(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         worked: list[int] = []
 
@@ -164,8 +164,8 @@ class TestRestart:
 
 @pytest.mark.slow
 class TestEndurance:
-    async def test_after_10_000_cancelled_calls_the_connections_are_whole(self) -> None:
-        """10 of 10 probes are answered within 250 ms."""
+    async def test_after_10_000_cancelled_calls_the_connections_work(self) -> None:
+        """10 of 10 further calls are answered within 250 ms."""
         answers = continuing()
         async with FaultServer(answers) as server, engine_of(server) as engine:
             prompt = tuple(CharTokenizer().encode("<Question>\nWhat?\n</Question>\n<think>\n"))
@@ -196,7 +196,7 @@ class TestEndurance:
             await best_of_three(slowest, 0.25)
 
     async def test_10_000_runs_leave_nothing(self) -> None:
-        """Memory: at most 2 % more (or 64 kB, what counters and caches of the interpreter take)."""
+        """Memory grows by at most 2 %, or 64 kB for counters and caches of the interpreter."""
         agent = Sprint(ScriptedEngine(continuing(), chunk=1000))
         engine = agent.engine
         assert isinstance(engine, ScriptedEngine)

@@ -1,4 +1,4 @@
-"""No text of an executor changes what the planner's text means."""
+"""No text of an executor changes the meaning of the planner's text."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def script(prompt: str) -> str:
     return "<Final_answer>\n\\boxed{honest}\n</Final_answer>"
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_hostile_texts() -> None:
     assert len(set(HOSTILE)) >= 50
 
 
 @pytest.mark.parametrize("around", ["{}", "before {} after", "{}\n", "\n{}", "a\n{}\nb\n"])
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_the_run_goes_as_planned(hostile: str, around: str) -> None:
+async def test_the_run_follows_the_plan(hostile: str, around: str) -> None:
     text = around.format(hostile)
 
     @executor
@@ -38,7 +38,7 @@ async def test_the_run_goes_as_planned(hostile: str, around: str) -> None:
     assert result.answer == "honest"
     assert [len(stage.prompts) for stage in result.stages] == [1]
     assert len(engine.requests) == 2
-    # The text that the planner saw, read as a whole, has just the one plan and the one execution.
+    # Parsed as a whole, the text that the planner saw has exactly one plan and one execution.
     transcript = parse(result.text + "</Final_answer>\n</think>\n")
     assert [len(stage.executions) for stage in transcript.stages] == [1]
     assert transcript.stages[0].turn == PLAN.removesuffix("</Plan_1>")

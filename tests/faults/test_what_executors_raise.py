@@ -1,4 +1,4 @@
-"""Nothing that an executor raises or leaves behind goes beyond its execution."""
+"""What an executor raises or leaves running affects its own execution only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from sprint_agent import (
@@ -19,36 +21,37 @@ from sprint_agent import (
     executor,
     first_success,
 )
+from sprint_agent.result import Verdict
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, executed, plan
 
 pytestmark = pytest.mark.anyio
 BACKENDS = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 HALF = "caf\ud83d"
-"""What is left of an emoji that was cut in two."""
+"""A text that ends in an unpaired surrogate, as from an emoji that was cut in two."""
 
 
 @executor
-async def sound(prompt: str) -> str:
-    return "sound"
+async def succeeds(prompt: str) -> str:
+    return "fine"
 
 
 class Panic(BaseException):
-    """What libraries written in Rust raise where they did not expect to fail."""
+    """Raised by libraries written in Rust when they fail unexpectedly."""
 
 
 @BACKENDS
-async def test_what_is_no_exception_fails_its_execution_alone() -> None:
+async def test_a_base_exception_fails_only_its_execution() -> None:
     @executor
     async def panics(prompt: str) -> str:
         raise Panic("at row 7")
 
-    broken, fine = await executed(panics, sound, tasks=[("panics", "a"), ("sound", "b")])
+    broken, fine = await executed(panics, succeeds, tasks=[("panics", "a"), ("succeeds", "b")])
     assert (broken.status, broken.error) == ("failed", "Panic: at row 7")
-    assert (fine.status, fine.text) == ("done", "sound")
+    assert (fine.status, fine.text) == ("done", "fine")
 
 
-async def test_awaiting_what_somebody_cancelled_fails_the_execution_alone() -> None:
+async def test_awaiting_a_cancelled_future_fails_only_the_execution() -> None:
     shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     shared.cancel()
 
@@ -56,13 +59,13 @@ async def test_awaiting_what_somebody_cancelled_fails_the_execution_alone() -> N
     async def waits(prompt: str) -> str:
         return await shared
 
-    broken, fine = await executed(waits, sound, tasks=[("waits", "a"), ("sound", "b")])
+    broken, fine = await executed(waits, succeeds, tasks=[("waits", "a"), ("succeeds", "b")])
     assert (broken.status, broken.error) == ("failed", "what it waited for was cancelled")
-    assert (fine.status, fine.text) == ("done", "sound")
+    assert (fine.status, fine.text) == ("done", "fine")
 
 
 async def test_the_cancellation_of_an_executors_task_is_not_swallowed() -> None:
-    """asyncio cancels every task by itself when a program ends, those of executors too."""
+    """asyncio cancels every task when a program ends, also those of executors."""
     began = asyncio.Event()
     theirs: list[asyncio.Task[object]] = []
 
@@ -88,8 +91,8 @@ async def test_the_cancellation_of_an_executors_task_is_not_swallowed() -> None:
 
 
 @BACKENDS
-async def test_what_fails_while_it_is_cancelled_stays_inside(anyio_backend: str) -> None:
-    """On trio, the executor's own task group raises failure and cancellation, on asyncio the failure."""
+async def test_an_error_during_cancellation_stays_inside_the_execution(anyio_backend: str) -> None:
+    """The executor's task group raises the error on asyncio, and also the cancellation on trio."""
 
     @executor
     async def untidy(prompt: str) -> str:
@@ -104,16 +107,16 @@ async def test_what_fails_while_it_is_cancelled_stays_inside(anyio_backend: str)
             await anyio.sleep_forever()
         raise AssertionError
 
-    engine = ScriptedEngine(Scripted([plan("untidy: a", "sound: b"), answer("done")]))
-    agent = Sprint(engine, executors=[untidy, sound], join=first_success(lambda _: True))
+    engine = ScriptedEngine(Scripted([plan("untidy: a", "succeeds: b"), answer("done")]))
+    agent = Sprint(engine, executors=[untidy, succeeds], join=first_success(lambda _: True))
     result = await agent.solve("What?")
     assert result.answer == "done"
     stopped, _ = result.stages[0].executions
     assert stopped.status == {"asyncio": "failed", "trio": "stopped"}[anyio_backend]
 
 
-class TestHalvesOfCharacters:
-    async def test_one_that_is_returned_or_raised_is_replaced(self) -> None:
+class TestUnpairedSurrogates:
+    async def test_in_a_result_or_an_error_they_are_replaced(self) -> None:
         @executor
         async def returns(prompt: str) -> str:
             return HALF
@@ -126,19 +129,19 @@ class TestHalvesOfCharacters:
         assert (first.status, first.text) == ("done", "caf?")
         assert (second.status, second.error) == ("failed", "OSError: caf?")
 
-    async def test_in_what_a_check_says_too(self) -> None:
-        engine = ScriptedEngine(Scripted([plan("sound: a"), answer("done")]))
-        agent = Sprint(engine, executors=[sound], join=first_success(lambda _: HALF))
+    async def test_in_the_verdict_of_a_check_they_are_replaced(self) -> None:
+        engine = ScriptedEngine(Scripted([plan("succeeds: a"), answer("done")]))
+        agent = Sprint(engine, executors=[succeeds], join=first_success(lambda _: HALF))
         result = await agent.solve("What?")
         assert result.answer == "done"
-        assert result.stages[0].remark == "caf?"
+        assert result.stages[0].verdict == Verdict(1, "caf?")
 
-    async def test_in_a_question_it_is_refused(self) -> None:
-        with pytest.raises(QuestionError, match="half of a character"):
+    async def test_in_a_question_they_are_refused(self) -> None:
+        with pytest.raises(QuestionError, match=r"half of a character|unpaired surrogate"):
             await Sprint(ScriptedEngine(Scripted([answer("?")]))).solve(HALF)
 
 
-async def test_a_thread_that_was_left_asks_for_nothing_more() -> None:
+async def test_an_abandoned_thread_cannot_use_its_task() -> None:
     began, go, asked = threading.Event(), threading.Event(), threading.Event()
     raised: list[Exception] = []
 
@@ -168,7 +171,7 @@ async def test_a_thread_that_was_left_asks_for_nothing_more() -> None:
     assert [type(error) for error in raised] == [ExecutorError]
 
 
-async def test_what_an_execution_leaves_behind_is_cancelled_when_it_ends() -> None:
+async def test_calls_that_an_execution_leaves_running_are_cancelled_at_its_end() -> None:
     left: list[asyncio.Task[object]] = []
 
     @executor
@@ -187,7 +190,7 @@ async def test_what_an_execution_leaves_behind_is_cancelled_when_it_ends() -> No
     assert engine.in_flight == 0
 
 
-async def test_calls_of_one_execution_have_seeds_of_their_own() -> None:
+async def test_calls_of_one_execution_have_different_seeds() -> None:
     @executor
     async def samples(task: Task) -> str:
         return " ".join([(await task.generate()).text for _ in range(3)])

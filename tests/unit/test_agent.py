@@ -13,10 +13,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sprint_agent import EngineUnavailable, Sprint, Trace, TraceError
+from sprint_agent import EngineUnavailable, Limits, Sprint, Trace, TraceError
 from sprint_agent.runtime.router import ModelExecutor
-from sprint_agent.testing import ScriptedEngine
-from tests.script import answer
+from sprint_agent.testing import CharTokenizer, ScriptedEngine
+from tests.script import Scripted, answer, plan
 
 pytestmark = pytest.mark.anyio
 
@@ -158,3 +158,70 @@ def killed(path: Path) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+class TestTwoEngines:
+    """With `executor_engine`, one engine plans and another one executes."""
+
+    async def test_each_gets_its_own_requests(self) -> None:
+        planner = ScriptedEngine(Scripted([plan("one", "two"), answer("5")]))
+        worker = ScriptedEngine(lambda prompt: "worked\n")
+        async with Sprint(planner, executor_engine=worker) as agent:
+            result = await agent.solve("What?")
+        assert [e.text for e in result.stages[0].executions] == ["worked\n"] * 2
+        assert len(planner.requests) == 2
+        assert len(worker.requests) == 2
+
+    async def test_another_tokenizer_gets_the_same_text(self) -> None:
+        planner = ScriptedEngine(Scripted([plan("one"), answer("5")]))
+        worker = ScriptedEngine(lambda prompt: "worked\n", tokenizer=CharTokenizer())
+        assert worker.tokenizer is not planner.tokenizer
+        result = await Sprint(planner, executor_engine=worker).solve("What?")
+        (execution,) = result.stages[0].executions
+        # Ids of the executors' tokenizer do not get into the planner's context.
+        assert execution.ids is None
+        prompt = worker.requests[0].prompt
+        assert worker.tokenizer is not None
+        assert not isinstance(prompt, str)
+        assert worker.tokenizer.decode(prompt).endswith("</prompt_1.1>\n<execution_1.1>\n")
+
+    async def test_one_that_cannot_be_opened_closes_the_other(self) -> None:
+        planner = Door()
+
+        class Shut(ScriptedEngine):
+            async def __aenter__(self) -> Self:
+                raise EngineUnavailable("shut")
+
+        planner.left.set()
+        agent = Sprint(planner, executor_engine=Shut(lambda prompt: ""))
+        with pytest.raises(EngineUnavailable, match="shut"):
+            await agent.solve("What?")
+        assert not planner.open
+
+
+class TestTheLimitsOfACall:
+    async def test_the_tighter_one_counts(self) -> None:
+        """A call cannot lose the limits of its agent."""
+        agent = Sprint(ScriptedEngine(lambda prompt: answer("5")), limits=Limits(tokens=3))
+        assert (await agent.solve("What?", limits=Limits(deadline=60))).limit == "tokens"
+        assert (await agent.solve("What?", limits=Limits(tokens=1000))).limit == "tokens"
+
+
+class TestSync:
+    def test_without_an_event_loop(self) -> None:
+        agent = Sprint(ScriptedEngine(lambda prompt: answer("5")))
+        assert agent.solve_sync("What?").answer == "5"
+        assert agent.solve_sync("What?").answer == "5"
+
+    async def test_not_while_the_agent_is_open(self) -> None:
+        async with Sprint(ScriptedEngine(lambda prompt: answer("5"))) as agent:
+            with pytest.raises(RuntimeError, match="open in an event loop"):
+                agent.solve_sync("What?")
+
+
+async def test_the_repr_shows_the_state() -> None:
+    agent = Sprint(ScriptedEngine(lambda prompt: answer("5")), limits=Limits(deadline=9))
+    assert repr(agent).startswith("<Sprint closed: engine=")
+    assert "deadline=9" in repr(agent)
+    async with agent:
+        assert repr(agent).startswith("<Sprint open for 1: ")

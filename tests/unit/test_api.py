@@ -11,10 +11,11 @@ from sprint_agent import countdown, testing
 PUBLIC = """
 AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event
 Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
-NestedEvent NestedExecutor PaperMetrics PlanError PlanRepaired PlanText Policy Prices Prompt PromptError
-PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run RunEnded RunStarted
-Sampling Sprint SprintError Stage StageEnded StageStarted Task Trace TraceError TruncatedStream
-Usage ParentExecution executor first_success paper_metrics solve tool with_policy
+NestedEvent NestedExecutor ParentExecution PlanError PlanRepaired PlanText Policy Prices Prompt
+PromptError PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run
+RunEnded RunResumed RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task
+Trace TraceError TruncatedStream Usage Verdict executor first_success solve solve_sync tool
+with_policy
 """
 
 
@@ -46,7 +47,7 @@ def test_the_package_holds_exports_only() -> None:
 
 
 def test_the_core_imports_without_any_extra() -> None:
-    """Needs anyio, msgspec, tenacity and the standard library alone: no torch, pydantic, rich, openai."""
+    """Needs anyio, msgspec, tenacity and the standard library alone, not torch, rich or openai."""
     import subprocess
     import sys
 

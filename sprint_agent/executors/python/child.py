@@ -1,7 +1,7 @@
-"""What runs first in a program's process: it gives up what the program must not have.
+"""Restricts the process of a program, before the program runs in it.
 
-Started by PythonExecutor with nothing but the standard library, in the program's folder; then the
-process becomes the program.
+PythonExecutor starts this file in the program's folder. It uses the standard library only. Once the
+process is restricted, it becomes the program.
 """
 
 import contextlib
@@ -17,26 +17,26 @@ _FILE_BYTES = 16 * 1024 * 1024
 _FILES = 64
 
 
-def main(memory: int, seconds: int, alone_file: str, program: list[str]) -> None:
-    """Becomes `program`, within the limits; `alone_file` is made where it has its own namespaces."""
+def main(memory: int, seconds: int, isolated_file: str, program: list[str]) -> None:
+    """Sets the limits and becomes `program`. `isolated_file` is created if it has namespaces."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        alone = libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNET) == 0
+        isolated = libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNET) == 0
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if alone:
-            with open(alone_file, "w"):
+        if isolated:
+            with open(isolated_file, "w"):
                 pass
             child = os.fork()
             if child:
                 _end_like(child)
-            # The first of its namespace of processes: with it, all others there end.
+            # The first process of its PID namespace: when it ends, all others there end too.
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _limit(memory, seconds)
     os.execv(program[0], program)
 
 
 def _end_like(child: int) -> None:
-    """Waits for the program and ends as it did."""
+    """Waits for the program, then ends with the same status or signal."""
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
@@ -53,12 +53,12 @@ def _limit(memory: int, seconds: int) -> None:
     _set(resource.RLIMIT_FSIZE, _FILE_BYTES)
     _set(resource.RLIMIT_NOFILE, _FILES)
     _set(resource.RLIMIT_CORE, 0)
-    # Neither processes nor threads; the superuser is not held by it.
+    # Neither processes nor threads. This limit does not apply to the superuser.
     _set(resource.RLIMIT_NPROC, 0)
 
 
 def _set(limit: int, value: int) -> None:
-    # Some systems refuse some limits; the others hold all the same.
+    # Some systems refuse some limits. The others apply all the same.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(limit, (value, value))
 

@@ -1,4 +1,4 @@
-"""Python programs as prompts, each in a process of its own that may do little."""
+"""Runs prompts that are Python programs, each in its own restricted process."""
 
 from __future__ import annotations
 
@@ -26,45 +26,47 @@ from sprint_agent.task import Task
 _POSIX = os.name == "posix"
 _CHILD = Path(__file__).with_name("child.py")
 _FLAGS = ("-I", "-S", "-B", "-u", "-X", "utf8")
-"""No environment, no installed packages, no files of bytecode, nothing held back, UTF-8."""
+"""No environment, no installed packages, no bytecode files, unbuffered output, UTF-8."""
 _PROGRAM = "main.py"
-_ALONE = ".alone"
-"""Is in the program's folder where it has namespaces of its own."""
-_PARTING_SECONDS = 2.0
-"""How long the end of a killed process is waited for."""
+_ISOLATED = ".alone"
+"""A file in the program's folder that exists if the process has its own namespaces."""
+_KILL_SECONDS = 2.0
+"""How long to wait for a killed process to end."""
 _TAIL_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class PythonExecutor:
-    """Runs its prompt, a Python program, in a process of its own; the text is what that prints.
+    """Runs its prompt, a Python program, in a separate process and returns what it prints.
 
-    The program has Python's standard library and nothing else: no installed packages, no input, no
-    environment variables but HOME and TMPDIR, which are a folder of its own that goes with it. It
-    may take `seconds` of time, `memory` bytes of address space and write files of 16 MiB; of what
-    it prints, the first `output` bytes are returned. When it ends, or the execution is cancelled,
-    its process group is killed.
+    The program has Python's standard library only: no installed packages, no input, and no
+    environment variables except HOME and TMPDIR. Both name a temporary folder of the program. It
+    may write files of up to 16 MiB. When it ends, or when the execution is cancelled, its process
+    group is killed and the folder is deleted.
 
-    It may start neither processes nor threads, unless you are the superuser. On Linux, where the
-    kernel lets an unprivileged process have namespaces, it also has no network, and nothing that it
-    started outlives it. Where it does not (many containers, hardened hosts), the run goes on
-    without, and the task's logger warns of it. macOS has neither, and does not hold `memory`.
-    Windows is not supported.
+    It cannot start processes or threads, unless you are the superuser. On Linux it also has no
+    network, and nothing that it started outlives it, if the kernel lets an unprivileged process
+    create namespaces. If the kernel does not (many containers, hardened hosts), the program runs
+    without this protection and the task's logger warns. macOS has no such namespaces and does not
+    enforce `memory`. Windows is not supported.
 
-    **This is no security boundary by itself.** It keeps mistakes of a model in bounds, not attacks:
-    the program runs as your user and reads whatever that user can read; sockets in the file system
-    are within its reach; nothing filters its system calls. For programs that you do not trust, run
-    the whole application in a container or a virtual machine that holds nothing worth taking.
+    **This is no security boundary by itself.** It contains mistakes of a model, not attacks. The
+    program runs as your user and can read whatever that user can read. It can reach sockets in the
+    file system, and nothing filters its system calls. For programs that you do not trust, run the
+    whole application in a container or a virtual machine that contains nothing worth stealing.
 
-    A program that fails, or takes too long, is a PromptError: the same would fail again. Raises
-    ValueError for a bound that is not positive.
+    Raises:
+        ValueError: a bound is not positive.
     """
 
     name: str = "python"
     description: str = "Runs a Python program (standard library only) and returns what it prints."
     seconds: float = 10.0
+    """The most seconds that the program may run."""
     memory: int = 512 * 1024 * 1024
+    """The most bytes of address space."""
     output: int = 32_000
+    """How many bytes of the printed text are returned. The rest is left out."""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "memory", "output"):
@@ -73,18 +75,23 @@ class PythonExecutor:
 
     @property
     def schema(self) -> None:
-        """None: its prompts are plain text."""
+        """None: the prompts are plain text."""
 
     async def execute(self, task: Task) -> str:
-        """What the program prints, on stdout and stderr. Raises PromptError where it fails."""
+        """Returns what the program prints on stdout and stderr.
+
+        Raises:
+            PromptError: the program failed or took too long. The same program would fail again.
+            ExecutorError: the platform is not supported.
+        """
         if not _POSIX:
             raise ExecutorError("the Python executor needs Linux or macOS")
         async with _folder() as folder:
             (folder / _PROGRAM).write_text(unfenced(task.prompt) + "\n", "utf-8")
             with tempfile.TemporaryFile() as printed:
                 status = await self._run(folder, printed)
-                if not (folder / _ALONE).exists():
-                    task.logger.warning("the program could reach the network: no namespaces here")
+                if not (folder / _ISOLATED).exists():
+                    task.logger.warning("no namespaces here: the program could reach the network")
                 text = self._read(printed)
         if status is None:
             raise PromptError(f"the program ran longer than {self.seconds:g} s{_tail(text)}")
@@ -94,14 +101,14 @@ class PythonExecutor:
         return text or "The program printed nothing."
 
     async def _run(self, folder: Path, printed: IO[bytes]) -> int | None:
-        """The program's exit status (negative: a signal), None where its time was up."""
+        """Returns the exit status (negative: a signal), or None if the program ran out of time."""
         python = [sys.executable, *_FLAGS]
         limits = [str(self.memory), str(math.ceil(self.seconds) + 1)]
-        # Its start is waited for in any case: a process that nobody knows of could not be killed.
+        # Not cancelled while it starts: an unknown process could not be killed.
         process: Process | None = None
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                [*python, str(_CHILD), *limits, _ALONE, *python, _PROGRAM],
+                [*python, str(_CHILD), *limits, _ISOLATED, *python, _PROGRAM],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
@@ -115,10 +122,10 @@ class PythonExecutor:
                 return await process.wait()
             return None
         finally:
-            # Also after its own end: what it started is in its group.
+            # Also if it ended by itself: what it started is in its group.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            with anyio.move_on_after(_PARTING_SECONDS, shield=True):
+            with anyio.move_on_after(_KILL_SECONDS, shield=True):
                 await process.wait()
 
     def _read(self, printed: IO[bytes]) -> str:
@@ -130,12 +137,12 @@ class PythonExecutor:
 
 @asynccontextmanager
 async def _folder() -> AsyncGenerator[Path]:
-    """A folder that is gone afterwards, with all that is in it."""
+    """Creates a folder and deletes it with its contents at the end of the block."""
     folder = tempfile.TemporaryDirectory(prefix="sprint-", ignore_cleanup_errors=True)
     try:
         yield Path(folder.name)
     finally:
-        # A place of its own, since waiting for one of the shared threads could not be cancelled.
+        # With its own limiter: waiting for one of the shared threads could not be cancelled.
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(folder.cleanup, limiter=anyio.CapacityLimiter(1))
 

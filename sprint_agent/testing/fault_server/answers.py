@@ -1,4 +1,4 @@
-"""A scripted answer as a server samples it: ids, stops, the end id, the reason. Pure."""
+"""Turns a scripted reply into a server's answer: ids, stops, end id and finish reason. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request for an answer, whatever API it came by.
-
-    `prompt` are its ids; `text` is what it was asked in, None where that was ids. `most` bounds the
-    answer, in tokens, None where the request did not say. With `shows_end`, the answer's text holds
-    the stop string, or the end's text, as well.
-    """
+    """A request for an answer, independent of the API that it came through."""
 
     rid: str
     prompt: tuple[int, ...]
+    """The ids of the prompt."""
     text: str | None = None
+    """The prompt as text, or None if the request contained ids."""
     stops: tuple[str, ...] = ()
-    most: int | None = None
+    max_tokens: int | None = None
+    """The most tokens of the answer, or None if the request did not say."""
     stream: bool = False
-    shows_end: bool = False
+    include_stop: bool = False
+    """Whether the answer's text also contains the stop string, or the text of the end id."""
     wants_usage: bool = False
 
 
@@ -41,9 +40,9 @@ class Model:
     context_length: int | None
     cached_tokens: int
 
-    def problem(self, asking: ParsedRequest) -> str | None:
-        """Why a request has no room in the context, in SGLang's words; None where it has."""
-        length, context = len(asking.prompt), self.context_length
+    def problem(self, request: ParsedRequest) -> str | None:
+        """Returns why the request exceeds the context, in SGLang's words, or None if it fits."""
+        length, context = len(request.prompt), self.context_length
         if context is None:
             return None
         if length >= context:
@@ -51,50 +50,52 @@ class Model:
                 f"The input ({length} tokens) is longer than the model's context length "
                 f"({context} tokens)."
             )
-        if length + (asking.most or 0) > context:
+        total = length + (request.max_tokens or 0)
+        if total > context:
             return (
                 "Requested token count exceeds the model's maximum context length of "
-                f"{context} tokens. You requested a total of {length + (asking.most or 0)} tokens."
+                f"{context} tokens. You requested a total of {total} tokens."
             )
         return None
 
-    def knows(self, asking: ParsedRequest) -> bool:
-        """Whether all ids of the prompt are in the vocabulary."""
-        return all(0 <= token < self.tokenizer.vocab_size for token in asking.prompt)
+    def knows(self, request: ParsedRequest) -> bool:
+        """Returns whether all ids of the prompt are in the vocabulary."""
+        return all(0 <= token < self.tokenizer.vocab_size for token in request.prompt)
 
-    def text_of(self, asking: ParsedRequest) -> str:
-        """The prompt's text."""
-        return self.tokenizer.decode(asking.prompt) if asking.text is None else asking.text
+    def text_of(self, request: ParsedRequest) -> str:
+        """Returns the text of the prompt."""
+        return self.tokenizer.decode(request.prompt) if request.text is None else request.text
 
-    def answer(self, asking: ParsedRequest, say: Reply, default_most: int) -> Answer:
-        """Samples what `say` says, up to the first stop, the end, or the most that was asked for."""
-        room = default_most if asking.most is None else asking.most
+    def answer(self, request: ParsedRequest, reply: Reply, default_max_tokens: int) -> Answer:
+        """Samples the reply, up to the first stop, the end, or the most tokens of the request."""
+        room = default_max_tokens if request.max_tokens is None else request.max_tokens
         if self.context_length is not None:
-            room = min(room, self.context_length - len(asking.prompt))
-        ids = self.tokenizer.encode(say.text)
-        said, text, ending = len(ids), say.text, Ending("length")
-        if say.reason != "length":
+            room = min(room, self.context_length - len(request.prompt))
+        ids = self.tokenizer.encode(reply.text)
+        text_tokens, text, ending = len(ids), reply.text, Ending("length")
+        if reply.reason != "length":
             ids.append(self.end_id)
-            text = self.tokenizer.decode(ids) if asking.shows_end else text
+            text = self.tokenizer.decode(ids) if request.include_stop else text
             ending = Ending("stop", self.end_id)
-        stop = _first_stop(ids[:said], say.text, asking.stops, self.tokenizer)
+        stop = _first_stop(ids[:text_tokens], reply.text, request.stops, self.tokenizer)
         if stop is not None:
-            matched, said = stop
-            ids, ending = ids[:said], Ending("stop", matched)
-            at = say.text.index(matched)
-            text = say.text[: at + len(matched) if asking.shows_end else at]
+            matched, text_tokens = stop
+            ids, ending = ids[:text_tokens], Ending("stop", matched)
+            at = reply.text.index(matched)
+            text = reply.text[: at + len(matched) if request.include_stop else at]
         if len(ids) > room:
-            ids, said, ending = ids[:room], min(said, room), Ending("length")
+            ids, text_tokens, ending = ids[:room], min(text_tokens, room), Ending("length")
             text = text[: len(self.tokenizer.decode(ids).rstrip(_REPLACEMENT))]
-        return Answer(asking, self, tuple(ids), said, text, ending)
+        return Answer(request, self, tuple(ids), text_tokens, text, ending)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why an answer ended. `matched` is the stop string, or the end id, that ended it."""
+    """Why an answer ended."""
 
     kind: Literal["stop", "length", "abort", "content_filter"]
     matched: str | int | None = None
+    """The stop string, or the end id, that ended the answer."""
 
 
 ABORTED = Ending("abort")
@@ -102,46 +103,48 @@ ABORTED = Ending("abort")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said to a request. `ids` hold the stop's and the end's too, as SGLang's do.
+    """The answer to a request."""
 
-    `said` of them are text; `text` is all that is shown, as a refusal where it is `declined`.
-    """
-
-    asking: ParsedRequest
+    request: ParsedRequest
     model: Model
     ids: tuple[int, ...]
-    said: int
+    """All sampled ids. As with SGLang, they include those of the stop and of the end."""
+    text_tokens: int
+    """How many of the ids are text."""
     text: str
+    """All the text that is shown."""
     ending: Ending
     declined: bool = False
+    """Whether the text is shown as a refusal."""
 
     def filtered(self, after: int) -> Answer:
-        """The same, ended by a content filter after so many ids."""
+        """Returns the same answer, ended by a content filter after this many ids."""
         ids, text = self.ids[:after], self.text_at(after)
         ending = Ending("content_filter")
-        return replace(self, ids=ids, said=min(self.said, after), text=text, ending=ending)
+        text_tokens = min(self.text_tokens, after)
+        return replace(self, ids=ids, text_tokens=text_tokens, text=text, ending=ending)
 
     @property
     def cached_tokens(self) -> int:
-        """How many ids of the prompt the server says that it had."""
-        return min(self.model.cached_tokens, len(self.asking.prompt))
+        """How many ids of the prompt were cached, as the server reports it."""
+        return min(self.model.cached_tokens, len(self.request.prompt))
 
     def text_at(self, count: int) -> str:
-        """The text shown after so many ids; a half character is kept back for the next."""
+        """Returns the text after `count` ids. An incomplete character waits for the next id."""
         if count >= len(self.ids):
             return self.text
-        seen = self.model.tokenizer.decode(self.ids[: min(count, self.said)])
-        return self.text[: len(seen.rstrip(_REPLACEMENT))]
+        decoded = self.model.tokenizer.decode(self.ids[: min(count, self.text_tokens)])
+        return self.text[: len(decoded.rstrip(_REPLACEMENT))]
 
     def piece(self, start: int, end: int) -> str:
-        """The text that the ids from `start` to `end` add."""
+        """Returns the text that the ids from `start` to `end` add."""
         return self.text_at(end)[len(self.text_at(start)) :]
 
 
 def _first_stop(
     ids: list[int], text: str, stops: tuple[str, ...], tokenizer: Tokenizer
 ) -> tuple[str, int] | None:
-    """The stop that the first ids complete, and how many ids those are."""
+    """Returns the stop that is complete after the fewest ids, and the number of these ids."""
 
     def ids_of(stop: str) -> int:
         counts = range(1, len(ids) + 1)
@@ -149,8 +152,8 @@ def _first_stop(
             counts, True, key=lambda count: stop in tokenizer.decode(ids[:count])
         )
 
-    found = [(ids_of(stop), stop) for stop in stops if stop in text]
-    if not found:
+    complete = [(ids_of(stop), stop) for stop in stops if stop in text]
+    if not complete:
         return None
-    count, stop = min(found)
+    count, stop = min(complete)
     return stop, count

@@ -1,6 +1,6 @@
-"""The APIs that a FaultServer speaks: how each asks, and how each says an answer. Pure.
+"""The APIs of a FaultServer: how each encodes requests and answers. Pure.
 
-A voice reads a request's body, and makes the events of a stream, or the one body, out of an Answer.
+A dialect reads the body of a request. It turns an Answer into events of a stream or into one body.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sprint_agent.testing.fault_server.answers import Answer, Ending, Model, Par
 Json = dict[str, Any]
 
 _CREATED = 1_700_000_000
-"""A time that OpenAI's objects carry; always the same, so that answers can be compared."""
+"""The time in OpenAI's objects. It is constant, so that answers can be compared."""
 
 _NATIVE_SAMPLING = """
     max_new_tokens stop stop_token_ids stop_regex temperature top_p top_k min_p frequency_penalty
@@ -28,39 +28,43 @@ _NATIVE_SAMPLING = """
 
 
 class ApiDialect(ABC):
-    """One API's way to ask and to answer."""
+    """How one API encodes requests and answers."""
 
-    default_most: int
-    """How many tokens an answer may have where the request does not say."""
+    default_max_tokens: int
+    """The most tokens of an answer if the request does not say."""
 
     refuses_in_stream = False
-    """Whether a request that the model refuses is told so in a stream whose status is 200."""
+    """Whether the model refuses a streamed request inside a stream whose status is 200."""
 
     @abstractmethod
     def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
-        """A request's body. ValueError where it is none of this API."""
+        """Parses the body of a request.
+
+        Raises:
+            ValueError: the body is not a request of this API.
+        """
 
     def opening(self, answer: Answer) -> list[Json]:
-        """The events before the first token."""
+        """Returns the events before the first token."""
         return []
 
     @abstractmethod
     def events(self, answer: Answer, start: int, end: int, ending: Ending | None) -> list[Json]:
-        """The events for the ids from `start` to `end`; with an ending, they are the last."""
+        """Returns the events for the ids `start` to `end`. With an ending, they are the last."""
 
     @abstractmethod
     def whole(self, answer: Answer, end: int, ending: Ending | None) -> Json:
-        """The body of an answer of so many ids that is not streamed."""
+        """Returns the body of an answer that is not streamed, with the ids up to `end`."""
 
     @abstractmethod
     def error(self, message: str, code: int) -> Json:
-        """An error, as a body and as an event."""
+        """Returns an error, which is used as a body and as an event."""
 
 
-class SGLangVoice(ApiDialect):
+class SGLangDialect(ApiDialect):
     """SGLang's native `/generate`."""
 
-    default_most = 128
+    default_max_tokens = 128
     refuses_in_stream = True
 
     def __init__(self, incremental: bool) -> None:
@@ -71,32 +75,32 @@ class SGLangVoice(ApiDialect):
         unknown = sampling.keys() - set(_NATIVE_SAMPLING.split())
         if unknown:
             raise ValueError(f"unknown sampling parameters: {', '.join(sorted(unknown))}")
-        given = body.get("input_ids")
-        prompt, text = _prompt(body.get("text") if given is None else given, tokenizer)
+        ids = body.get("input_ids")
+        prompt, text = _prompt(body.get("text") if ids is None else ids, tokenizer)
         return ParsedRequest(
             rid=str(body.get("rid") or uuid.uuid4().hex),
             prompt=prompt,
             text=text,
             stops=_stops(sampling.get("stop")),
-            most=_count(sampling.get("max_new_tokens")),
+            max_tokens=_count(sampling.get("max_new_tokens")),
             stream=bool(body.get("stream")),
-            shows_end=bool(sampling.get("no_stop_trim")),
+            include_stop=bool(sampling.get("no_stop_trim")),
         )
 
     def events(self, answer: Answer, start: int, end: int, ending: Ending | None) -> list[Json]:
-        said = self.whole(answer, end, ending)
+        event = self.whole(answer, end, ending)
         if self._incremental:
-            said |= {"text": answer.piece(start, end), "output_ids": list(answer.ids[start:end])}
-        return [said]
+            event |= {"text": answer.piece(start, end), "output_ids": list(answer.ids[start:end])}
+        return [event]
 
     def whole(self, answer: Answer, end: int, ending: Ending | None) -> Json:
         return {
             "text": answer.text_at(end),
             "output_ids": list(answer.ids[:end]),
             "meta_info": {
-                "id": answer.asking.rid,
+                "id": answer.request.rid,
                 "finish_reason": _native_reason(ending, end),
-                "prompt_tokens": len(answer.asking.prompt),
+                "prompt_tokens": len(answer.request.prompt),
                 "completion_tokens": end,
                 "cached_tokens": answer.cached_tokens,
             },
@@ -106,50 +110,50 @@ class SGLangVoice(ApiDialect):
         return {"error": {"message": message, "code": code}}
 
 
-class _OpenAIVoice(ApiDialect):
-    """What OpenAI's two APIs have in common."""
+class _OpenAIDialect(ApiDialect):
+    """What OpenAI's two APIs share."""
 
     kind: str
     event_kind: str
 
     @abstractmethod
     def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
-        """The choices of the events that add `text` and, with an ending, finish."""
+        """Returns the choices of the events that add `text`. An ending adds a finish reason."""
 
     @abstractmethod
     def content(self, answer: Answer, text: str) -> Json:
-        """The part of a whole answer's choice that holds its text."""
+        """Returns the part of a complete answer's choice that contains its text."""
 
     def events(self, answer: Answer, start: int, end: int, ending: Ending | None) -> list[Json]:
         text = answer.piece(start, end)
-        said = [self._event(answer, choice) for choice in self.choices(answer, text, ending)]
-        if ending is not None and answer.asking.wants_usage:
-            said.append(self._event(answer, None) | {"usage": _usage(answer, end)})
-        return said
+        events = [self._event(answer, choice) for choice in self.choices(answer, text, ending)]
+        if ending is not None and answer.request.wants_usage:
+            events.append(self._event(answer, None) | {"usage": _usage(answer, end)})
+        return events
 
     def whole(self, answer: Answer, end: int, ending: Ending | None) -> Json:
         choice = self.content(answer, answer.text_at(end)) | _choice_end(ending)
-        said = _openai_object(answer, self.kind)
-        return said | {"choices": [choice], "usage": _usage(answer, end)}
+        body = _openai_object(answer, self.kind)
+        return body | {"choices": [choice], "usage": _usage(answer, end)}
 
     def error(self, message: str, code: int) -> Json:
         kind = "invalid_request_error" if code < 500 else "server_error"
         return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
     def _event(self, answer: Answer, choice: Json | None) -> Json:
-        said = _openai_object(answer, self.event_kind)
-        return said | {"choices": [] if choice is None else [choice]}
+        event = _openai_object(answer, self.event_kind)
+        return event | {"choices": [] if choice is None else [choice]}
 
 
-class CompletionVoice(_OpenAIVoice):
+class CompletionDialect(_OpenAIDialect):
     """OpenAI's `/v1/completions`."""
 
-    default_most = 16
+    default_max_tokens = 16
     kind = event_kind = "text_completion"
 
     def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         prompt, text = _prompt(body.get("prompt"), tokenizer)
-        return _openai_asking(body, "cmpl", prompt, text, _count(body.get("max_tokens")))
+        return _openai_request(body, "cmpl", prompt, text, _count(body.get("max_tokens")))
 
     def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
         return [{"text": text, "logprobs": None} | _choice_end(ending)]
@@ -158,19 +162,20 @@ class CompletionVoice(_OpenAIVoice):
         return {"text": text, "logprobs": None}
 
 
-class ChatVoice(_OpenAIVoice):
-    """OpenAI's `/v1/chat/completions`. The script is given `role: content`, a paragraph each."""
+class ChatDialect(_OpenAIDialect):
+    """OpenAI's `/v1/chat/completions`. The script gets one paragraph `role: content` a message."""
 
-    default_most = sys.maxsize
+    default_max_tokens = sys.maxsize
     kind, event_kind = "chat.completion", "chat.completion.chunk"
 
     def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
-            raise ValueError("messages is no list of messages")
+            raise ValueError("messages must be a list of messages that is not empty")
         text = "\n\n".join(_message(message) for message in cast("list[object]", messages))
-        most = body.get("max_completion_tokens", body.get("max_tokens"))
-        return _openai_asking(body, "chatcmpl", tuple(tokenizer.encode(text)), text, _count(most))
+        max_tokens = _count(body.get("max_completion_tokens", body.get("max_tokens")))
+        prompt = tuple(tokenizer.encode(text))
+        return _openai_request(body, "chatcmpl", prompt, text, max_tokens)
 
     def opening(self, answer: Answer) -> list[Json]:
         delta = {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
@@ -179,11 +184,11 @@ class ChatVoice(_OpenAIVoice):
     def choices(self, answer: Answer, text: str, ending: Ending | None) -> list[Json]:
         key = "refusal" if answer.declined else "content"
         delta: Json = {"delta": {key: text}, "logprobs": None}
-        said = [delta | _choice_end(None)] if text or ending is None else []
+        choices = [delta | _choice_end(None)] if text or ending is None else []
         if ending is not None:
             end: Json = {"delta": {}, "logprobs": None}
-            said.append(end | _choice_end(ending))
-        return said
+            choices.append(end | _choice_end(ending))
+        return choices
 
     def content(self, answer: Answer, text: str) -> Json:
         refusal = {"content": None, "refusal": text} if answer.declined else {"content": text}
@@ -191,7 +196,7 @@ class ChatVoice(_OpenAIVoice):
 
 
 def self_description(path: str, model: Model, incremental: bool) -> Json | None:
-    """What a server of both APIs says of itself on one of its paths; None on any other."""
+    """Returns what a server of both APIs reports about itself on a path, or None."""
     name, context = model.name, model.context_length
     match path:
         case "/model_info" | "/get_model_info":
@@ -216,22 +221,22 @@ def _native_reason(ending: Ending | None, length: int) -> Json | None:
     return {"type": "stop", "matched": ending.matched}
 
 
-def _openai_asking(
+def _openai_request(
     body: Json,
     kind: Literal["cmpl", "chatcmpl"],
     prompt: tuple[int, ...],
     text: str | None,
-    most: int | None,
+    max_tokens: int | None,
 ) -> ParsedRequest:
     if body.get("n") not in (None, 1):
-        raise ValueError("this server gives one choice: n must be 1")
+        raise ValueError("this server returns one choice: n must be 1")
     options = _object(body.get("stream_options") or {}, "stream_options")
     return ParsedRequest(
         rid=str(body.get("rid") or f"{kind}-{uuid.uuid4().hex}"),
         prompt=prompt,
         text=text,
         stops=_stops(body.get("stop")),
-        most=most,
+        max_tokens=max_tokens,
         stream=bool(body.get("stream")),
         wants_usage=bool(options.get("include_usage")),
     )
@@ -239,7 +244,7 @@ def _openai_asking(
 
 def _openai_object(answer: Answer, kind: str) -> Json:
     return {
-        "id": answer.asking.rid,
+        "id": answer.request.rid,
         "object": kind,
         "created": _CREATED,
         "model": answer.model.name,
@@ -251,7 +256,7 @@ def _choice_end(ending: Ending | None) -> Json:
 
 
 def _usage(answer: Answer, end: int) -> Json:
-    prompt = len(answer.asking.prompt)
+    prompt = len(answer.request.prompt)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": end,
@@ -260,23 +265,23 @@ def _usage(answer: Answer, end: int) -> Json:
     }
 
 
-def _prompt(given: object, tokenizer: Tokenizer) -> tuple[tuple[int, ...], str | None]:
-    """A prompt's ids and, where it came as text, that; or of a list of one prompt."""
-    if isinstance(given, str):
-        return tuple(tokenizer.encode(given)), given
-    if not isinstance(given, list):
-        raise ValueError("the prompt is neither text nor ids")
-    items = cast("list[object]", given)
+def _prompt(value: object, tokenizer: Tokenizer) -> tuple[tuple[int, ...], str | None]:
+    """Returns a prompt's ids, and its text if it is text. `value` may be a list of one prompt."""
+    if isinstance(value, str):
+        return tuple(tokenizer.encode(value)), value
+    if not isinstance(value, list):
+        raise ValueError("the prompt is neither text nor a list of ids")
+    items = cast("list[object]", value)
     if len(items) == 1 and isinstance(items[0], str | list):
         return _prompt(cast("object", items[0]), tokenizer)
     ids = tuple(item for item in items if isinstance(item, int))
     if len(ids) != len(items):
-        raise ValueError("this server takes one prompt: text, or a list of ids")
+        raise ValueError("this server accepts one prompt: text or a list of ids")
     return ids, None
 
 
-def _message(said: object) -> str:
-    message = _object(said, "a message")
+def _message(value: object) -> str:
+    message = _object(value, "a message")
     content = message.get("content")
     if isinstance(content, list):
         parts = [_object(part, "a part") for part in cast("list[object]", content)]
@@ -284,20 +289,20 @@ def _message(said: object) -> str:
     return f"{message.get('role')}: {content or ''}"
 
 
-def _stops(given: object) -> tuple[str, ...]:
-    stops = [given] if isinstance(given, str) else given or []
+def _stops(value: object) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value or []
     if not isinstance(stops, list):
-        raise ValueError("stop is neither a text nor a list of texts")
+        raise ValueError("stop is neither a string nor a list of strings")
     return tuple(str(stop) for stop in cast("list[object]", stops) if stop != "")
 
 
-def _count(given: object) -> int | None:
-    if given is not None and (not isinstance(given, int) or given < 1):
-        raise ValueError(f"{given!r} is no number of tokens")
-    return given
+def _count(value: object) -> int | None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ValueError(f"{value!r} is not a positive number of tokens")
+    return value
 
 
-def _object(said: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(said, dict):
-        raise ValueError(f"{name} is no JSON object")
-    return cast("Json", said)
+def _object(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not a JSON object")
+    return cast("Json", value)

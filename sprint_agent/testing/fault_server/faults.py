@@ -1,7 +1,7 @@
-"""What a FaultServer does wrong on request. Values only: `FaultServer.fail` puts them in its queue.
+"""The faults of a FaultServer. They are plain values: `FaultServer.fail` puts them in its queue.
 
-A fault that has `after` lets so many tokens of the answer through first. Where the answer is not
-streamed, the time of those tokens passes, and the fault is in the one body.
+A fault with `after` first lets that many tokens of the answer pass. If the answer is not streamed,
+the time of these tokens passes, and the fault is in the body.
 """
 
 from __future__ import annotations
@@ -12,122 +12,124 @@ from dataclasses import dataclass, field
 import anyio
 
 ALL = sys.maxsize
-"""As `after`: all tokens of the answer's text, whatever their number."""
+"""A value for `after`: all tokens of the answer's text."""
 
 _CHAT = "/v1/chat/completions"
 
 BAD_JSON = b'data: {"text": "so\n\n'
-"""An event that is framed as it should be, and whose data is no JSON."""
+"""An event that is framed correctly but whose data is not JSON."""
 
 BAD_SSE = b'{"text": "so far"}\n\nevent\n\ndata{"text": "so good"}\n\n'
-"""Lines that no reader of server-sent events finds any data in."""
+"""Lines in which a reader of server-sent events finds no data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong, for the next `times` requests to `path`.
-
-    `times` None means every request. `path` None means each path that gives answers: `/generate`,
-    `/v1/completions` and `/v1/chat/completions`.
-    """
+    """One thing that goes wrong for the next `times` requests to `path`."""
 
     times: int | None = 1
+    """How many requests it affects, or None for all."""
     path: str | None = None
+    """The path that it affects, or None for each path that returns answers.
+
+    These are `/generate`, `/v1/completions` and `/v1/chat/completions`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Status(Fault):
-    """An HTTP error in place of an answer; the request is not looked at.
-
-    `retry_after` is the header `Retry-After`: seconds, or an HTTP date as text. `message` is what
-    the body's error says, in the words of the API; with `body`, the body is that instead.
-    """
+    """An HTTP error instead of an answer. The request is not evaluated."""
 
     code: int = 503
     retry_after: float | str | None = None
-    message: str = "the test wants it so"
+    """The header `Retry-After`: seconds, or an HTTP date as text."""
+    message: str = "the test requested this error"
+    """The message of the error in the body, which has the format of the API."""
     body: bytes | None = None
+    """Replaces the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset(Fault):
-    """The connection is reset (TCP RST) after so many tokens, None: before any of the response."""
+    """The connection is reset (TCP RST)."""
 
     after: int | None = None
+    """After how many tokens, or None for before the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash(Fault):
-    """The whole server goes, after so many tokens of this answer, None: before any response.
+    """The whole server crashes.
 
-    Every connection is reset and new ones are refused, until `FaultServer.restart`.
+    Every connection is reset, and new ones are refused until `FaultServer.restart`.
     """
 
     after: int | None = None
+    """After how many tokens of this answer, or None for before the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall(Fault):
-    """Nothing comes after so many tokens, None: not even the response's head.
-
-    It lasts until the request is aborted or its reader has gone.
-    """
+    """The server sends nothing more until the request is aborted or its client disconnects."""
 
     after: int | None = None
+    """After how many tokens, or None for before the head of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slow(Fault):
-    """Each event that brings tokens, and the end, waits before it is sent.
-
-    `seconds` is how long. With a `gate`, it waits for a place in that semaphore first and keeps it:
-    start it at 0, and each `release()` lets one event through, whatever the clock says.
-    """
+    """Each event with tokens, and the end, is delayed."""
 
     seconds: float = 0.0
+    """The delay before each event."""
     gate: anyio.Semaphore | None = None
+    """A semaphore that each event acquires first and never releases.
+
+    If it starts at 0, each `release()` by the test lets one event pass, independent of the clock.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage(Fault):
-    """The body is `data` from there on, and ends. See BAD_JSON and BAD_SSE."""
+    """The rest of the body is replaced. See BAD_JSON and BAD_SSE."""
 
     data: bytes = BAD_JSON
+    """The bytes that replace the rest."""
     after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failure(Fault):
-    """An error inside the stream, whose HTTP status was 200; one that is not streamed has `code`."""
+    """An error inside the stream, whose HTTP status was 200."""
 
-    message: str = "the test wants it so"
+    message: str = "the test requested this error"
     code: int = 500
+    """The code of the error. It is the HTTP status if the answer is not streamed."""
     after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Truncated(Fault):
-    """The connection is closed in good order in the middle of the body, half an event later."""
+    """The connection is closed normally in the middle of the body, after half of an event."""
 
     after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished(Fault):
-    """The answer ends in good order, but without its finish reason, or without `[DONE]`.
-
-    It ends after so many tokens. With `done`, `[DONE]` is sent all the same. With `finish`, the
-    answer is whole and only `[DONE]` is missing.
-    """
+    """The body ends normally, but without the finish reason, without `[DONE]`, or without both."""
 
     after: int = ALL
+    """After how many tokens the answer ends."""
     done: bool = False
+    """Whether `[DONE]` is sent all the same."""
     finish: bool = False
+    """Whether the answer is complete and only `[DONE]` is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered(Fault):
-    """OpenAI's content filter ends the answer after so many tokens: that is its finish reason."""
+    """OpenAI's content filter ends the answer after `after` tokens and is its finish reason."""
 
     after: int = 0
     path: str | None = field(default=_CHAT, kw_only=True)
@@ -135,27 +137,27 @@ class Filtered(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Declined(Fault):
-    """The model declines, as OpenAI's chat says it: the answer's text is the message's `refusal`."""
+    """The model declines: the text of the answer is the `refusal` of an OpenAI chat message."""
 
     path: str | None = field(default=_CHAT, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SingleNewlines(Fault):
-    """One newline, not two, behind each event: by the letter of SSE they are one event."""
+    """One newline instead of two after each event. The SSE standard makes them one event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drip(Fault):
-    """Each byte of the stream in an HTTP chunk of its own. No fault, but readers stumble on it."""
+    """Each byte of the stream is in its own HTTP chunk. It is valid, but readers may fail on it."""
 
 
 Cut = Reset | Crash | Stall | Garbage | Failure | Truncated
-"""The faults that end an answer before it is whole; so does an Unfinished without `finish`."""
+"""The faults that end an answer before it is complete. An Unfinished without `finish` does too."""
 
 
 def cut_after(fault: Fault | None) -> int | None:
-    """After how many tokens the fault ends the answer; None where it does not."""
+    """Returns after how many tokens the fault ends the answer, or None if it does not."""
     if isinstance(fault, Cut):
         return fault.after or 0
     if isinstance(fault, Unfinished) and not fault.finish:
@@ -164,5 +166,5 @@ def cut_after(fault: Fault | None) -> int | None:
 
 
 def before_head(fault: Fault | None) -> bool:
-    """Whether the fault comes before anything is answered."""
+    """Returns whether the fault happens before anything is sent."""
     return isinstance(fault, Reset | Crash | Stall) and fault.after is None

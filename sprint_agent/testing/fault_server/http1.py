@@ -1,4 +1,4 @@
-"""The server's side of HTTP/1.1, on one connection: as much as FaultServer needs, and can break."""
+"""The server side of HTTP/1.1 on one connection: what FaultServer needs and can break."""
 
 from __future__ import annotations
 
@@ -18,52 +18,60 @@ from anyio.abc import SocketAttribute, SocketStream
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 
-# "On, and for 0 s": closing then resets the connection. The fields are shorter on Windows.
+# SO_LINGER on, with 0 s: closing then resets the connection. The fields are shorter on Windows.
 _RESET_ON_CLOSE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BadHttp(Exception):
-    """What came is not a request that this server can read."""
+    """The client did not send a request that this server can read."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. The names of `headers` are in lower case."""
+    """One request."""
 
     method: str
     path: str
     headers: Mapping[str, str]
+    """The headers. Their names are in lower case."""
     body: bytes
 
     @property
     def keeps_open(self) -> bool:
-        """Whether the client will use the connection again."""
+        """Whether the client may use the connection again."""
         return self.headers.get("connection", "").lower() != "close"
 
     def json(self) -> dict[str, Any]:
-        """The body, a JSON object. ValueError where it is none."""
+        """Returns the body as a JSON object.
+
+        Raises:
+            ValueError: the body is not a JSON object.
+        """
         try:
-            said: object = json.loads(self.body)
+            value: object = json.loads(self.body)
         except RecursionError as error:
             raise ValueError("the body is nested too deeply") from error
-        if not isinstance(said, dict):
-            raise ValueError("the body is no JSON object")
-        return cast("dict[str, Any]", said)
+        if not isinstance(value, dict):
+            raise ValueError("the body is not a JSON object")
+        return cast("dict[str, Any]", value)
 
 
 class Connection:
-    """A client's connection: requests come in, responses go out, well or badly.
-
-    `number` tells the connections of a server apart.
-    """
+    """A connection of a client: reads requests and sends responses, correct or broken ones."""
 
     def __init__(self, stream: SocketStream, number: int) -> None:
         self.number = number
+        """Tells the connections of a server apart."""
         self._stream = stream
         self._data = bytearray()
 
     async def read(self) -> HttpRequest:
-        """The next request. EndOfStream where the client has closed, BadHttp for anything else."""
+        """Returns the next request.
+
+        Raises:
+            anyio.EndOfStream: the client closed the connection.
+            BadHttp: the client sent something else.
+        """
         head = (await self._take_head()).decode("latin-1").split("\r\n")
         try:
             method, target, _ = head[0].split(" ")
@@ -71,9 +79,9 @@ class Connection:
             headers = {name.lower(): value.strip() for name, value in pairs}
             length = int(headers.get("content-length", "0"))
         except ValueError as error:
-            raise BadHttp(f"not a request: {head[0]!r}") from error
+            raise BadHttp(f"this is not an HTTP request: {head[0]!r}") from error
         if "transfer-encoding" in headers:
-            raise BadHttp("send a Content-Length, not a chunked body")
+            raise BadHttp("a chunked body is not supported: send a Content-Length")
         while len(self._data) < length:
             self._data += await self._stream.receive()
         body = bytes(self._data[:length])
@@ -87,10 +95,10 @@ class Connection:
         del self._data[: end + 4]
         return head
 
-    async def left(self) -> bool:
-        """Returns when the connection is closed: True where the client did it.
+    async def closed_by_client(self) -> bool:
+        """Waits until the connection is closed, and returns whether the client closed it.
 
-        What the client sends by then is kept for `read`.
+        What the client sends before that is kept for `read`.
         """
         try:
             while True:
@@ -106,37 +114,37 @@ class Connection:
         body: bytes,
         headers: Mapping[str, str] | None = None,
         *,
-        most: int | None = None,
+        sent: int | None = None,
     ) -> None:
-        """Sends a whole response. With `most`, so many bytes of the body that it announces."""
-        given = {"content-type": JSON, "content-length": str(len(body)), **(headers or {})}
-        await self._stream.send(_head(status, given) + body[:most])
+        """Sends a complete response. With `sent`, only that many bytes of the announced body."""
+        fields = {"content-type": JSON, "content-length": str(len(body)), **(headers or {})}
+        await self._stream.send(_head(status, fields) + body[:sent])
 
     async def begin(self) -> None:
         """Sends the head of a stream of events."""
-        given = {"content-type": EVENT_STREAM, "transfer-encoding": "chunked"}
-        await self._stream.send(_head(200, given))
+        fields = {"content-type": EVENT_STREAM, "transfer-encoding": "chunked"}
+        await self._stream.send(_head(200, fields))
 
     async def chunk(self, data: bytes) -> None:
-        """Sends a piece of the stream. It must not be empty: an empty one would end the stream."""
+        """Sends a piece of the stream. It must not be empty, which would end the stream."""
         await self._stream.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def end(self) -> None:
-        """Ends the stream; the connection goes on."""
+        """Ends the stream. The connection stays open."""
         await self._stream.send(b"0\r\n\r\n")
 
     async def finish(self) -> None:
-        """Ends the connection in good order (TCP FIN), whatever a response still owes.
+        """Closes the connection normally (TCP FIN), even in the middle of a response.
 
-        Returns when the client has closed its side: closing before that would lose what is unsent.
+        Waits until the client has closed its side: closing earlier would lose unsent data.
         """
         await self._stream.send_eof()
-        await self.left()
+        await self.closed_by_client()
 
     def reset_on_close(self) -> None:
-        """From now on, closing the connection resets it (TCP RST)."""
+        """Makes closing the connection reset it (TCP RST)."""
         raw: socket.socket = self._stream.extra(SocketAttribute.raw_socket)
-        with contextlib.suppress(OSError):  # it is closed already
+        with contextlib.suppress(OSError):  # already closed
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     async def reset(self) -> None:
@@ -150,5 +158,8 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {said}" for name, said in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -1,4 +1,4 @@
-"""A port on loopback that serves connections, crashes, and comes back."""
+"""A port on loopback that serves connections, crashes and restarts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _HOST = "127.0.0.1"
 
 
 class Loopback:
-    """Listens while it is entered, and hands each connection to `serve_one`, request by request.
+    """Listens while it is entered, and calls `serve_one` for each request of each connection.
 
-    `serve_one` returns whether there can be another request. What it raises leaves the `async with`
-    block in an ExceptionGroup, unless it only says that the connection is gone.
+    `serve_one` returns whether the connection can serve another request. What it raises leaves the
+    `async with` block in an ExceptionGroup, unless it only means that the connection was closed.
     """
 
     def __init__(self, serve_one: Callable[[Connection], Awaitable[bool]]) -> None:
@@ -34,7 +34,7 @@ class Loopback:
 
     @property
     def url(self) -> str:
-        """The address, the same over crashes. Port 0 before it has listened."""
+        """The address, which crashes do not change. The port is 0 before it first listens."""
         return f"http://{_HOST}:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -55,7 +55,7 @@ class Loopback:
             return await self._stack.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
             if exc is not None and group.exceptions == (exc,):
-                # The block's own error: it goes on as it was, in no group.
+                # The error of the block itself: it propagates unchanged, without a group.
                 return False
             raise
 
@@ -69,7 +69,7 @@ class Loopback:
             scope.cancel()
 
     async def restart(self) -> None:
-        """Listens again, at the same address; while it listens, nothing happens."""
+        """Listens again at the same address. Does nothing if it is listening."""
         if self._group is None or self._listener is not None:
             return
         listeners = await anyio.create_tcp_listener(local_host=_HOST, local_port=self._port)
@@ -85,13 +85,13 @@ class Loopback:
                 await listener.serve(self._serve, group)
 
     async def _serve(self, stream: SocketStream) -> None:
-        """Serves a connection, to its end."""
+        """Serves a connection until its end."""
         self.connections += 1
         connection = Connection(stream, self.connections)
         with anyio.CancelScope() as scope:
             self._open[connection] = scope
             if self._listener is None:
-                # It was accepted at the very moment of a crash.
+                # The connection was accepted at the moment of a crash.
                 connection.reset_on_close()
                 scope.cancel()
             try:

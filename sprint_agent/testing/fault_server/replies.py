@@ -1,4 +1,4 @@
-"""One answer on its way over a connection, with whatever fault is wanted in it."""
+"""Writes one answer to a connection, with the fault that is wanted in it."""
 
 from __future__ import annotations
 
@@ -33,99 +33,103 @@ _DONE = b"[DONE]"
 
 @dataclass(slots=True)
 class ReplyWriter:
-    """Says one answer, as a stream or whole. `pace` is the seconds before each event.
+    """Writes one answer, as a stream or as one body.
 
-    Its methods return whether the connection can be used again; else it is to be finished.
+    Its methods return whether the connection can be used again. If not, it must be closed.
     """
 
     connection: Connection
-    voice: ApiDialect
+    dialect: ApiDialect
     answer: Answer
     fault: Fault | None
     crash: Callable[[], Awaitable[None]]
-    pace: float = 0.0
+    delay: float = 0.0
+    """Seconds before each event."""
     chunk: int = 1
-    said: int = 0
+    """How many ids each event contains."""
+    sent: int = 0
+    """How many ids were sent."""
     begun: bool = field(default=False, init=False)
+    """Whether the head of a stream was sent."""
 
-    async def say(self) -> bool:
-        """Says the answer, or as much of it as the fault leaves."""
+    async def write(self) -> bool:
+        """Writes the answer, or the part that the fault lets pass."""
         if before_head(self.fault):
-            return await break_off(self.connection, self.fault, self.crash)
-        return await (self._stream() if self.answer.asking.stream else self._whole())
+            return await break_connection(self.connection, self.fault, self.crash)
+        return await (self._stream() if self.answer.request.stream else self._whole())
 
     async def abort(self) -> bool:
-        """Ends an answer that was under way, as a server does that was told to abort it."""
-        if not self.answer.asking.stream:
-            body = self.voice.whole(self.answer, self.said, ABORTED)
+        """Ends an answer that is being written, as a server does when the request is aborted."""
+        if not self.answer.request.stream:
+            body = self.dialect.whole(self.answer, self.sent, ABORTED)
             await self.connection.respond(200, as_json(body))
             return True
         if not self.begun:
             await self._begin()
-        await self._events(self.voice.events(self.answer, self.said, self.said, ABORTED))
+        await self._events(self.dialect.events(self.answer, self.sent, self.sent, ABORTED))
         return await self._end(done=True)
 
     async def _stream(self) -> bool:
         await self._begin()
-        await self._events(self.voice.opening(self.answer))
-        for end in self._ends():
+        await self._events(self.dialect.opening(self.answer))
+        for end in self._event_ends():
             await self._wait()
-            await self._events(self.voice.events(self.answer, self.said, end, None))
-            self.said = end
+            await self._events(self.dialect.events(self.answer, self.sent, end, None))
+            self.sent = end
         if cut_after(self.fault) is not None:
-            return await self._cut()
+            return await self._end_with_fault()
         await self._wait()
-        await self._events(self._rest())
+        await self._events(self._last_events())
         return await self._end(done=not isinstance(self.fault, Unfinished))
 
     async def _whole(self) -> bool:
-        for end in self._ends():
+        for end in self._event_ends():
             await self._wait()
-            self.said = end
+            self.sent = end
         await self._wait()
         unfinished = isinstance(self.fault, Unfinished) and not self.fault.finish
         if isinstance(self.fault, Failure):
-            body = self.voice.error(self.fault.message, self.fault.code)
+            body = self.dialect.error(self.fault.message, self.fault.code)
             await self.connection.respond(self.fault.code, as_json(body))
             return True
         if unfinished:
-            body = self.voice.whole(self.answer, self.said, None)
+            body = self.dialect.whole(self.answer, self.sent, None)
         else:
-            body = self.voice.whole(self.answer, len(self.answer.ids), self.answer.ending)
+            body = self.dialect.whole(self.answer, len(self.answer.ids), self.answer.ending)
         return await respond(self.connection, as_json(body), self.fault, self.crash)
 
-    def _ends(self) -> list[int]:
-        """After how many ids each event ends, but for the last event of a whole answer."""
+    def _event_ends(self) -> list[int]:
+        """Returns after how many ids each event ends, without the last event of a whole answer."""
         after = cut_after(self.fault)
         if after is None:
             return list(range(self.chunk, len(self.answer.ids), self.chunk))
-        most = min(after, self.answer.said)
-        return [*range(self.chunk, most, self.chunk), *([most] if most else [])]
+        last = min(after, self.answer.text_tokens)
+        return [*range(self.chunk, last, self.chunk), *([last] if last else [])]
 
-    def _rest(self) -> list[Json]:
+    def _last_events(self) -> list[Json]:
         answer = self.answer
-        return self.voice.events(answer, self.said, len(answer.ids), answer.ending)
+        return self.dialect.events(answer, self.sent, len(answer.ids), answer.ending)
 
-    async def _cut(self) -> bool:
+    async def _end_with_fault(self) -> bool:
         match self.fault:
             case Garbage(data=data):
                 await self._send(data)
                 return await self._end(done=False)
             case Failure(message=message, code=code):
-                await self._events([self.voice.error(message, code)])
+                await self._events([self.dialect.error(message, code)])
                 return await self._end(done=True)
             case Unfinished(done=done):
                 return await self._end(done=done)
             case Truncated():
-                event = self._frame(as_json(self._rest()[0]))
+                event = self._frame(as_json(self._last_events()[0]))
                 await self._send(event[: len(event) // 2])
                 return False
             case _:
-                return await break_off(self.connection, self.fault, self.crash)
+                return await break_connection(self.connection, self.fault, self.crash)
 
     async def _wait(self) -> None:
-        await anyio.sleep(self.pace)
-        await dawdle(self.fault)
+        await anyio.sleep(self.delay)
+        await slow_down(self.fault)
 
     async def _begin(self) -> None:
         self.begun = True
@@ -153,15 +157,15 @@ class ReplyWriter:
 async def respond(
     connection: Connection, body: bytes, fault: Fault | None, crash: Callable[[], Awaitable[None]]
 ) -> bool:
-    """Sends a whole body of a request that went well, unless the fault is against it.
+    """Sends the body of a successful response, unless the fault prevents it.
 
     Returns whether the connection can be used again.
     """
     match fault:
         case Reset() | Crash() | Stall():
-            return await break_off(connection, fault, crash)
+            return await break_connection(connection, fault, crash)
         case Truncated():
-            await connection.respond(200, body, most=len(body) // 2)
+            await connection.respond(200, body, sent=len(body) // 2)
             return False
         case Garbage(data=data):
             await connection.respond(200, data)
@@ -170,20 +174,20 @@ async def respond(
     return True
 
 
-async def refuse(connection: Connection, fault: Status, error: Json) -> bool:
-    """Sends an HTTP error; `error` is what its body says where the fault has none of its own."""
+async def send_error(connection: Connection, fault: Status, error: Json) -> bool:
+    """Sends an HTTP error. `error` is its body if the fault has none."""
     after = fault.retry_after
-    said = format(after, ".10g") if isinstance(after, int | float) else after
-    headers = {} if said is None else {"retry-after": said}
+    value = format(after, ".10g") if isinstance(after, int | float) else after
+    headers = {} if value is None else {"retry-after": value}
     body = as_json(error) if fault.body is None else fault.body
     await connection.respond(fault.code, body, headers)
     return True
 
 
-async def break_off(
+async def break_connection(
     connection: Connection, fault: Fault | None, crash: Callable[[], Awaitable[None]]
 ) -> bool:
-    """What Reset, Crash and Stall do to a connection."""
+    """Applies a Reset, Crash or Stall to a connection."""
     if isinstance(fault, Crash):
         await crash()
     elif isinstance(fault, Stall):
@@ -193,14 +197,14 @@ async def break_off(
     return False
 
 
-async def dawdle(fault: Fault | None) -> None:
-    """What Slow does before an event."""
+async def slow_down(fault: Fault | None) -> None:
+    """Waits before an event if the fault is Slow."""
     if isinstance(fault, Slow):
         if fault.gate is not None:
             await fault.gate.acquire()
         await anyio.sleep(fault.seconds)
 
 
-def as_json(said: object) -> bytes:
-    """JSON, in bytes."""
-    return json.dumps(said).encode()
+def as_json(value: object) -> bytes:
+    """Returns JSON as bytes."""
+    return json.dumps(value).encode()

@@ -1,13 +1,13 @@
-"""FaultServer: a server on loopback that speaks SGLang and OpenAI, and misbehaves on request.
+"""FaultServer: a server on loopback that speaks SGLang's and OpenAI's APIs and fails on request.
 
     async with FaultServer(lambda prompt: "42") as server:
         server.fail(Status(503, times=2), Reset(after=3))
-        ...                                     # a client of yours, at server.url
+        ...                                     # your client sends requests to server.url
         assert len(server.requests) == 4
 
-It is real HTTP over real sockets, so what a client meets is what it would meet in production: refused
-and reset connections, streams that break off anywhere, an end that never comes. It needs nothing but
-anyio, and it keeps notes.
+It uses real HTTP over real sockets, so a client meets what it would meet in production: connections
+that are refused or reset, streams that end anywhere, and streams that never end. It needs only
+anyio, and it records the requests, aborts and disconnects that it sees.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from sprint_agent.engine import Tokenizer
 from sprint_agent.testing.fault_server.answers import Model, ParsedRequest
 from sprint_agent.testing.fault_server.apis import (
     ApiDialect,
-    ChatVoice,
-    CompletionVoice,
+    ChatDialect,
+    CompletionDialect,
     Json,
-    SGLangVoice,
+    SGLangDialect,
     self_description,
 )
 from sprint_agent.testing.fault_server.faults import (
@@ -41,35 +41,42 @@ from sprint_agent.testing.fault_server.faults import (
 )
 from sprint_agent.testing.fault_server.http1 import BadHttp, Connection, HttpRequest
 from sprint_agent.testing.fault_server.loopback import Loopback
-from sprint_agent.testing.fault_server.replies import ReplyWriter, as_json, dawdle, refuse, respond
+from sprint_agent.testing.fault_server.replies import (
+    ReplyWriter,
+    as_json,
+    respond,
+    send_error,
+    slow_down,
+)
 from sprint_agent.testing.scripted import CharTokenizer, Reply, Script
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request for an answer that reached the server; `at` is when, in the event loop's seconds.
-
-    `rid` is the id that it is known by, which the server gives where the body has none.
-    `connection` is the number of the connection that it came by, from 1.
-    """
+    """A request for an answer that reached the server."""
 
     path: str
     rid: str
+    """The id of the request. The server makes one if the body has none."""
     body: dict[str, Any]
     at: float
+    """When it arrived, in seconds of the event loop's clock."""
     connection: int
+    """The number of its connection, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """A request that was ended from outside, at `at` in the event loop's seconds.
+    """A request that its client ended.
 
-    In `aborts`, one that `/abort_request` named, by its id or the beginning of it; in `disconnects`,
-    one whose reader closed the connection before it had the answer.
+    In `aborts`, it was named by a request to `/abort_request`. In `disconnects`, its client closed
+    the connection before it had the answer.
     """
 
     rid: str
+    """The id of the request. In `aborts`, it may be the beginning of an id."""
     at: float
+    """When it happened, in seconds of the event loop's clock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -77,8 +84,8 @@ class _Call:
     """A request that is being answered."""
 
     connection: Connection
-    voice: ApiDialect
-    asking: ParsedRequest
+    dialect: ApiDialect
+    request: ParsedRequest
     fault: Fault | None = None
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     disconnected: bool = False
@@ -86,37 +93,46 @@ class _Call:
 
 @dataclass(eq=False)
 class FaultServer:
-    """Answers as `script` says, over HTTP, but for the faults in its queue.
+    """Answers over HTTP as `script` says, except for the faults in its queue.
 
-    The script is given a prompt's text, as ScriptedEngine's is: ids are decoded by `tokenizer`, a
-    chat's messages are joined. Of what it may say, `hang` stalls the answer and `error` is an error
-    in the stream. What the script raises leaves the `async with` block, in an ExceptionGroup.
-
-    `end_id` stands at the end of an answer. An id that the tokenizer does not have crashes the
-    server, as it does SGLang. Each event holds `chunk` ids; `incremental` is SGLang's way to stream
-    only what is new; `model` is what it says that it serves, and `cached_tokens` how much of each
-    prompt it says that it had.
+    An id outside the vocabulary of the tokenizer crashes the server, as it crashes SGLang. What the
+    script raises leaves the `async with` block in an ExceptionGroup.
     """
 
     script: Script
+    """Gets the text of a prompt, as in ScriptedEngine, and returns the reply.
+
+    Ids are decoded, and the messages of a chat are joined. A reply with `hang` stalls the answer. A
+    reply with `error` causes an error in the stream.
+    """
     tokenizer: Tokenizer = field(default_factory=CharTokenizer)
+    """Decodes ids for the script and splits its replies into ids."""
     end_id: int = 3
+    """The id at the end of an answer."""
     context_length: int | None = None
+    """The most ids of a prompt and its answer, or None for no limit."""
     model: str = "scripted"
+    """The name of the model that the server reports."""
     chunk: int = 1
+    """How many ids each event contains."""
     incremental: bool = False
+    """Whether SGLang's events contain only what is new, instead of everything so far."""
     cached_tokens: int = 0
+    """How many tokens of each prompt the server reports as cached."""
     requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest], init=False)
+    """The requests for answers, in the order in which they arrived."""
     aborts: list[Disconnect] = field(default_factory=list[Disconnect], init=False)
+    """The requests to abort other requests."""
     disconnects: list[Disconnect] = field(default_factory=list[Disconnect], init=False)
+    """The requests whose client closed the connection before it had the answer."""
     flushes: int = field(default=0, init=False)
     """How often the cache was flushed."""
 
     def __post_init__(self) -> None:
-        self._voices: dict[str, ApiDialect] = {
-            "/generate": SGLangVoice(self.incremental),
-            "/v1/completions": CompletionVoice(),
-            "/v1/chat/completions": ChatVoice(),
+        self._dialects: dict[str, ApiDialect] = {
+            "/generate": SGLangDialect(self.incremental),
+            "/v1/completions": CompletionDialect(),
+            "/v1/chat/completions": ChatDialect(),
         }
         self._queue: list[tuple[Fault, int | None]] = []
         self._calls: list[_Call] = []
@@ -127,7 +143,7 @@ class FaultServer:
         self._changed = anyio.Event()
 
     async def __aenter__(self) -> Self:
-        """Begins to listen, on a port that is free."""
+        """Starts to listen on a free port."""
         await self._loopback.__aenter__()
         return self
 
@@ -142,7 +158,7 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:40001`; the same after a restart."""
+        """The server's address, such as `http://127.0.0.1:40001`. A restart does not change it."""
         return self._loopback.url
 
     @property
@@ -152,13 +168,13 @@ class FaultServer:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults that have not yet happened as often as they were to."""
+        """The faults that have not happened as often as requested."""
         return tuple(fault for fault, _ in self._queue)
 
     @property
     def rids(self) -> list[str]:
-        """The ids of the requests, in the order in which they came."""
-        return [asked.rid for asked in self.requests]
+        """The ids of the requests, in the order in which they arrived."""
+        return [request.rid for request in self.requests]
 
     @property
     def in_flight(self) -> int:
@@ -166,16 +182,17 @@ class FaultServer:
         return len(self._calls)
 
     def fail(self, *faults: Fault) -> None:
-        """Puts faults into the queue: each request meets the first one there that is for its path."""
+        """Adds faults to the queue. Each request gets the first one that is for its path."""
         self._queue += [(fault, fault.times) for fault in faults]
 
-    async def until(self, seen: Callable[[], object], within: float = 60.0) -> None:
-        """Returns as soon as `seen()` is true. It is asked whenever the server has seen something.
+    async def until(self, condition: Callable[[], object], within: float = 60.0) -> None:
+        """Waits until `condition()` is true. It is checked whenever the server's records change.
 
-        TimeoutError where it is not true within so many seconds.
+        Raises:
+            TimeoutError: the condition is not true after `within` seconds.
         """
         with anyio.fail_after(within):
-            while not seen():
+            while not condition():
                 await self._changed.wait()
 
     async def crash(self) -> None:
@@ -183,136 +200,141 @@ class FaultServer:
         await self._loopback.crash()
 
     async def restart(self) -> None:
-        """Listens again after a crash, at the same address."""
+        """Listens again at the same address after a crash."""
         await self._loopback.restart()
 
     async def _serve_one(self, connection: Connection) -> bool:
-        """Serves one request; whether there can be another."""
-        self._note()
+        """Serves one request. Returns whether the connection can serve another."""
+        self._notify()
         try:
             request = await connection.read()
         except BadHttp as error:
             await connection.respond(400, as_json({"detail": str(error)}))
             return False
-        voice = self._voices.get(request.path)
-        if voice is None:
-            goes_on = await self._other(connection, request)
+        dialect = self._dialects.get(request.path)
+        if dialect is None:
+            reusable = await self._serve_other(connection, request)
         else:
-            goes_on = await self._generation(connection, request, voice)
-        return goes_on and request.keeps_open
+            reusable = await self._serve_generation(connection, request, dialect)
+        return reusable and request.keeps_open
 
     def _next_fault(self, path: str) -> Fault | None:
-        for place, (fault, left) in enumerate(self._queue):
-            if fault.path == path or (fault.path is None and path in self._voices):
+        for position, (fault, left) in enumerate(self._queue):
+            if fault.path == path or (fault.path is None and path in self._dialects):
                 if left == 1:
-                    del self._queue[place]
+                    del self._queue[position]
                 elif left is not None:
-                    self._queue[place] = (fault, left - 1)
+                    self._queue[position] = (fault, left - 1)
                 return fault
         return None
 
-    async def _generation(
-        self, connection: Connection, request: HttpRequest, voice: ApiDialect
+    async def _serve_generation(
+        self, connection: Connection, http_request: HttpRequest, dialect: ApiDialect
     ) -> bool:
-        """Answers a request for an answer."""
-        body, asking, problem = _read(request, voice, self.tokenizer)
-        problem = problem or self._problem(asking)
-        call = _Call(connection, voice, asking, self._next_fault(request.path))
-        asked = ReceivedRequest(
-            request.path, asking.rid, body, anyio.current_time(), connection.number
+        """Serves a request for an answer."""
+        body, request, problem = _parse(http_request, dialect, self.tokenizer)
+        problem = problem or self._problem(request)
+        path = http_request.path
+        call = _Call(connection, dialect, request, self._next_fault(path))
+        self.requests.append(
+            ReceivedRequest(path, request.rid, body, anyio.current_time(), connection.number)
         )
-        self.requests.append(asked)
         self._calls.append(call)
-        self._note()
+        self._notify()
         try:
             if isinstance(call.fault, Status):
-                return await refuse(connection, call.fault, _error(voice, call.fault))
+                error = dialect.error(call.fault.message, call.fault.code)
+                return await send_error(connection, call.fault, error)
             if problem is not None:
-                if not (voice.refuses_in_stream and asking.stream):
-                    return await refuse(connection, Status(400), voice.error(problem, 400))
+                if not (dialect.refuses_in_stream and request.stream):
+                    return await send_error(connection, Status(400), dialect.error(problem, 400))
                 call.fault = Failure(problem, 400)
-            return await self._watched(call)
+            return await self._answer_while_connected(call)
         finally:
             self._calls.remove(call)
-            self._note()
+            self._notify()
 
-    def _problem(self, asking: ParsedRequest) -> str | None:
-        """Why SGLang would refuse such a request; None where it would not."""
-        if asking.rid in [call.asking.rid for call in self._calls]:
-            return f"Duplicate request ID detected: {asking.rid}"
-        return self._model.problem(asking)
+    def _problem(self, request: ParsedRequest) -> str | None:
+        """Returns why SGLang would refuse the request, or None if it would not."""
+        if request.rid in [call.request.rid for call in self._calls]:
+            return f"Duplicate request ID detected: {request.rid}"
+        return self._model.problem(request)
 
-    async def _watched(self, call: _Call) -> bool:
-        """Answers while somebody is there to read."""
-        goes_on = False
+    async def _answer_while_connected(self, call: _Call) -> bool:
+        """Answers until the client disconnects."""
+        reusable = False
 
         async def watch() -> None:
-            if await call.connection.left():
-                self._lost(call)
+            if await call.connection.closed_by_client():
+                self._record_disconnect(call)
                 group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             try:
-                goes_on = await self._answer(call)
+                reusable = await self._answer(call)
             except anyio.BrokenResourceError:
-                self._lost(call)
+                self._record_disconnect(call)
             except anyio.ClosedResourceError:
                 pass
             group.cancel_scope.cancel()
-        return goes_on
+        return reusable
 
-    def _lost(self, call: _Call) -> None:
-        """Notes that the reader has gone: the connection's two ends tell it, in either order."""
+    def _record_disconnect(self, call: _Call) -> None:
+        """Records once that the client disconnected. Reading and writing notice it in any order."""
         if not call.disconnected:
             call.disconnected = True
-            self.disconnects.append(Disconnect(call.asking.rid, anyio.current_time()))
-            self._note()
+            self.disconnects.append(Disconnect(call.request.rid, anyio.current_time()))
+            self._notify()
 
     async def _answer(self, call: _Call) -> bool:
-        if not self._model.knows(call.asking):
+        if not self._model.knows(call.request):
             await self.crash()
             return False
-        # A script that gives one text after another must not lose one to a fault that hides it.
-        say = Reply("") if cut_after(call.fault) == 0 else self._said(call.asking)
-        answer = self._model.answer(call.asking, say, call.voice.default_most)
-        fault = call.fault or _fault_of(say)
+        # A script that returns one text after another must not lose one that a fault would hide.
+        reply = Reply("") if cut_after(call.fault) == 0 else self._reply(call.request)
+        answer = self._model.answer(call.request, reply, call.dialect.default_max_tokens)
+        fault = call.fault or _fault_of(reply)
         if isinstance(fault, Filtered):
             answer = answer.filtered(fault.after)
         elif isinstance(fault, Declined):
             answer = replace(answer, declined=True)
-        reply = ReplyWriter(
-            call.connection, call.voice, answer, fault, self.crash, say.pace, self.chunk
+        writer = ReplyWriter(
+            call.connection, call.dialect, answer, fault, self.crash, reply.delay, self.chunk
         )
         with call.scope:
-            if say.after is not None:
-                await say.after.wait()
-            goes_on = await reply.say()
-            if say.sets is not None:
-                say.sets.set()
-            return goes_on
-        return await reply.abort()
+            if reply.after is not None:
+                await reply.after.wait()
+            reusable = await writer.write()
+            if reply.sets is not None:
+                reply.sets.set()
+            return reusable
+        return await writer.abort()
 
-    def _said(self, asking: ParsedRequest) -> Reply:
-        said = self.script(self._model.text_of(asking))
-        return Reply(said) if isinstance(said, str) else said
+    def _reply(self, request: ParsedRequest) -> Reply:
+        reply = self.script(self._model.text_of(request))
+        return Reply(reply) if isinstance(reply, str) else reply
 
-    async def _other(self, connection: Connection, request: HttpRequest) -> bool:
-        """Answers what is no request for an answer."""
+    async def _serve_other(self, connection: Connection, request: HttpRequest) -> bool:
+        """Serves a request that does not ask for an answer."""
         fault = self._next_fault(request.path)
         if isinstance(fault, Status):
-            return await refuse(connection, fault, {"detail": fault.message})
+            return await send_error(connection, fault, {"detail": fault.message})
         try:
-            body = self._fact(request)
+            body = self._other_body(request)
         except ValueError as error:
-            return await refuse(connection, Status(400), {"detail": str(error)})
+            return await send_error(connection, Status(400), {"detail": str(error)})
         if body is None:
-            return await refuse(connection, Status(404), {"detail": "Not Found"})
-        await dawdle(fault)
+            return await send_error(connection, Status(404), {"detail": "Not Found"})
+        await slow_down(fault)
         return await respond(connection, body, fault, self.crash)
 
-    def _fact(self, request: HttpRequest) -> bytes | None:
-        """What the server does and says on its lesser paths. ValueError for a body that is none."""
+    def _other_body(self, request: HttpRequest) -> bytes | None:
+        """Does what the request asks for and returns the body, or None for an unknown path.
+
+        Raises:
+            ValueError: the body of the request is invalid.
+        """
         match request.path:
             case "/health" | "/health_generate":
                 return b""
@@ -321,45 +343,41 @@ class FaultServer:
                 return b""
             case "/flush_cache":
                 self.flushes += 1
-                self._note()
+                self._notify()
                 return b"Cache flushed.\n"
             case path:
-                said = self_description(path, self._model, self.incremental)
-                return None if said is None else as_json(said)
+                description = self_description(path, self._model, self.incremental)
+                return None if description is None else as_json(description)
 
     def _abort(self, body: Json) -> None:
-        rid, everything = str(body.get("rid") or ""), bool(body.get("abort_all"))
+        rid, abort_all = str(body.get("rid") or ""), bool(body.get("abort_all"))
         self.aborts.append(Disconnect(rid, anyio.current_time()))
         for call in self._calls:
-            # By its beginning, as SGLang does.
-            if everything or (rid and call.asking.rid.startswith(rid)):
+            # The beginning of an id is enough, as with SGLang.
+            if abort_all or (rid and call.request.rid.startswith(rid)):
                 call.scope.cancel()
-        self._note()
+        self._notify()
 
-    def _note(self) -> None:
-        """Wakes whoever waits in `until`."""
+    def _notify(self) -> None:
+        """Makes `until` check its condition again."""
         self._changed.set()
         self._changed = anyio.Event()
 
 
-def _read(
-    request: HttpRequest, voice: ApiDialect, tokenizer: Tokenizer
+def _parse(
+    request: HttpRequest, dialect: ApiDialect, tokenizer: Tokenizer
 ) -> tuple[Json, ParsedRequest, str | None]:
-    """A request's body, what it asks for, and what is wrong with it."""
+    """Returns the body, the parsed request, and what is wrong with it if anything is."""
     body: Json = {}
     try:
         body = request.json()
-        return body, voice.read(body, tokenizer), None
+        return body, dialect.read(body, tokenizer), None
     except ValueError as error:
         return body, ParsedRequest(str(body.get("rid") or ""), ()), str(error)
 
 
-def _error(voice: ApiDialect, fault: Status) -> Json:
-    return voice.error(fault.message, fault.code)
-
-
-def _fault_of(say: Reply) -> Fault | None:
-    """What the script itself wants to go wrong."""
-    if say.hang:
+def _fault_of(reply: Reply) -> Fault | None:
+    """Returns the fault that the script itself requests."""
+    if reply.hang:
         return Stall(ALL)
-    return None if say.error is None else Failure(str(say.error), after=ALL)
+    return None if reply.error is None else Failure(str(reply.error), after=ALL)

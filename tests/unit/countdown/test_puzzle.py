@@ -1,4 +1,4 @@
-"""Countdown puzzles: the question's round trip, the splits, the generator, what is reachable."""
+"""Countdown puzzles: questions, splits, the generator, and reachable targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VALUES = st.integers(1, 10**6)
 PUZZLES = st.builds(Puzzle, st.lists(VALUES, min_size=3, max_size=6).map(tuple), VALUES)
 
 
-def test_question_reads_as_the_readme_says() -> None:
+def test_the_question_is_that_of_the_readme() -> None:
     assert Puzzle((3, 5, 7, 11), 24).question == "Use 3, 5, 7 and 11 to make 24."
 
 
@@ -50,22 +50,22 @@ def test_small_slips_are_tolerated(question: str) -> None:
     [
         ("", "empty"),
         (" \n ", "empty"),
-        ("What is the capital of France?", "no Countdown question"),
-        ("Use 3, 5, 7 and 11 to make 24. Please.", "no Countdown question"),
-        ("Use 3 5 7 and 11 to make 24.", "no Countdown question"),
-        ("Use 3, 5, 7, 11 to make 24.", "no Countdown question"),
-        ("Use -3, 5 and 11 to make 24.", "no Countdown question"),
-        ("Use 3.5, 5 and 11 to make 24.", "no Countdown question"),
-        ("Use ٣, 5 and 11 to make 24.", "no Countdown question"),
-        ("Uſe 3, 5 and 11 to make 24.", "no Countdown question"),
+        ("What is the capital of France?", "not a Countdown question"),
+        ("Use 3, 5, 7 and 11 to make 24. Please.", "not a Countdown question"),
+        ("Use 3 5 7 and 11 to make 24.", "not a Countdown question"),
+        ("Use 3, 5, 7, 11 to make 24.", "not a Countdown question"),
+        ("Use -3, 5 and 11 to make 24.", "not a Countdown question"),
+        ("Use 3.5, 5 and 11 to make 24.", "not a Countdown question"),
+        ("Use ٣, 5 and 11 to make 24.", "not a Countdown question"),
+        ("Uſe 3, 5 and 11 to make 24.", "not a Countdown question"),
         ("Use 3 and 5 to make 8.", "this one has 2"),
         ("Use 1, 2, 3, 4, 5, 6 and 7 to make 8.", "this one has 7"),
         ("Use 0, 5 and 11 to make 24.", "0 is not a whole number from 1"),
         ("Use 3, 5 and 11 to make 0.", "0 is not a whole number from 1"),
         ("Use 3, 5 and 11 to make 1000001.", "1000001 is not"),
         (f"Use 3, 5 and {'9' * 9000} to make 24.", "9… is not a whole number"),
-        ("x" * 9000, "no Countdown question"),
-        ("Use 3" + ", 5" * 9000, "no Countdown question"),
+        ("x" * 9000, "not a Countdown question"),
+        ("Use 3" + ", 5" * 9000, "not a Countdown question"),
     ],
 )
 def test_other_questions_are_refused_in_one_short_line(question: str, says: str) -> None:
@@ -73,7 +73,7 @@ def test_other_questions_are_refused_in_one_short_line(question: str, says: str)
         Puzzle.parse(question)
     message = str(caught.value)
     assert says in message
-    assert "reads 'Use 3, 5, 7 and 11 to make 24.'" in message
+    assert "write it like 'Use 3, 5, 7 and 11 to make 24.'" in message
     assert "\n" not in message
     assert len(message) < 250
 
@@ -93,13 +93,13 @@ def test_split_ignores_the_order_of_the_numbers(puzzle: Puzzle, rng: random.Rand
 
 
 def test_split_never_changes() -> None:
-    # Literals: a change here would let test puzzles of today into training sets of tomorrow.
+    # Literals: a change would put test puzzles of today into training sets of tomorrow.
     puzzles = [Puzzle((3, 5, 7, 11), target) for target in range(1, 31)]
     # The second letters tell the names apart: tRain, vAlidation, tEst.
     assert "".join(split(puzzle)[1] for puzzle in puzzles) == "errrrrerrereereerarrrrrrrrerer"
 
 
-def test_splits_have_their_shares() -> None:
+def test_splits_have_the_documented_shares() -> None:
     rng = random.Random(5)
     puzzles = {
         Puzzle(tuple(rng.randint(1, 13) for _ in range(4)), rng.randint(1, 100))
@@ -168,7 +168,7 @@ def test_another_seed_draws_other_puzzles() -> None:
         PuzzleSpace(count=6, low=50, high=100),
     ],
 )
-def test_drawn_puzzles_lie_in_their_space_and_are_solvable(space: PuzzleSpace) -> None:
+def test_drawn_puzzles_are_in_their_space_and_solvable(space: PuzzleSpace) -> None:
     for puzzle in islice(generate(space, "train", seed=11), 10):
         assert len(puzzle.numbers) == space.count
         assert all(space.low <= number <= space.high for number in puzzle.numbers)
@@ -210,17 +210,17 @@ def test_impossible_spaces_are_refused(bad: dict[str, int]) -> None:
         PuzzleSpace(**bad)
 
 
-def test_a_space_is_how_many_numbers_up_to_which() -> None:
+def test_a_space_is_read_from_text() -> None:
     assert PuzzleSpace.parse("4:99") == PuzzleSpace(count=4, high=99)
     assert PuzzleSpace.parse("5") == PuzzleSpace(count=5)
     for text in ("", "four", "4:", "9", "4:0"):
-        with pytest.raises(ValueError, match=r"numbers are|count must|numbers must"):
+        with pytest.raises(ValueError, match=r"not COUNT or COUNT:HIGHEST|count must|numbers must"):
             PuzzleSpace.parse(text)
 
 
 @cache
 def _signed(numbers: tuple[int, ...]) -> frozenset[int]:
-    """All that signed whole-number arithmetic makes: replace any two numbers by their result."""
+    """Returns all results of signed whole-number arithmetic, by replacing two numbers at a time."""
     if len(numbers) == 1:
         return frozenset(numbers)
     found: set[int] = set()
@@ -246,7 +246,7 @@ def test_reachable_agrees_with_signed_arithmetic(count: int) -> None:
         assert reachable(numbers, 1, 100) == tuple(expected)
 
 
-def test_zero_may_stand_between() -> None:
+def test_intermediate_results_may_be_zero() -> None:
     assert 7 in reachable((5, 5, 7), 1, 100)  # 5 − 5 + 7
     assert 13 in reachable((9, 9, 12, 13), 1, 100)  # (9 − 9) × 12 + 13
 

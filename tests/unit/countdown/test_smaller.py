@@ -1,4 +1,4 @@
-"""Runs inside of runs: an executor asks what its opening leaves, and solves that in a run of its own."""
+"""Nested runs: an executor asks a smaller puzzle, which a nested run solves."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ ONE = replace(solver.LIMITS, concurrency=1)
 
 
 def agent(engine: ScriptedEngine) -> Sprint:
-    """The solver's agent, whose tokens are characters here."""
+    """Returns the agent of the solver. Its tokens are characters here."""
     return solver.agent(engine, sampling=Sampling(max_tokens=10_000))
 
 
 class Ideal:
-    """A model that has learned all that there is to learn, and writes as the searcher does."""
+    """A model that has learned everything, and writes like the searcher."""
 
     def __init__(self) -> None:
         self.questions: list[str] = []
 
     def __call__(self, prompt: str) -> str:
-        asked = re.search(r"<Question>\n(.*)\n", prompt)
-        assert asked is not None
-        puzzle = Puzzle.parse(asked[1])
+        question = re.search(r"<Question>\n(.*)\n", prompt)
+        assert question is not None
+        puzzle = Puzzle.parse(question[1])
         number = execution_of(prompt)
         if number is not None:
             stage, place = number
@@ -77,7 +77,7 @@ class Ideal:
 @pytest.mark.parametrize(
     "puzzle", [*islice(generate(PuzzleSpace(count=5), "test", 3), 12)], ids=str
 )
-async def test_five_numbers_are_solved_by_runs_inside_of_the_run(puzzle: Puzzle) -> None:
+async def test_five_numbers_are_solved_by_nested_runs(puzzle: Puzzle) -> None:
     model = Ideal()
     async with agent(ScriptedEngine(model)) as solving:
         result = await solving.solve(puzzle.question, join=solved(puzzle))
@@ -88,13 +88,13 @@ async def test_five_numbers_are_solved_by_runs_inside_of_the_run(puzzle: Puzzle)
     assert accepted.usage.completion_tokens > len(accepted.text)
 
 
-async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
+async def test_the_tokens_of_a_smaller_puzzle_count_against_the_run() -> None:
     puzzle = next(generate(PuzzleSpace(count=5), "test", 3))
     model = Ideal()
     async with agent(ScriptedEngine(model)) as solving:
         whole = await solving.solve(puzzle.question, join=solved(puzzle), limits=ONE)
         plan = whole.stages[0].usage.completion_tokens
-        # The plan, the first execution's question, and not all of what the run inside of it plans.
+        # Enough for the plan and the first question, but not for all of the nested run's plan.
         limits = replace(ONE, tokens=plan + 300)
         model.questions.clear()
         result = await solving.solve(puzzle.question, join=solved(puzzle), limits=limits)
@@ -103,7 +103,7 @@ async def test_what_a_smaller_puzzle_costs_counts_against_the_run() -> None:
     assert len(set(model.questions)) > 1
 
 
-async def test_an_execution_that_asks_no_puzzle_stands_as_the_model_wrote_it() -> None:
+async def test_an_execution_with_an_invalid_question_is_kept_as_written() -> None:
     def says(prompt: str) -> str:
         if execution_of(prompt):
             return "= a 9 - b 7 = 2, c 5, d 3, e 3.\nUse 5 and 0 to make 24.\n</execution_"
@@ -116,7 +116,7 @@ async def test_an_execution_that_asks_no_puzzle_stands_as_the_model_wrote_it() -
     assert result.stages[0].executions[0].text.endswith("Use 5 and 0 to make 24.\n")
 
 
-async def test_runs_inside_of_runs_come_to_an_end() -> None:
+async def test_nesting_ends() -> None:
     def always_asks(prompt: str) -> str:
         if execution_of(prompt):
             return EXECUTION + "</execution_"
@@ -138,17 +138,17 @@ class TestSmaller:
     @pytest.mark.parametrize(
         "text", ["", "None.\n", "= a 9 - b 9, no use.\nNone.\n", EXECUTION.rstrip("\n")]
     )
-    def test_other_executions_ask_nothing(self, text: str) -> None:
+    def test_other_executions_have_no_question(self, text: str) -> None:
         assert Smaller.read(text) is None
 
-    def test_what_was_made_takes_the_place_of_its_result_once(self) -> None:
+    def test_the_operation_replaces_its_result_once(self) -> None:
         smaller = Smaller(EXECUTION, Puzzle((2, 2, 12, 22), 24), 2, "9 - 7")
         whole, line = smaller.answered("22 + ((2 * 12) / 2) - 10")
         assert whole == "22 + (((9 - 7) * 12) / 2) - 10"
         assert claim(line) == whole
 
     @given(st.integers(0, 10_000))
-    def test_an_answer_keeps_its_worth(self, seed: int) -> None:
+    def test_an_answer_keeps_its_value(self, seed: int) -> None:
         puzzle = next(generate(PuzzleSpace(count=4), "train", seed))
         written = searcher.write(puzzle)
         assert written is not None
@@ -157,7 +157,7 @@ class TestSmaller:
         assert evaluate(smaller.answered(written[1])[0]) == puzzle.target
 
 
-def test_executors_learn_to_ask_and_no_more() -> None:
+def test_executors_learn_only_to_ask() -> None:
     for number, packed in enumerate(trajectories(FIVE, "train")):
         sample = run_sample(packed, FIVE, len, number)
         asked = [text for text in sample.executions.values() if "Use " in text]
@@ -166,18 +166,18 @@ def test_executors_learn_to_ask_and_no_more() -> None:
         assert all(text.count("\n") == 2 for text in asked)
 
 
-async def test_a_run_of_the_runtime_is_what_the_data_say() -> None:
+async def test_a_run_of_the_runtime_matches_the_training_data() -> None:
     packed = next(trajectories(FIVE, "train"))
     puzzle = Puzzle.parse(packed.annotated.trajectory.question)
     async with agent(ScriptedEngine(Ideal())) as solving:
-        # One at a time: of several hits inside, a run takes the first in time.
+        # One execution at a time: if several succeed, a run takes the first one in time.
         result = await solving.solve(puzzle.question, limits=ONE)
     stage = result.stages[0]
     assert turn(1, packed.stages[0]) in result.text
     assert [e.text for e in stage.executions] == [c.execution for c in packed.stages[0][1:]]
 
 
-def test_a_sequential_search_works_on_a_smaller_puzzle_where_it_stands() -> None:
+def test_a_sequential_search_solves_a_smaller_puzzle_in_place() -> None:
     packed = next(trajectories(FIVE, "train"))
     text = packed.annotated.trajectory.text
     asked = re.findall(r"^Use .*\n(. \d+, . \d+, . \d+, . \d+ to \d+\.)$", text, re.MULTILINE)

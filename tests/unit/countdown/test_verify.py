@@ -1,4 +1,4 @@
-"""The Countdown verifier: exact values, and a refusal for everything that is no right answer."""
+"""The Countdown verifier computes exact values and refuses everything but a right answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RIGHT = "(7 - 3) * (11 - 5)"
 
 @dataclass(frozen=True)
 class Node:
-    """An expression tree, with its own evaluation and rendering for the verifier to agree with."""
+    """An expression tree. The tests evaluate and render it independently of the verifier."""
 
     operator: str
     left: Node | int
@@ -49,14 +49,14 @@ def _leaves(tree: Tree) -> list[int]:
 
 
 def _full(tree: Tree) -> str:
-    """Every operation in parentheses."""
+    """Renders the tree with parentheses around every operation."""
     if isinstance(tree, int):
         return str(tree)
     return f"({_full(tree.left)}{tree.operator}{_full(tree.right)})"
 
 
 def _sparse(tree: Tree, above: int = 0) -> str:
-    """Only the parentheses that precedence and left association need, typographic signs."""
+    """Renders the tree with typographic signs and only the parentheses that are needed."""
     if isinstance(tree, int):
         return str(tree)
     rank = 1 if tree.operator in "+-" else 2
@@ -74,7 +74,7 @@ TREES: st.SearchStrategy[Tree] = st.recursive(LEAVES, _nodes, max_leaves=12)
 
 
 @given(TREES)
-def test_rendered_trees_are_worth_what_the_tree_is(tree: Tree) -> None:
+def test_rendered_trees_have_the_value_of_the_tree(tree: Tree) -> None:
     try:
         expected = _value(tree)
     except ZeroDivisionError:
@@ -88,7 +88,7 @@ def test_rendered_trees_are_worth_what_the_tree_is(tree: Tree) -> None:
 
 @st.composite
 def _solved(draw: st.DrawFn) -> tuple[str, Puzzle]:
-    """A right answer with its puzzle: the tree comes first, the puzzle is read off it."""
+    """Draws a right answer and its puzzle. The puzzle is derived from the tree."""
     numbers = draw(st.lists(st.integers(1, 10), min_size=3, max_size=6))
     trees: list[Tree] = list(numbers)
     while len(trees) > 1:
@@ -160,7 +160,7 @@ def test_any_text_gets_a_verdict_in_one_line(text: str) -> None:
         "(3 - 7) * (5 - 11)",
     ],
 )
-def test_ways_to_be_right(answer: str) -> None:
+def test_right_answers_may_be_written_in_several_ways(answer: str) -> None:
     assert explain(answer, PUZZLE) is None
     assert verify(answer, PUZZLE)
 
@@ -171,23 +171,23 @@ def test_ways_to_be_right(answer: str) -> None:
         ("", "empty"),
         (" \n", "empty"),
         ("= 24", "not the end"),
-        ("24", "24 is not among"),
-        ("3 + 5 + 7 + 11", "worth 26"),
+        ("24", "24 is not a number of"),
+        ("3 + 5 + 7 + 11", "value is 26"),
         ("3 * 5 + 7", "11 is used 0 times"),
         ("3 * 5 + 7 + 11 - 3 * 3", "3 is used 3 times"),
-        ("(7 - 3) * (11 - 5) + 0", "0 is not among"),
-        ("35 + 7 - 11", "35 is not among"),
+        ("(7 - 3) * (11 - 5) + 0", "0 is not a number of"),
+        ("35 + 7 - 11", "35 is not a number of"),
         (f"{RIGHT} = 25", "'= 25'"),
         (f"{RIGHT} = 24 = 24", "not '='"),
         (f"24 = {RIGHT}", "not '='"),
         (f"{RIGHT} = ", "not '='"),
         (f"{RIGHT} = )", "not '='"),
         (f"{RIGHT} = 12 * 2", "not '='"),
-        (f"{RIGHT} = 24.0", "'.' does not belong"),
+        (f"{RIGHT} = 24.0", "'.' is not allowed"),
         ("7 ** 3 + 5 - 11", "not '*'"),
-        ("7 ^ 3 + 5 - 11", "'^' does not belong"),
+        ("7 ^ 3 + 5 - 11", "'^' is not allowed"),
         ("11 // 5 + 7 * 3", "not '/'"),
-        ("11 % 5 + 7 * 3", "'%' does not belong"),
+        ("11 % 5 + 7 * 3", "'%' is not allowed"),
         ("7 3 + 5 + 11", "not '3'"),
         ("3(5 + 7) - 11", "not '('"),
         ("(5 + 7)(11 - 3)", "not '('"),
@@ -195,21 +195,21 @@ def test_ways_to_be_right(answer: str) -> None:
         ("-3 + 5 + 7 + 11", "not '-'"),
         ("5 + 7 + 11 + -3", "not '-'"),
         ("5 + 7 + (-3) + 11", "not '-'"),
-        ("3.0 + 5 + 7 + 11", "'.' does not belong"),
-        ("3e0 + 5 + 7 + 11", "'e' does not belong"),
-        ("0x3 + 5 + 7 + 11", "'x' does not belong"),
-        ("1_1 + 5 + 7 + 3", "'_' does not belong"),
-        ("a + 5 + 7 + 11", "'a' does not belong"),
-        ("__import__('os')", "'_' does not belong"),
-        ("abs(3) + 5 + 7 + 11", "'a' does not belong"),
-        ("3 + 5, 7 + 11", "',' does not belong"),
-        ("3 + 5; 7 + 11", "';' does not belong"),
-        ("[3] + 5 + 7 + 11", "'[' does not belong"),
-        (r"\boxed{24}", "does not belong"),
-        (f"${RIGHT}$", "'$' does not belong"),
-        ("٣ + 5 + 7 + 11", "does not belong"),
-        ("３ + 5 + 7 + 11", "does not belong"),
-        ("³ + 5 + 7 + 11", "does not belong"),
+        ("3.0 + 5 + 7 + 11", "'.' is not allowed"),
+        ("3e0 + 5 + 7 + 11", "'e' is not allowed"),
+        ("0x3 + 5 + 7 + 11", "'x' is not allowed"),
+        ("1_1 + 5 + 7 + 3", "'_' is not allowed"),
+        ("a + 5 + 7 + 11", "'a' is not allowed"),
+        ("__import__('os')", "'_' is not allowed"),
+        ("abs(3) + 5 + 7 + 11", "'a' is not allowed"),
+        ("3 + 5, 7 + 11", "',' is not allowed"),
+        ("3 + 5; 7 + 11", "';' is not allowed"),
+        ("[3] + 5 + 7 + 11", "'[' is not allowed"),
+        (r"\boxed{24}", "is not allowed"),
+        (f"${RIGHT}$", "'$' is not allowed"),
+        ("٣ + 5 + 7 + 11", "is not allowed"),
+        ("３ + 5 + 7 + 11", "is not allowed"),
+        ("³ + 5 + 7 + 11", "is not allowed"),
         ("3 + 5 / (7 - 7) + 11", "divides by zero"),
         ("3 / 0", "divides by zero"),
         ("(3 + 5", "closing parenthesis"),
@@ -218,11 +218,11 @@ def test_ways_to_be_right(answer: str) -> None:
         ("3 +", "not the end"),
         ("* 3", "not '*'"),
         ("1+" * 300 + "1", "longer than 500"),
-        ("(" * 250 + "1" + ")" * 249, "nested deeper"),
-        ("(" * 500, "nested deeper"),
+        ("(" * 250 + "1" + ")" * 249, "nested more than 50"),
+        ("(" * 500, "nested more than 50"),
     ],
 )
-def test_ways_to_be_wrong(answer: str, says: str) -> None:
+def test_wrong_answers_are_explained(answer: str, says: str) -> None:
     reason = explain(answer, PUZZLE)
     assert reason is not None
     assert says in reason
@@ -248,13 +248,13 @@ def test_depth_counts_nesting_and_not_parentheses() -> None:
     assert evaluate("(" * 50 + "1" + ")" * 50) == 1
 
 
-def test_numbers_that_stand_twice_are_used_twice() -> None:
+def test_repeated_numbers_are_used_repeatedly() -> None:
     puzzle = Puzzle((2, 2, 6), 24)
     assert verify("2 * 2 * 6", puzzle)
     assert "2 is used 1 times" in str(explain("2 * 6 + 6 + 6", Puzzle((2, 2, 6, 6, 6), 24)))
 
 
-def test_evaluate_takes_a_bare_expression() -> None:
+def test_evaluate_takes_an_expression_without_a_claim() -> None:
     with pytest.raises(ExpressionError):
         evaluate("3 = 3")
     assert issubclass(ExpressionError, ValueError)
@@ -262,7 +262,7 @@ def test_evaluate_takes_a_bare_expression() -> None:
 
 
 @pytest.mark.parametrize("unit", ["9*", "9/", "9+", "99999999/7*", "(9*", "1/3+"])
-def test_the_longest_answers_take_no_time(unit: str) -> None:
+def test_the_longest_answers_are_checked_fast(unit: str) -> None:
     start = time.process_time()
     explain((unit * 500)[:499] + "9", PUZZLE)
     explain("9" * 500, PUZZLE)

@@ -1,4 +1,4 @@
-"""What the tests of the LLM client share: queries, and a client at a server on loopback."""
+"""Shared by the tests of the LLM client: queries, and a client connected to a server on loopback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from curate.drops import Dropped, Reason
 from curate.llm.cache import Cache
 from curate.llm.client import Client
-from curate.llm.cost import Figures, Ledger
+from curate.llm.cost import Ledger, Spending
 from curate.llm.endpoint import Kind, Message, Query
 from sprint_agent import retry
 from sprint_agent.testing import FaultServer
@@ -36,7 +36,7 @@ def query(text: str = "Q", **fields: Any) -> Query:
 
 @dataclass(frozen=True)
 class Asker:
-    """A client, and what it keeps its books in."""
+    """A client with its cache and its ledger."""
 
     client: Client
     cache: Cache
@@ -46,14 +46,14 @@ class Asker:
         return await self.client.ask(query(text, **fields))
 
     async def reason(self, text: str = "Q", **fields: Any) -> Reason:
-        """Why a query is dropped."""
+        """Returns the reason for which a query is dropped."""
         with pytest.raises(Dropped) as caught:
             await self.ask(text, **fields)
         return caught.value.reason
 
     @property
-    def figures(self) -> Figures:
-        return self.ledger.figures
+    def spending(self) -> Spending:
+        return self.ledger.spending
 
 
 @asynccontextmanager
@@ -72,5 +72,5 @@ async def asking(
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that the server does not ask for are short."""
+    """Makes the pauses short, except those that the server asks for."""
     monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)

@@ -1,13 +1,13 @@
-"""Curation of the searcher's trajectories: true text, the packing rule, and no text lost."""
+"""The searcher's trajectories and what is learned from them: all of their text is true."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain, combinations, islice, pairwise
 from pathlib import Path
 
-import networkx as nx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -27,10 +27,9 @@ from curate.countdown import (
     symbolic,
     trajectories,
 )
-from curate.pack import graph
 from curate.pack.stages import pack
-from curate.render import first_success, sequential, waiting
-from curate.trajectory import Annotated, Component, Trajectory
+from curate.render import first_success, sequential, without_notes
+from curate.trajectory import Trajectory
 from sprint_agent.countdown import Puzzle, claim, evaluate, generate, split, verify
 from sprint_agent.countdown.puzzle import PuzzleSpace
 from sprint_agent.protocol import tags
@@ -44,26 +43,6 @@ def trajectory(puzzle: Puzzle = PUZZLE) -> Trajectory:
     found = symbolic.trajectory(puzzle)
     assert found is not None
     return found
-
-
-@st.composite
-def components(draw: st.DrawFn) -> list[Component]:
-    """A random graph of components, some of which execute."""
-    made: list[Component] = []
-    for number in range(1, draw(st.integers(1, 9)) + 1):
-        parents = draw(st.frozensets(st.integers(1, number - 1))) if number > 1 else frozenset()
-        executes = draw(st.booleans())
-        lines = draw(st.integers(1, 5)) if executes else 0
-        made.append(
-            Component(
-                number=number,
-                plan=f"think {number}\n",
-                prompt=f"task {number}" if executes else "",
-                execution="".join(f"work {number}.{k}\n" for k in range(lines)),
-                parents=parents,
-            )
-        )
-    return made
 
 
 class TestSearcher:
@@ -91,7 +70,7 @@ class TestSearcher:
         found = symbolic.trajectory(puzzle)
         assert found is None or verify(found.answer, puzzle)
 
-    def test_it_finds_nearly_all_that_can_be_made(self) -> None:
+    def test_it_solves_nearly_all_puzzles(self) -> None:
         for space, least in (
             (PuzzleSpace(count=4), 1.0),
             (PuzzleSpace(count=4, high=99), 0.95),
@@ -116,14 +95,14 @@ class TestSearcher:
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers(1, 30), min_size=3, max_size=5))
-    def test_an_opening_is_barren_for_a_reason(self, numbers: list[int]) -> None:
+    def test_a_dead_end_has_a_reason(self, numbers: list[int]) -> None:
         groups = searcher.openings(Puzzle(tuple(numbers), 24))
         names = "abcdef"[: len(numbers)]
         for (_, operations), group in zip(searcher.GROUPS, groups, strict=True):
             pairs = combinations(names, 2)
             tasks = [f"{first} {o} {second}" for first, second in pairs for o in operations]
             assert [opening.task for opening in group] == tasks
-        tried: set[tuple[int, str, int]] = set()
+        tried: set[tuple[int | Fraction, str, int | Fraction]] = set()
         for opening in chain(*groups):
             made = opening.remaining[-1].made
             assert made is not None
@@ -136,7 +115,7 @@ class TestSearcher:
                 "too large": exact > searcher.CAP,
                 "no use": (exact == 0 and len(numbers) > 4) or (operation == "/" and second == 1),
             }
-            assert not opening.barren if not any(reasons.values()) else reasons[opening.barren]
+            assert not opening.dead_end if not any(reasons.values()) else reasons[opening.dead_end]
             tried.add((first, operation, second))
 
     @settings(max_examples=60, deadline=None)
@@ -156,72 +135,22 @@ class TestSearcher:
             numbers = [len(re.findall(r"\d+(?:/\d+)?", form)) for form in (before, after)]
             assert numbers[1] == numbers[0] + 1
 
-    def test_it_gives_up_where_nothing_can_be_found(self) -> None:
+    def test_it_gives_up_if_there_is_no_solution(self) -> None:
         assert symbolic.trajectory(Puzzle((1, 1, 1, 1), 100)) is None
 
 
 class TestAnnotation:
-    def test_the_components_that_were_visited_hold_the_whole_text(self) -> None:
+    def test_the_visited_components_contain_the_whole_text(self) -> None:
         given_text = trajectory().text
         visited = [c for c in symbolic.annotate(trajectory()).components if c.visited]
         text = "".join(f"{c.plan}{c.prompt}{' ' if c.prompt else ''}{c.execution}" for c in visited)
         assert text == given_text
 
-    def test_the_second_group_needs_the_whole_first_one(self) -> None:
+    def test_the_second_group_depends_on_the_whole_first_one(self) -> None:
         made = trajectories(CountdownData(spaces=SMALL, trajectories=40), "train")
         packed = next(p for p in made if len(p.stages) == 2)
         head = packed.stages[1][0]
         assert head.parents == {c.number for c in packed.stages[0][1:]}
-
-
-class TestPacking:
-    @settings(max_examples=300, deadline=None)
-    @given(components())
-    def test_stages_follow_the_formula(self, given: list[Component]) -> None:
-        stages = graph.stages(given)
-        by_number = {c.number: c for c in given}
-        for component in given:
-            waits = [stages[p] + bool(by_number[p].execution) for p in component.parents]
-            assert stages[component.number] == max(waits, default=1)
-            for parent in component.parents:
-                if by_number[parent].execution:
-                    assert stages[parent] < stages[component.number]
-
-    @settings(max_examples=200, deadline=None)
-    @given(components())
-    def test_no_text_is_lost(self, given: list[Component]) -> None:
-        annotated = Annotated(Trajectory("Q?", "", "1"), tuple(given))
-        text = waiting(pack(annotated), lambda _: None).text
-        for component in given:
-            lines = [*component.plan.splitlines(), *component.execution.splitlines()]
-            assert all(line in text for line in lines)
-
-    def test_short_executions_join_their_plan(self) -> None:
-        short = Component(1, plan="a\n", prompt="p", execution="1\n2\n")
-        (stage,) = pack(Annotated(Trajectory("Q?", "", "1"), (short,))).stages
-        assert stage[0].plan == "a\n1\n2\n"
-        assert (stage[0].prompt, stage[0].execution) == ("", "")
-
-    @settings(max_examples=100, deadline=None)
-    @given(components())
-    def test_the_reduced_graph_reaches_the_same(self, given: list[Component]) -> None:
-        reduced = graph.build(given)
-        assert reduced.number_of_nodes() == len(given)
-        depth: dict[int, int] = {}
-        for component in given:
-            depth[component.number] = 1 + max((depth[p] for p in component.parents), default=0)
-        assert nx.dag_longest_path_length(reduced) + 1 == max(depth.values())
-
-    def test_a_parent_must_stand_before_its_child(self) -> None:
-        with pytest.raises(ValueError, match="not before it"):
-            graph.stages([Component(1, parents=frozenset({2})), Component(2)])
-        with pytest.raises(ValueError, match="not before it"):
-            graph.build([Component(1), Component(2, parents=frozenset({2}))])
-
-    def test_stages_need_no_graph(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # They are reckoned anew in each round of the leak check.
-        monkeypatch.delattr(nx, "transitive_reduction")
-        assert graph.stages([Component(1), Component(2, parents=frozenset({1}))]) == {1: 1, 2: 1}
 
 
 def test_a_smaller_mixture_is_the_same_mixture() -> None:
@@ -236,7 +165,7 @@ def test_a_smaller_mixture_is_the_same_mixture() -> None:
     ("drawn", "kept"),
     [(15, (15, 15, 6)), (30, (20, 30, 12)), (100, (20, 40, 40)), (200, (40, 80, 80))],
 )
-def test_where_there_are_few_trajectories_more_of_them_are_runs(
+def test_of_few_trajectories_a_larger_share_are_runs(
     drawn: int, kept: tuple[int, int, int]
 ) -> None:
     recipe = CountdownData(trajectories=100, runs=20, searches=40, drills=40)
@@ -290,13 +219,13 @@ class TestDrills:
             hit = next(number for number, text in enumerate(found) if claim(text))
             assert [execution in text for execution in found[: hit + 1]] == [True] * (hit + 1)
 
-    def test_there_is_none_where_no_quotient_leads_to_the_target(self) -> None:
+    def test_there_is_none_if_no_quotient_leads_to_the_target(self) -> None:
         assert drills.drill(Puzzle((33, 69, 91, 78), 97)) is None
         assert drilled(CountdownData(spaces=((PuzzleSpace(count=3), 1),)), "train") == []
 
 
 class TestRendering:
-    def test_the_first_success_comes_first_in_time(self) -> None:
+    def test_the_earliest_success_is_accepted(self) -> None:
         packed = pack(symbolic.annotate(trajectory()), shortest_execution=1)
         transcript = first_success(packed, claim, len, lambda: 0)
         executions = transcript.stages[0].executions
@@ -310,11 +239,11 @@ class TestRendering:
         assert claim(executions[verdict.accepted - 1]) == verdict.remark
         assert tags.boxed(transcript.answer) == verdict.remark
 
-    def test_the_answer_is_the_one_that_the_last_stage_found(self) -> None:
+    def test_the_answer_is_the_one_from_the_last_stage(self) -> None:
         for packed in trajectories(CountdownData(spaces=SMALL, trajectories=30), "train"):
             puzzle = Puzzle.parse(packed.annotated.trajectory.question)
             for transcript in (
-                waiting(packed, claim),
+                without_notes(packed, claim),
                 first_success(packed, claim, len, lambda: 0),
                 sequential(packed.annotated.trajectory),
             ):
@@ -336,7 +265,7 @@ class TestRendering:
             stages |= {name.partition(".")[0] for name in sample.executions}
         assert stages == {"1", "2"}
 
-    def test_of_some_trajectories_executors_alone_learn(self) -> None:
+    def test_from_some_trajectories_only_executors_learn(self) -> None:
         data = CountdownData(spaces=SMALL, trajectories=40, runs=10, searches=20)
         packed = list(trajectories(data, "train"))
         made = list(sprint_samples(packed, [], data, len))
@@ -348,7 +277,7 @@ class TestRendering:
             visited = [c for c in trajectory.stages[0] if c.prompt and c.visited]
             assert [c.execution for c in visited] == list(sample.executions.values())
 
-    def test_one_run_in_so_many_waits(self) -> None:
+    def test_a_share_of_the_runs_waits_for_all(self) -> None:
         data = CountdownData(spaces=SMALL, trajectories=200, waiting_every=4)
         waits = 0
         for number, packed in enumerate(trajectories(data, "train")):
@@ -375,7 +304,7 @@ class TestRendering:
             assert all(verify(c, puzzle) for text in learned if (c := claim(text)) is not None)
         assert false > 20
 
-    def test_runs_of_two_stages_stand_evenly_among_the_others(self) -> None:
+    def test_runs_of_two_stages_are_spread_evenly(self) -> None:
         packed = list(trajectories(CountdownData(spaces=SMALL, trajectories=60), "train"))
         stages = [len(p.stages) for p in runs(packed, CountdownData(runs=12, late_every=3))]
         assert [n > 1 for n in stages] == [True, False, False] * 4
@@ -396,6 +325,6 @@ class TestRendering:
         with pytest.raises(ValueError, match="line 1: not a sample"):
             list(samples.read(path))
 
-    def test_no_puzzle_of_another_split_gets_in(self) -> None:
+    def test_all_puzzles_are_from_the_wanted_split(self) -> None:
         for packed in trajectories(CountdownData(spaces=SMALL, trajectories=40), "train"):
             assert split(Puzzle.parse(packed.annotated.trajectory.question)) == "train"

@@ -1,4 +1,4 @@
-"""The worked example: its answers hold to the rules, and show what the README says that they show."""
+"""The example: its answers follow the rules, and show what its README says."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from curate.annotate.annotator import LlmAnnotator
 from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
 from curate.llm.endpoint import Query
+from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.pack.values import values
-from curate.pipeline import Packing, packed
-from curate.select import figures
+from curate.select import measure
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated, Trajectory
 from sprint_agent.protocol import tags
@@ -46,14 +46,14 @@ SHAPES = {
     "make 139": (3, 3, 0),
     "sequence": (1, 1, 1, 1, 0),
 }
-"""How many executions each stage has, by a word of the question."""
+"""The number of executions of each stage, by a word in the question."""
 SEQUENTIAL, OVERLAPPING, LEAKING = "sequence", "marbles", "coffee"
 FORWARD, WRONG = "rectangles", "books"
-"""The one whose dependencies point forward, twice, and the one whose answer is wrong."""
+"""The trajectory with dependencies on later steps, and the one with a wrong answer."""
 
 
 class Replies:
-    """Answers as they were recorded."""
+    """An endpoint with the recorded answers."""
 
     def __init__(self) -> None:
         self.asked: list[Query] = []
@@ -100,7 +100,7 @@ async def test_only_the_overlapping_one_is_asked_twice(word: str) -> None:
     await LlmAnnotator(endpoint).annotate(example(word))
     again = [query.messages[-1].content for query in endpoint.asked if query.attempt > 1]
     assert len(again) == (word == OVERLAPPING)
-    assert all("stands in components 6 and 7" in said for said in again)
+    assert all("is in components 6 and 7" in message for message in again)
 
 
 async def test_an_edge_that_points_forward_twice_is_the_end() -> None:
@@ -111,7 +111,7 @@ async def test_an_edge_that_points_forward_twice_is_the_end() -> None:
 
 @pytest.mark.parametrize("word", SHAPES)
 async def test_components_begin_with_paragraphs(word: str) -> None:
-    """So that a splitter that counts otherwise is noticed, though its ranges cover all as well."""
+    """This detects a splitter that counts differently, although its ranges would cover all text too."""
     found = await annotated(word)
     paragraphs = {p.strip() for p in found.trajectory.text.split("\n\n")}
     for component in found.components:
@@ -131,7 +131,9 @@ async def test_no_prompt_gives_away_what_comes_out(word: str) -> None:
 
 @pytest.mark.parametrize("word", SHAPES)
 async def test_its_stages(word: str) -> None:
-    found = figures(Candidate(await packed(await annotated(word), Packing())).transcript, len)
+    found = measure(
+        Candidate(await pack_leak_free(await annotated(word), Packing())).transcript, len
+    )
     assert found.prompts == SHAPES[word]
     assert (found.executions_ratio < 1.5) == (word == SEQUENTIAL)
 
@@ -139,7 +141,7 @@ async def test_its_stages(word: str) -> None:
 @pytest.mark.parametrize("word", SHAPES)
 async def test_the_leak_check_finds_the_missing_edges_and_no_others(word: str) -> None:
     before = await annotated(word)
-    found = await packed(before, Packing())
+    found = await pack_leak_free(before, Packing())
     assert found.leaks == ((Leak(6, 2, "250"), Leak(6, 3, "340")) if word == LEAKING else ())
     if word == LEAKING:
         assert before.components[5].parents == frozenset()

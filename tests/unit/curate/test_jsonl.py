@@ -1,4 +1,4 @@
-"""Records on disk: whole or not at all, read back or named, and written by one process at a time."""
+"""Records on disk: written completely or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from curate.files.jsonl import Writer
 from curate.trajectory import Trajectory
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a" / "jsonl.jsonl"
     with pytest.raises(TypeError), Writer(path) as writer:
         writer.write(object())
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_second_process_is_told_where_the_first_one_writes(tmp_path: Path) -> None:
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
-        jsonl.alone(out, out / ".lock"),
+        jsonl.exclusive(out, out / ".lock"),
         pytest.raises(jsonl.InUse, match=f"writes to {out}"),
-        jsonl.alone(out, out / ".lock"),
+        jsonl.exclusive(out, out / ".lock"),
     ):
         pass
-    with jsonl.alone(out, out / ".lock"):
+    with jsonl.exclusive(out, out / ".lock"):
         pass
 
 

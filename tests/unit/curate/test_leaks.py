@@ -1,4 +1,4 @@
-"""The leak check: what a sibling found is no one's to use; what one knows or comes to by oneself is."""
+"""The leak check: using a sibling's finding is a leak, using a known or an own value is not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestFind:
             Component(2, plan="With 2146 we go on."),
         ],
     )
-    def test_a_number_that_only_a_sibling_came_to(self, second: Component) -> None:
+    def test_a_number_that_only_a_sibling_found(self, second: Component) -> None:
         first = work(1, "37 * 58 = 2146. That is a lot.")
         assert found((first, second)) == [(2, 1)]
 
@@ -48,7 +48,7 @@ class TestFind:
             work(2, "Try 4711."),
         ],
     )
-    def test_what_one_knows_or_comes_to_is_free(self, second: Component) -> None:
+    def test_a_known_or_own_value_is_no_leak(self, second: Component) -> None:
         first = work(1, "37 * 58 = 2146, and 2 + 1 = 3, 9 + 1 = 10, 99 + 1 = 100. Try 4711.")
         assert found((first, second)) == []
 
@@ -61,17 +61,17 @@ class TestFind:
         second = work(2, "37 * 58 = 2146.")
         assert found((planned, second, work(3, "2146 is even."))) == []
 
-    def test_a_name_that_a_sibling_gave(self) -> None:
+    def test_a_name_that_a_sibling_defined(self) -> None:
         first = work(1, "Let S = 37 + 58. Then S is odd.")
         assert found((first, work(2, "Now S + 1 is even."))) == [(2, 1)]
         assert found((first, work(2, "Let S = 2. Now S + 1 is odd."))) == []
 
-    def test_a_formula_that_a_sibling_came_to(self) -> None:
+    def test_a_formula_that_a_sibling_found(self) -> None:
         first = work(1, r"Then $x = \sqrt{13} + y^2$.")
         assert found((first, work(2, r"Insert $\sqrt{13} + y^2$ here."))) == [(2, 1)]
 
     def test_a_comment_that_uses_what_a_later_stage_finds(self) -> None:
-        # The comment opens the plan of the stage in which its value is only found.
+        # The comment is in the plan of the stage whose executions find its value.
         first = work(1, "37 * 58 = 2146.")
         second = replace(work(2, "2146 - 233 = 1913."), parents=frozenset({1}))
         third = replace(work(3, "37 * 5 = 185."), comment="That is less than 1913, so we go on.")
@@ -79,13 +79,13 @@ class TestFind:
         assert found((first,), (second,), (third,)) == []
         assert found((work(1, "So it is odd."), second, third)) == []
 
-    def test_what_a_comment_comes_to_itself_is_free(self) -> None:
+    def test_a_value_that_the_comment_itself_produces_is_no_leak(self) -> None:
         third = replace(work(3, "It is odd."), comment="So 2146 - 233 = 1913 is odd.")
         assert found((third,), (work(2, "2146 - 233 = 1913."),)) == []
         before = replace(work(1, "It is odd."), comment="With 1913 we go on.")
         assert found((before,), (work(2, "2146 - 233 = 1913."),)) == []
 
-    def test_what_the_comment_on_a_sibling_came_to(self) -> None:
+    def test_a_value_that_the_comment_on_a_sibling_produced(self) -> None:
         first = replace(work(1, "It is odd."), comment="So 37 * 58 = 2146.")
         assert found((first, work(2, "Halve 2146."))) == [(2, 1)]
         assert found((first,), (work(2, "Halve 2146."),)) == []
@@ -95,12 +95,12 @@ class TestFind:
         assert found((first, work(2, "Add 3/7 to it."))) == [(2, 1)]
         assert found((first, work(2, "Add 3.650 to it."))) == [(2, 1)]
 
-    def test_each_pair_once(self) -> None:
+    def test_each_pair_of_components_is_reported_once(self) -> None:
         first = work(1, "37 * 58 = 2146 and 37 + 58 = 95.")
         (leak,) = leaks.find(QUESTION, ((first, work(2, "Take 2146 and 95 and 2146.")),))
         assert leak == Leak(2, 1, "2146")
 
-    def test_an_edge_for_each_leak(self) -> None:
+    def test_each_leak_adds_an_edge(self) -> None:
         given = (Component(1), Component(2), Component(3, parents=frozenset({1})))
         mended = leaks.with_edges(given, [Leak(3, 2, "95"), Leak(2, 1, "7")])
         assert [sorted(c.parents) for c in mended] == [[], [1], [1, 2]]
@@ -108,15 +108,15 @@ class TestFind:
 
 class TestValues:
     @given(st.text(max_size=300))
-    def test_any_text_has_values(self, text: str) -> None:
+    def test_every_text_can_be_searched(self, text: str) -> None:
         assert all(0 <= value.at < len(text) for value in values(text))
 
     @given(st.text(alphabet="\\$frac{}1234 =.,/xS_", max_size=4000))
-    def test_so_has_any_that_looks_like_mathematics(self, text: str) -> None:
+    def test_so_can_text_that_looks_like_mathematics(self, text: str) -> None:
         values(text)
 
     @pytest.mark.parametrize(
         "piece", ["1,", "$", "x=", "\\frac{", "1/", "let x", "\\(", "1.", "=  "]
     )
-    def test_long_hostile_texts_take_no_time(self, piece: str) -> None:
+    def test_long_hostile_texts_are_searched_quickly(self, piece: str) -> None:
         values(piece * 50_000)

@@ -1,9 +1,8 @@
-"""What is kept of answers, and answers from a file."""
+"""The cache: what it keeps, what it says of the cost, and which files it refuses."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sqlite3
@@ -13,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from curate.drops import Dropped, Reason
 from curate.llm import cache as cache_file
 from curate.llm.cache import Cache, CacheError
-from curate.llm.recorded import Recorded, Recorder
 from curate.llm.wire import Completion
 from sprint_agent.engine import TokenUsage
 from sprint_agent.limits import Prices
-from tests.unit.curate.llm_kit import query
 
 ANSWERS = [
     Completion("text", "stop", "", TokenUsage(3, 2, 1)),
@@ -30,7 +26,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_an_answer_comes_back_as_it_was(answer: Completion, tmp_path: Path) -> None:
+def test_an_answer_is_read_back_unchanged(answer: Completion, tmp_path: Path) -> None:
     with Cache(tmp_path / "answers.db") as cache:
         assert cache.get("k") is None
         cache.put("k", "m", answer, 0.25)
@@ -57,8 +53,8 @@ def _writing(path: Path, name: str, count: int) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-def test_processes_share_it_and_a_kill_takes_nothing(tmp_path: Path) -> None:
-    """Each writes, at the same time from the first moment on, and dies without a word."""
+def test_processes_share_the_file_and_a_kill_loses_nothing(tmp_path: Path) -> None:
+    """All of them open the file and write at the same time, and are then killed."""
     path = tmp_path / "answers.db"
     writers = [_writing(path, name, 300) for name in "abcd"]
     assert [writer.wait(120) for writer in writers] == [-signal.SIGKILL] * 4
@@ -67,7 +63,7 @@ def test_processes_share_it_and_a_kill_takes_nothing(tmp_path: Path) -> None:
         assert all(cache.get(f"{name}-{number}") for name in "abcd" for number in range(300))
 
 
-def test_a_file_of_another_version(tmp_path: Path) -> None:
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     with sqlite3.connect(path) as file:
         file.execute("PRAGMA user_version = 99")
@@ -75,7 +71,7 @@ def test_a_file_of_another_version(tmp_path: Path) -> None:
         Cache(path)
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     path.write_bytes(b"no database " * 100)
     with pytest.raises(CacheError, match=r"answers\.db .* \(file is not a database\)"):
@@ -84,7 +80,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         Cache(tmp_path)
 
 
-def test_a_file_that_another_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_file, "_BUSY_SECONDS", 0.1)
     path = tmp_path / "answers.db"
     with Cache(path) as cache, contextlib.closing(sqlite3.connect(path)) as other:
@@ -93,7 +89,7 @@ def test_a_file_that_another_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             cache.put("k", "m", ANSWERS[0], 0)
 
 
-def test_its_folder_is_made(tmp_path: Path) -> None:
+def test_its_folder_is_created(tmp_path: Path) -> None:
     with Cache(tmp_path / "a" / "b" / "answers.db") as cache:
         assert cache.get("k") is None
 
@@ -101,8 +97,8 @@ def test_its_folder_is_made(tmp_path: Path) -> None:
 PRICES = {"m": Prices(2e6, 3e6, cached=1e6)}
 
 
-def test_what_was_paid_is_reckoned_at_the_prices_of_today(tmp_path: Path) -> None:
-    """Also of answers that were asked for when nobody named any."""
+def test_the_cost_is_computed_at_the_present_prices(tmp_path: Path) -> None:
+    """This includes answers that were paid without given prices."""
     path = tmp_path / "answers.db"
     with Cache(path) as cache:
         cache.put("a", "m", Completion("", "stop", "", TokenUsage(10, 5, 4)), 0)
@@ -113,62 +109,12 @@ def test_what_was_paid_is_reckoned_at_the_prices_of_today(tmp_path: Path) -> Non
         assert cache.paid({}) == 7.5
 
 
-def test_what_was_lost_outlives_the_process(tmp_path: Path) -> None:
+def test_lost_requests_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "answers.db"
     for _ in range(2):
         with Cache(path) as cache:
-            cache.lose("m", 10, 5)
-            cache.lose("other", 10, 5)
+            cache.put_lost("m", 10, 5)
+            cache.put_lost("other", 10, 5)
     with Cache(path) as cache:
         assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
         assert cache.paid(PRICES) == 0
-
-
-def line(answer: object, subject: str = "s", kind: str = "steps", attempt: int = 1) -> str:
-    facts = {"subject": subject, "kind": kind, "attempt": attempt, "answer": answer}
-    return json.dumps(facts) + "\n"
-
-
-@pytest.mark.anyio
-class TestRecorded:
-    async def test_texts_and_objects(self, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so") + "\n" + line({"a": [1]}, kind="leaks") + line("2", attempt=2))
-        recorded = Recorded(path)
-        assert await recorded.ask(query()) == "so"
-        assert await recorded.ask(query(attempt=2)) == "2"
-        assert json.loads(await recorded.ask(query(kind="leaks"))) == {"a": [1]}
-
-    async def test_what_is_not_there(self, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so"))
-        for other in (query(subject="t"), query(attempt=2), query(kind="leaks")):
-            with pytest.raises(Dropped, match="no recorded answer") as caught:
-                await Recorded(path).ask(other)
-            assert caught.value.reason is Reason.REJECTED
-
-    @pytest.mark.parametrize(
-        "bad", ["{", "[1]", "7", '{"subject": "s"}', line(7), line(None), "[" * 100_000]
-    )
-    async def test_a_line_that_is_none(self, bad: str, tmp_path: Path) -> None:
-        path = tmp_path / "answers.jsonl"
-        path.write_text(line("so") + bad)
-        with pytest.raises(ValueError, match=r"answers\.jsonl:2"):
-            Recorded(path)
-
-    @pytest.mark.parametrize(
-        "answer", ["so", '{"a":  [1]}', "[1]", "7", '{"a": NaN}', "{", "\ud800☃", ""]
-    )
-    async def test_what_is_recorded_is_answered(self, answer: str, tmp_path: Path) -> None:
-        class Model:
-            async def ask(self, query: object) -> str:
-                return answer
-
-        path = tmp_path / "answers.jsonl"
-        for subject in "ab":
-            with Recorder(Model(), path) as recorder:
-                assert await recorder.ask(query(subject=subject)) == answer
-        stored = json.loads(path.read_text().splitlines()[1])["answer"]
-        assert stored == ({"a": [1]} if "[1]}" in answer else answer)
-        again = await Recorded(path).ask(query(subject="b"))
-        assert again == answer or json.loads(again) == json.loads(answer)

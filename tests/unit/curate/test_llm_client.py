@@ -1,13 +1,16 @@
-"""The LLM client where all goes well: what is asked, how often, how many at a time, at what cost."""
+"""The LLM client without failures: what it sends, how often, how many at a time, and at what cost."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import anyio
 import pytest
 
-from curate.llm.cache import Cache
+from curate.llm.cache import Cache, CacheError
 from curate.llm.cost import Ledger
 from curate.llm.endpoint import CostCeiling, Message
+from curate.llm.wire import Completion
 from sprint_agent.limits import Prices
 from sprint_agent.testing import FaultServer, Reply, Slow, Status, cancel_everywhere
 from tests.unit.curate.llm_kit import MODELS, SCHEMA, asking
@@ -16,14 +19,14 @@ pytestmark = pytest.mark.anyio
 
 OK = '{"steps": [1]}'
 PRICES = {model: Prices(1e6, 1e6, cached=0.5e6) for model in MODELS.values()}
-"""A token costs 1, one that the server had 0.5."""
+"""A token costs 1, and a token in the server's cache 0.5."""
 
 
 def says(_: str) -> str:
     return OK
 
 
-async def test_what_is_asked() -> None:
+async def test_the_request_that_is_sent() -> None:
     async with FaultServer(says) as server, asking(server, max_tokens=99) as asker:
         assert await asker.ask() == OK
         (asked,) = server.requests
@@ -45,7 +48,7 @@ async def test_what_is_asked() -> None:
         assert server.requests[1].body["model"] == "small"
 
 
-async def test_a_client_that_was_not_entered_asks_nobody() -> None:
+async def test_a_client_that_was_not_entered_sends_nothing() -> None:
     async with FaultServer(says) as server:
         async with asking(server) as asker:
             pass
@@ -53,17 +56,17 @@ async def test_a_client_that_was_not_entered_asks_nobody() -> None:
             await asker.ask()
 
 
-class TestKept:
-    async def test_what_is_kept_is_not_asked(self) -> None:
+class TestCache:
+    async def test_a_kept_answer_is_not_asked_for_again(self) -> None:
         cache = Cache(":memory:")
         async with FaultServer(says) as server:
             for _ in range(2):
                 async with asking(server, cache=cache) as asker:
                     assert await asker.ask() == OK
-                    # Whom it is about, and how often it was asked, is not what is asked.
+                    # The subject and the attempt are not sent, so they do not matter.
                     assert await asker.ask(subject="t", attempt=2) == OK
             assert len(server.requests) == 1
-            assert (asker.figures.requests, asker.figures.cached) == (0, 2)
+            assert (asker.spending.requests, asker.spending.cached) == (0, 2)
 
     @pytest.mark.parametrize(
         "other",
@@ -75,13 +78,13 @@ class TestKept:
             {"messages": (Message("system", "be exact"), Message("user", "q"))},
         ],
     )
-    async def test_all_else_is(self, other: dict[str, object]) -> None:
+    async def test_a_different_query_is_sent(self, other: dict[str, Any]) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             await asker.ask()
             await asker.ask(**other)
             assert len(server.requests) == 2
 
-    async def test_another_length_is_another_question(self) -> None:
+    async def test_another_max_tokens_is_a_different_query(self) -> None:
         cache = Cache(":memory:")
         async with FaultServer(says) as server:
             for most in (98, 99):
@@ -91,15 +94,15 @@ class TestKept:
 
 
 class TestEqualQueries:
-    async def test_one_is_asked(self) -> None:
+    async def test_only_one_is_sent(self) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             async with anyio.create_task_group() as group:
                 for _ in range(5):
                     group.start_soon(asker.ask)
             assert len(server.requests) == 1
-            assert asker.figures.cached == 4
+            assert asker.spending.cached == 4
 
-    async def test_who_waits_outlives_who_asks(self) -> None:
+    async def test_a_waiting_task_asks_itself_if_the_asking_one_is_cancelled(self) -> None:
         answers: list[str] = []
 
         async def wait() -> None:
@@ -118,7 +121,7 @@ class TestEqualQueries:
             assert len(server.requests) == 2
             await server.until(lambda: server.disconnects)
 
-    async def test_they_fail_together(self) -> None:
+    async def test_all_of_them_get_the_error(self) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             await asker.ask("another")
             server.fail(Status(400))
@@ -129,8 +132,8 @@ class TestEqualQueries:
             assert await asker.ask() == OK
 
 
-class TestPlaces:
-    async def test_so_many_at_a_time(self) -> None:
+class TestConcurrency:
+    async def test_no_more_requests_run_than_allowed(self) -> None:
         async with FaultServer(says) as server, asking(server, concurrency=3) as asker:
             gate = anyio.Semaphore(0)
             server.fail(Slow(gate=gate, times=None))
@@ -144,7 +147,7 @@ class TestPlaces:
                     gate.release()
                 await server.until(lambda: len(server.requests) == 9)
 
-    async def test_who_waits_to_ask_again_holds_none(self) -> None:
+    async def test_a_query_that_waits_for_its_retry_takes_no_slot(self) -> None:
         async with FaultServer(says) as server, asking(server, concurrency=1) as asker:
             server.fail(Status(503, retry_after=60))
             async with anyio.create_task_group() as group:
@@ -156,22 +159,22 @@ class TestPlaces:
 
 
 class TestCost:
-    async def test_what_answers_cost(self) -> None:
+    async def test_the_cost_of_answers(self) -> None:
         ledger = Ledger(PRICES, ceiling=1e6, paid=7.0)
         server = FaultServer(says, cached_tokens=5)
         cache = Cache(":memory:")
         async with server, asking(server, ledger=ledger, cache=cache) as asker:
             await asker.ask()
-            figures = asker.figures
-            assert figures.prompt_tokens == len("system: be exact\n\nuser: Q")
-            # The end has a token of its own.
-            assert figures.completion_tokens == len(OK) + 1
-            assert figures.cached_tokens == 5
-            expected = figures.prompt_tokens - 2.5 + figures.completion_tokens
-            assert (figures.cost, figures.paid, figures.lost) == (expected, 7.0, 0.0)
+            spending = asker.spending
+            assert spending.prompt_tokens == len("system: be exact\n\nuser: Q")
+            # The end of the answer is one more token.
+            assert spending.completion_tokens == len(OK) + 1
+            assert spending.cached_tokens == 5
+            expected = spending.prompt_tokens - 2.5 + spending.completion_tokens
+            assert (spending.cost, spending.paid, spending.lost) == (expected, 7.0, 0.0)
             assert cache.paid({}) == cache.paid(PRICES) == expected
 
-    async def test_the_ceiling_holds_with_many_under_way(self) -> None:
+    async def test_many_running_requests_keep_below_the_ceiling(self) -> None:
         ledger = Ledger(PRICES, ceiling=1000)
         ended: list[bool] = []
 
@@ -191,10 +194,10 @@ class TestCost:
                     group.start_soon(ask, str(number))
             answered = ended.count(True)
             assert answered == len(server.requests)
-        # An answer costs about 40, and might have cost some 650: one at a time is sent.
+        # An answer costs about 40 but might cost about 650, so one request at a time is sent.
         assert answered > 3
         assert ended == [True] * answered + [False] * (50 - answered)
-        assert 1000 - 700 < ledger.figures.cost <= 1000
+        assert 1000 - 700 < ledger.spending.cost <= 1000
 
     async def test_a_ceiling_needs_prices(self) -> None:
         with pytest.raises(ValueError, match="prices of small"):
@@ -202,8 +205,8 @@ class TestCost:
                 pass
 
 
-async def test_cancellation_anywhere() -> None:
-    """Wherever it strikes: no place and nothing of the budget stays taken."""
+async def test_a_cancellation_at_any_point() -> None:
+    """Whenever it happens, no slot stays taken and no money stays reserved."""
     ledger = Ledger(PRICES, ceiling=1e6)
 
     async def run() -> None:
@@ -218,63 +221,38 @@ async def test_cancellation_anywhere() -> None:
         return server.in_flight
 
     async with FaultServer(says, chunk=99) as server:
-        leaked = {"reserved": lambda: ledger._under_way, "in the server": in_server}
+        leaked = {"reserved": lambda: ledger.running, "in the server": in_server}
         report = await cancel_everywhere(run, leaked=leaked)
     assert report.ok, str(report)
     assert report.points > 10
-    # Some were cancelled when an answer was under way, and some behind it.
-    assert ledger.figures.lost > 0
-    assert ledger.figures.cost > 0
+    # Some runs were cancelled while a request ran, and some after its answer.
+    assert ledger.spending.lost > 0
+    assert ledger.spending.cost > 0
 
 
-async def test_an_answer_without_usage_costs_what_was_reserved() -> None:
-    ledger = Ledger({"m": Prices(1e6, 1e6)})
-    reserved = await ledger.reserve("m", 10, 20)
-    assert reserved == 30
-    assert ledger.answered(reserved, "m", None) == 30
-    assert ledger.figures.cost == 30
-
-
-class TestLedger:
-    async def test_who_does_not_fit_waits_for_what_is_under_way(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
-        first = await ledger.reserve("m", 0, 60)
-        granted: list[float] = []
-
-        async def wait() -> None:
-            granted.append(await ledger.reserve("m", 0, 50))
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
-            assert granted == []
-            # What is spent already leaves no room for this one, whatever comes.
-            with pytest.raises(CostCeiling):
-                await ledger.reserve("m", 0, 101)
-            ledger.refused(first)
-        assert granted == [50]
-
-    async def test_who_waits_is_told_when_there_is_no_more_hope(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100)
-        first = await ledger.reserve("m", 0, 60)
-
-        async def wait() -> None:
-            with pytest.raises(CostCeiling):
-                await ledger.reserve("m", 0, 50)
-
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as group:
-                group.start_soon(wait)
-                await anyio.wait_all_tasks_blocked()
-                ledger.lost(first)
-
-    async def test_what_was_paid_before_counts(self) -> None:
-        ledger = Ledger({"m": Prices(1e6, 1e6)}, ceiling=100, paid=95)
-        with pytest.raises(CostCeiling):
-            await ledger.reserve("m", 0, 6)
-        assert await ledger.reserve("m", 0, 5) == 5
-
-
-async def test_what_a_model_says_last_is_said_in_full() -> None:
+async def test_an_empty_answer_is_an_answer() -> None:
     async with FaultServer(lambda _: Reply("")) as server, asking(server) as asker:
         assert await asker.ask() == ""
+
+
+async def test_a_cancellation_is_not_retried() -> None:
+    async with FaultServer(says) as server, asking(server) as asker:
+        server.fail(Slow(gate=anyio.Semaphore(0), times=None))
+        async with anyio.create_task_group() as group:
+            group.start_soon(asker.ask)
+            await server.until(lambda: server.in_flight == 1)
+            group.cancel_scope.cancel()
+        await server.until(lambda: server.disconnects)
+        assert (asker.spending.requests, asker.spending.retries) == (1, 0)
+
+
+async def test_an_error_that_is_not_the_endpoints_is_raised_at_once() -> None:
+    class BrokenCache(Cache):
+        def put(self, key: str, model: str, answer: Completion, cost: float) -> None:
+            raise CacheError("the disk is full")
+
+    async with FaultServer(says) as server:
+        async with asking(server, cache=BrokenCache(":memory:")) as asker:
+            with pytest.raises(CacheError, match="the disk is full"):
+                await asker.ask()
+        assert len(server.requests) == 1

@@ -1,4 +1,4 @@
-"""The LLM client at a server that fails it: what is asked again, and how a query ends."""
+"""The LLM client at a failing server: which failures are retried, and how a query ends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def says(_: str) -> str:
     return OK
 
 
-PASSING: list[tuple[Fault, Reason]] = [
+TRANSIENT: list[tuple[Fault, Reason]] = [
     (Status(429), Reason.BUSY),
     (Status(429, retry_after=0), Reason.BUSY),
     (Status(500), Reason.FAILED),
@@ -69,22 +69,22 @@ PASSING: list[tuple[Fault, Reason]] = [
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize(("fault", "reason"), PASSING)
-async def test_what_passes_is_asked_again(fault: Fault, reason: Reason) -> None:
+@pytest.mark.parametrize(("fault", "reason"), TRANSIENT)
+async def test_a_transient_failure_is_retried(fault: Fault, reason: Reason) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         server.fail(*[fault] * (TRIES - 1))
         assert await asker.ask() == OK
-        assert len(server.requests) == asker.figures.requests == TRIES
-        assert asker.figures.retries == TRIES - 1
+        assert len(server.requests) == asker.spending.requests == TRIES
+        assert asker.spending.retries == TRIES - 1
         server.fail(*[fault] * TRIES)
         assert await asker.reason("another") is reason
         assert len(server.requests) == 2 * TRIES
-        # It was not kept: a later run asks again.
+        # The failure was not kept, so a later run asks again.
         assert await asker.ask("another") == OK
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_slow_server_is_given_up() -> None:
+async def test_a_silent_server_is_retried_and_then_given_up() -> None:
     async with FaultServer(says) as server, asking(server, timeout=0.1) as asker:
         server.fail(Stall(times=TRIES))
         assert await asker.reason() is Reason.FAILED
@@ -92,8 +92,8 @@ async def test_a_slow_server_is_given_up() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_the_time_is_that_of_the_whole_answer() -> None:
-    """Bytes that keep coming do not make an answer that is on time."""
+async def test_the_timeout_bounds_the_whole_answer() -> None:
+    """A server that keeps sending bytes does not extend it."""
 
     async def behave(server: Server, reply: ResponseWriter, asked: Body) -> None:
         await reply.start_stream()
@@ -107,7 +107,7 @@ async def test_the_time_is_that_of_the_whole_answer() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
-async def test_a_refusal_is_final(code: int) -> None:
+async def test_a_rejection_is_final(code: int) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         await asker.ask("another")
         server.fail(Status(code))
@@ -116,11 +116,11 @@ async def test_a_refusal_is_final(code: int) -> None:
         assert await asker.ask() == OK
 
 
-def error(words: str, **fields: str) -> bytes:
-    return json.dumps({"error": {"message": words, **fields}}).encode()
+def error(message: str, **fields: str) -> bytes:
+    return json.dumps({"error": {"message": message, **fields}}).encode()
 
 
-async def test_a_filter_that_reads_the_prompt_refuses() -> None:
+async def test_a_content_filter_refuses_the_prompt() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         server.fail(Status(400, body=error("no", code="content_filter")))
         assert await asker.reason() is Reason.REFUSED
@@ -140,7 +140,7 @@ async def test_a_filter_that_reads_the_prompt_refuses() -> None:
         Status(400, message="max_tokens: supports at most 4096 completion tokens"),
     ],
 )
-async def test_an_endpoint_that_answers_nobody(fault: Status) -> None:
+async def test_an_endpoint_that_answers_no_query_ends_the_run(fault: Status) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         server.fail(fault)
         with pytest.raises(EndpointDown):
@@ -148,7 +148,7 @@ async def test_an_endpoint_that_answers_nobody(fault: Status) -> None:
         assert len(server.requests) == 1
 
 
-async def test_one_that_answers_others_forbids_a_prompt() -> None:
+async def test_a_403_after_an_answer_concerns_the_prompt() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         assert await asker.ask("fine") == OK
         server.fail(Status(403))
@@ -157,15 +157,15 @@ async def test_one_that_answers_others_forbids_a_prompt() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_no_server() -> None:
+async def test_a_missing_server_ends_the_run() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         await server.crash()
         with pytest.raises(EndpointDown, match="no server answers"):
             await asker.ask()
-        assert asker.figures.requests == TRIES
+        assert asker.spending.requests == TRIES
 
 
-async def test_a_server_that_comes_back() -> None:
+async def test_a_restarted_server_answers() -> None:
     answers: list[str] = []
     async with FaultServer(says) as server, asking(server) as asker:
         server.fail(Crash())
@@ -177,20 +177,20 @@ async def test_a_server_that_comes_back() -> None:
             group.start_soon(ask)
             await server.until(lambda: server.requests)
             with anyio.fail_after(30):
-                while asker.figures.retries == 0:  # noqa: ASYNC110 - figures have no event
+                while asker.spending.retries == 0:  # noqa: ASYNC110 - the ledger has no event
                     await anyio.sleep(0.01)
             await server.restart()
     assert answers == [OK]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:port/v1", "ftp://127.0.0.1/v1"])
-async def test_what_is_no_address(url: str) -> None:
+async def test_an_invalid_address_ends_the_run(url: str) -> None:
     with pytest.raises(EndpointDown):
         async with asking(url) as asker:
             await asker.ask()
 
 
-async def test_what_was_cut_off_or_refused_is_not_paid_twice() -> None:
+async def test_a_cut_off_or_refused_answer_is_not_paid_twice() -> None:
     def script(prompt: str) -> Reply | str:
         return Reply(OK, reason="length") if prompt.endswith("long") else OK
 
@@ -201,10 +201,10 @@ async def test_what_was_cut_off_or_refused_is_not_paid_twice() -> None:
             assert await asker.reason("declined") is Reason.REFUSED
             assert await asker.reason("long") is Reason.TRUNCATED
         assert len(server.requests) == 3
-        assert asker.figures.cached == 3
+        assert asker.spending.cached == 3
 
 
-async def test_half_a_character() -> None:
+async def test_an_unpaired_surrogate_is_not_sent() -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         assert await asker.reason("\ud800") is Reason.REJECTED
         assert not server.requests
@@ -212,13 +212,13 @@ async def test_half_a_character() -> None:
 
 
 class TestRetryAfter:
-    async def test_nobody_asks_the_model_earlier(self) -> None:
+    async def test_no_request_is_sent_to_the_model_earlier(self) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             server.fail(Status(429, retry_after=0.4))
             async with anyio.create_task_group() as group:
                 group.start_soon(asker.ask, "first")
                 await server.until(lambda: server.requests and not server.in_flight)
-                # One round trip more, on which the client has read the answer.
+                # After one more round trip, the client has read the answer.
                 await asker.ask("other", kind="leaks")
                 group.start_soon(asker.ask, "second")
             first, other, *later = server.requests
@@ -228,7 +228,7 @@ class TestRetryAfter:
             assert all(asked.at - first.at >= 0.4 for asked in later)
 
     @pytest.mark.parametrize("seconds", [61, 900])
-    async def test_a_long_wait_drops_nothing(self, seconds: int) -> None:
+    async def test_a_long_wait_drops_no_query(self, seconds: int) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             server.fail(Status(429, retry_after=seconds))
             async with anyio.create_task_group() as group:
@@ -236,21 +236,21 @@ class TestRetryAfter:
                 await server.until(lambda: server.requests and not server.in_flight)
                 await asker.ask("other", kind="leaks")
                 group.start_soon(asker.ask, "second")
-                # One round trip more, on which a query that is not held back would be sent.
+                # During one more round trip, a query that does not wait would be sent.
                 await asker.ask("another", kind="leaks")
                 assert [asked.body["model"] for asked in server.requests].count("large") == 1
-                assert asker.figures.retries == 1
+                assert asker.spending.retries == 1
                 group.cancel_scope.cancel()
 
     @pytest.mark.parametrize("code", [429, 503])
-    async def test_who_asks_for_too_long_a_wait_ends_the_run(self, code: int) -> None:
+    async def test_a_server_that_asks_for_a_longer_wait_ends_the_run(self, code: int) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             server.fail(Status(code, retry_after=901))
-            with pytest.raises(EndpointDown, match="left alone for 901 s"):
+            with pytest.raises(EndpointDown, match="asks to wait for 901 s"):
                 await asker.ask()
 
-    async def test_a_burst_costs_nobody_all_tries(self) -> None:
-        """Many at once, at a server that takes 4 at a time and says when to come back."""
+    async def test_a_burst_of_refusals_uses_up_no_querys_tries(self) -> None:
+        """Many requests at once, at a server that runs 4 at a time and sends a Retry-After."""
         served = refused = under_way = 0
 
         async def behave(server: Server, reply: ResponseWriter, asked: Body) -> None:
@@ -284,24 +284,24 @@ FREE = [Status(503), Status(429)]
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("fault", [*LOST, *FREE])
-async def test_an_answer_that_never_came_may_be_charged(fault: Fault) -> None:
+async def test_a_request_without_an_answer_may_be_charged(fault: Fault) -> None:
     prices = {"large": Prices(1e6, 1e6), "small": Prices(0, 0)}
     ledger = Ledger(prices, ceiling=1e9)
     options = {"ledger": ledger, "timeout": 0.3, "max_tokens": 99}
     async with FaultServer(says) as server, asking(server, **options) as asker:
         server.fail(fault)
         await asker.ask()
-    figures = ledger.figures
-    assert figures.cost == figures.prompt_tokens + figures.completion_tokens
+    spending = ledger.spending
+    assert spending.cost == spending.prompt_tokens + spending.completion_tokens
     if fault in FREE:
-        assert figures.lost == 0
+        assert spending.lost == 0
     else:
-        assert figures.lost >= figures.prompt_tokens + 99
-    # A later session counts it as well.
-    assert asker.cache.lost(prices) == figures.lost
+        assert spending.lost >= spending.prompt_tokens + 99
+    # A later session counts it too.
+    assert asker.cache.lost(prices) == spending.lost
 
 
-BAD_TERMS: list[tuple[str, bytes]] = [
+REFUSED_PARAMETERS: list[tuple[str, bytes]] = [
     ("response_format", error("This response_format type is unavailable now")),
     ("response_format", error("This model does not support response format `json_schema`")),
     (
@@ -314,26 +314,24 @@ BAD_TERMS: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize("code", [400, 422])
-@pytest.mark.parametrize(("name", "words"), BAD_TERMS)
-async def test_what_a_server_does_not_take_is_learned_once(
-    code: int, name: str, words: bytes
-) -> None:
+@pytest.mark.parametrize(("name", "body"), REFUSED_PARAMETERS)
+async def test_a_refused_parameter_is_learned_once(code: int, name: str, body: bytes) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
-        server.fail(Status(code, body=words))
+        server.fail(Status(code, body=body))
         for text in ("first", "second"):
             assert await asker.ask(text) == OK
         assert [name in asked.body for asked in server.requests] == [True, False, False]
         assert ("max_completion_tokens" in server.requests[2].body) == (name == "max_tokens")
-        # Another model may take it.
+        # Another model may accept the parameter.
         await asker.ask("third", kind="leaks")
         assert name in server.requests[3].body
-        # What was learned is no part of what is asked: the answer is found again.
+        # What was learned is not part of the cache key, so the answer is found.
         await asker.ask("first")
         assert len(server.requests) == 4
-        assert asker.figures.retries == 0
+        assert asker.spending.retries == 0
 
 
-async def test_two_refusals_at_a_time_are_both_learned() -> None:
+async def test_two_refusals_at_the_same_time_are_both_learned() -> None:
     both = anyio.Event()
 
     def refuse() -> Behaviour:
@@ -361,7 +359,7 @@ async def test_two_refusals_at_a_time_are_both_learned() -> None:
         assert not server.requests[-1].keys() & {"temperature", "max_tokens"}
 
 
-async def test_what_does_not_fit_is_asked_for_less() -> None:
+async def test_a_request_that_exceeds_the_context_is_sent_for_fewer_tokens() -> None:
     server = FaultServer(says, context_length=600)
     async with server, asking(server, max_tokens=1600) as asker:
         assert await asker.ask() == OK
@@ -369,7 +367,7 @@ async def test_what_does_not_fit_is_asked_for_less() -> None:
         assert await asker.reason("Q" * 700) is Reason.REJECTED
 
 
-async def test_slowness_within_the_time_is_no_fault() -> None:
+async def test_a_slow_answer_within_the_timeout_is_no_failure() -> None:
     async with FaultServer(says) as server, asking(server, timeout=30) as asker:
         server.fail(Slow(0.01))
         assert await asker.ask() == OK

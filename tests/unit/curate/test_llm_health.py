@@ -1,4 +1,4 @@
-"""The LLM client at an endpoint that answers nobody: where a query fails, and where the run ends."""
+"""When a failure ends a query, and when it ends the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def says(_: str) -> str:
 @pytest.mark.parametrize(
     "fault", [Status(402), Status(400, body=b'{"error": {"code": "billing_hard_limit_reached"}}')]
 )
-async def test_a_balance_that_is_used_up_on_the_way_ends_the_run(fault: Status) -> None:
+async def test_a_balance_that_is_used_up_ends_the_run(fault: Status) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         await asker.ask("paid")
         server.fail(fault)
@@ -35,8 +35,10 @@ async def test_a_balance_that_is_used_up_on_the_way_ends_the_run(fault: Status) 
 
 
 class TestRejections:
-    async def test_where_all_are_rejected_it_says_in_the_servers_words_why(self) -> None:
-        words = "max_tokens is too large: 16384. This model supports at most 4096 completion tokens"
+    async def test_if_all_are_rejected_the_run_ends_with_the_servers_message(self) -> None:
+        message = (
+            "max_tokens is too large: 16384. This model supports at most 4096 completion tokens"
+        )
         ended: list[str] = []
 
         async def ask(text: str) -> None:
@@ -45,16 +47,16 @@ class TestRejections:
             ended.append(str(caught.value))
 
         async with FaultServer(says) as server, asking(server) as asker:
-            server.fail(Status(400, message=words, times=None))
+            server.fail(Status(400, message=message, times=None))
             with anyio.fail_after(30):
                 async with anyio.create_task_group() as group:
                     for number in range(9):
                         group.start_soon(ask, str(number))
         assert len(ended) == 9
-        assert all(words in said and "check" in said for said in ended)
+        assert all(message in error and "check" in error for error in ended)
 
-    async def test_while_another_is_under_way_it_is_held_back(self) -> None:
-        """It may be about its prompt alone, and then one trajectory is lost, and not the run."""
+    async def test_a_rejection_waits_for_the_other_running_queries(self) -> None:
+        """It may concern its prompt alone. Then one trajectory is lost, and not the run."""
         reasons: list[Reason] = []
 
         async def reject() -> None:
@@ -74,8 +76,8 @@ class TestRejections:
                     gate.release()
         assert reasons == [Reason.REJECTED]
 
-    async def test_what_was_kept_says_that_others_are_answered(self) -> None:
-        """Else a run that goes on, and lacks what is rejected alone, would never come to its end."""
+    async def test_a_kept_answer_shows_that_the_model_answers(self) -> None:
+        """Otherwise a resumed run that lacks only the rejected queries could never finish."""
         cache = Cache(":memory:")
         async with FaultServer(says) as server:
             async with asking(server, cache=cache) as asker:
@@ -84,11 +86,11 @@ class TestRejections:
                 await asker.ask("kept")
                 server.fail(Status(400), Status(403))
                 assert await asker.reason() is Reason.REJECTED
-                # The key may have lost what it was allowed then.
+                # The key may have lost its permission since then.
                 with pytest.raises(EndpointDown):
                     await asker.ask()
 
-    async def test_each_model_answers_for_itself(self) -> None:
+    async def test_each_model_is_judged_by_its_own_answers(self) -> None:
         async with FaultServer(says) as server, asking(server) as asker:
             await asker.ask()
             server.fail(Status(400))
@@ -98,7 +100,7 @@ class TestRejections:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("code", [429, 502])
-async def test_many_that_fail_one_after_the_other_end_the_run(code: int) -> None:
+async def test_many_failures_in_a_row_end_the_run(code: int) -> None:
     async with FaultServer(says) as server, asking(server) as asker:
         for _ in range(2):
             server.fail(Status(code, times=(IN_A_ROW - 1) * TRIES))

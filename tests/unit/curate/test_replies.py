@@ -1,4 +1,4 @@
-"""A model's answers: read tolerantly, held to every rule, never mended."""
+"""A model's answers: read tolerantly, checked against every rule, never corrected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def violation(reason: Reason, text: str, pieces: tuple[str, ...] = PIECES) -> st
 
 
 class TestComponents:
-    def test_their_texts_are_those_of_their_sentences(self) -> None:
+    def test_their_texts_are_the_cited_sentences(self) -> None:
         found = replies.components(answer(), PIECES)
         assert found[1] == Component(
             2,
@@ -57,10 +57,10 @@ class TestComponents:
         "around",
         ["{}", "Here it is:\n```json\n{}\n```\nDone.", "<think>{{a}} or {{}}?</think>{}", " \n{}"],
     )
-    def test_talk_and_fences_around_the_answer_are_passed_over(self, around: str) -> None:
+    def test_text_and_code_fences_around_the_answer_are_ignored(self, around: str) -> None:
         assert len(replies.components(around.replace("{}", answer(), 1), PIECES)) == 3
 
-    def test_an_object_of_another_kind_is_passed_over(self) -> None:
+    def test_an_object_of_another_kind_is_ignored(self) -> None:
         assert len(replies.components('{"note": 1} ' + answer(), PIECES)) == 3
 
     @pytest.mark.parametrize(
@@ -86,19 +86,21 @@ class TestComponents:
             (Reason.BAD_COMPONENT, answer(more=[{**GOOD[0], "plan": ""}])),
         ],
     )
-    def test_what_breaks_a_rule_is_dropped_with_it(self, reason: Reason, text: str) -> None:
+    def test_an_answer_that_breaks_a_rule_is_dropped_with_its_reason(
+        self, reason: Reason, text: str
+    ) -> None:
         assert violation(reason, text)
 
-    def test_the_words_say_what_is_wrong(self) -> None:
+    def test_the_detail_says_what_is_wrong(self) -> None:
         assert violation(Reason.OVERLAP, answer((0, "plan", "1-3"))) == (
-            "sentence 3 stands in components 1 and 2"
+            "sentence 3 is in components 1 and 2"
         )
         assert violation(Reason.MISSING, '{"components": []}', PIECES[:2]) == (
-            "no component holds sentence 1, 2"
+            "no component contains sentence 1, 2"
         )
 
     @given(st.integers(1, 40), st.data())
-    def test_every_partition_in_order_is_read_and_no_text_is_lost(
+    def test_every_ordered_partition_is_read_without_losing_text(
         self, count: int, data: st.DataObject
     ) -> None:
         pieces = tuple(f"<{n}>" for n in range(1, count + 1))
@@ -120,7 +122,7 @@ class TestComponents:
 class TestParents:
     GIVEN = (Component(1), Component(2), Component(3))
 
-    def test_they_are_joined_to_the_components(self) -> None:
+    def test_they_are_added_to_the_components(self) -> None:
         found = replies.with_parents(needs((1, []), (3, [1, 2]), (2, [1])), self.GIVEN)
         assert [sorted(component.parents) for component in found] == [[], [1], [1, 2]]
 
@@ -137,7 +139,9 @@ class TestParents:
             (Reason.MALFORMED, '{"components": [{"number": 1}]}'),
         ],
     )
-    def test_what_breaks_a_rule_is_dropped_with_it(self, reason: Reason, text: str) -> None:
+    def test_an_answer_that_breaks_a_rule_is_dropped_with_its_reason(
+        self, reason: Reason, text: str
+    ) -> None:
         with pytest.raises(Dropped) as caught:
             replies.with_parents(text, self.GIVEN)
         assert caught.value.reason is reason
@@ -152,7 +156,7 @@ class TestLeaks:
         assert (leak.component, leak.of, leak.value) == (2, 1, "x = 5")
 
     @pytest.mark.parametrize(("component", "of"), [(3, 1), (1, 2), (9, 1), (2, 9)])
-    def test_any_other_is_refused(self, component: int, of: int) -> None:
+    def test_any_other_use_is_dropped(self, component: int, of: int) -> None:
         with pytest.raises(Dropped):
             replies.leaks(
                 json.dumps({"uses": [{"component": component, "of": of, "value": "x"}]}),

@@ -1,374 +1,125 @@
-"""The report: its figures, what it draws, and that nothing in the data can act in the page."""
+"""The page: what it shows, and that no data can act in it."""
 
 from __future__ import annotations
 
 import html
 import json
 import re
-import time
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from curate import report, select
-from curate.candidate import Candidate
-from curate.countdown import CountdownData, trajectories
+from curate import report
 from curate.drops import Reason
 from curate.pack.leaks import Leak
-from curate.report import examples, figures, histogram, page, wrap
-from curate.report.drawing import Item, Link, draw
-from curate.report.order import crossings, ordered
-from curate.trajectory import Trajectory
 from tests import curated
-from tests.curated import CHAIN, HAND_WRITTEN, QUARTIC, RUN, TRIANGLE
+from tests.curated import CHAIN, HAND_WRITTEN
+from tests.unit.curate.report_kit import PageReader, count, text_of
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&]]></style></svg>{{ 7 * 7 }}"
 
 
-def count(text: str) -> int:
-    return len(text.split())
+def test_the_page_shows_the_numbers(tmp_path: Path) -> None:
+    lost = curated.dropped([("grade", Reason.WRONG, 1200), ("pack", Reason.LEAK, 2)])
+    shown = text_of(report.write(curated.write(tmp_path, HAND_WRITTEN, lost), count))
+    assert "Read 1,207" in shown
+    assert "Kept 5 0.4 % of those read" in shown
+    assert "Dropped 1,202" in shown
+    assert "Kept unsplit 1" in shown
+    assert "wrong answer 1,200 99.4 %" in shown
+    assert "Prompts per stage 1.75 on average; 66.7 % of the stages have several" in shown
+    assert "Leaks mended 1 edge added in 1 trajectory" in shown
+    assert "There is no cost.json : no model was asked" in shown
 
 
-def text_of(path: Path) -> str:
-    """The page's text as a reader sees it, without styles."""
-    read = _Reader()
-    read.feed(path.read_text(encoding="utf-8"))
-    return re.sub(r"\s+", " ", " ".join(read.texts))
+def test_the_cost_is_shown(tmp_path: Path) -> None:
+    curated.write(tmp_path, HAND_WRITTEN)
+    answers = {"count": 31, "input": 9123, "output": 19}
+    spent = {"dollars": 0.0123, "other": [], "models": {"m<1>": answers}}
+    (tmp_path / "cost.json").write_text(json.dumps(spent))
+    shown = text_of(report.write(tmp_path, count))
+    assert "Cost $0.0123" in shown
+    assert "Answers 31" in shown
+    assert "m<1> 31 9,123 19" in shown
+    (tmp_path / "cost.json").write_text(json.dumps(spent | {"dollars": None}))
+    assert "Cost – no prices were given" in text_of(report.write(tmp_path, count))
+    (tmp_path / "cost.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a cost report"):
+        report.write(tmp_path, count)
 
 
-class _Reader(HTMLParser):
-    """Collects texts, and the names of elements and of their attributes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        if self.tags[-1:] != ["style"]:
-            self.texts.append(data)
+def test_every_step_links_to_a_text_of_the_page(tmp_path: Path) -> None:
+    read = PageReader()
+    read.feed(report.write(curated.write(tmp_path, HAND_WRITTEN), count).read_text())
+    ids = [value for name, value in read.attributes if name == "id"]
+    links = {value for name, value in read.attributes if name == "href"}
+    assert len(ids) == len(set(ids))
+    assert len(links) > 20
+    assert links <= {f"#{value}" for value in ids}
 
 
-def gathered(*candidates: Candidate) -> figures.Kept:
-    kept = figures.Kept()
-    for candidate in candidates:
-        kept.add(candidate, select.figures(candidate.transcript, count))
-    return kept
+def test_hostile_trajectories_are_shown_as_text(tmp_path: Path) -> None:
+    shown = HOSTILE
+    components = [
+        curated.plan(1, shown, shown),
+        curated.task(2, shown, shown, shown, shown, 1),
+        curated.task(3, shown, shown, shown, "", 1),
+        replace(curated.task(4, shown, shown, shown, shown, 2), comment=shown),
+    ]
+    packed = curated.candidate(shown, shown, components, [Leak(4, 3, shown)], source=shown)
+    ran = curated.run(shown, shown, [(shown, [(shown, shown), (shown, shown)])])
+    whole = curated.candidate(f"{shown}!", shown, components, unsplit=True, source=shown)
+    (tmp_path / "cost.json").write_text(json.dumps({"models": {shown: {}}}))
+    written = report.write(curated.write(tmp_path, [packed, ran, whole]), count).read_text()
+    read = PageReader()
+    read.feed(written)
+    assert {"script", "img"}.isdisjoint(read.tags)
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert all(v.startswith("#t") for name, v in read.attributes if name == "href")
+    assert not [name for name, _ in read.attributes if name == "src"]
+    assert "{{ 7 * 7 }}" in written
+    assert html.escape(shown, quote=False)[:40] in written
 
 
-class TestFigures:
-    def test_they_are_right_on_a_folder_made_by_hand(self) -> None:
-        kept = gathered(*HAND_WRITTEN)
-        found = [select.figures(c.transcript, count) for c in HAND_WRITTEN]
-        assert (kept.count, kept.divided, kept.undivided) == (5, 4, 1)
-        assert (kept.leaks, kept.mended) == (1, 1)
-        assert sum(kept.tokens) == sum(f.tokens for f in found)
-        # Stages 3, 3, 4, 2; prompts 3+2+0, 2+3+0, 3+2+2+0, 3+1.
-        assert kept.mean_stages == 3
-        assert kept.mean_prompts == pytest.approx(21 / 12)
-        assert kept.parallel_stages == pytest.approx(8 / 12)
-        assert kept.mean_ratio == pytest.approx((5 / 3 + 5 / 3 + 7 / 4 + 4 / 2) / 4)
-        assert kept.mean_steps_ratio == pytest.approx((7 / 3 + 7 / 3 + 11 / 4 + 4 / 2) / 4)
-        divided = [f for c, f in zip(HAND_WRITTEN, found, strict=True) if not c.undivided]
-        share = sum(f.sequential_tokens for f in divided) / sum(f.tokens for f in divided)
-        assert kept.critical_share == pytest.approx(share)
-
-    def test_losses_stand_in_the_order_of_the_steps(self) -> None:
-        records = curated.dropped(
-            [("select", Reason.RATIO, 4), ("grade", Reason.UNGRADED, 1), ("grade", Reason.WRONG, 2)]
-        )
-        found = figures.losses(figures.count_dropped(records), 3)
-        assert [(losses.step, losses.count, losses.left) for losses in found] == [
-            ("grade", 3, 7),
-            ("select", 4, 3),
-        ]
-        assert found[0].reasons == (("wrong answer", 2), ("answer could not be checked", 1))
-
-    def test_the_page_says_them(self, tmp_path: Path) -> None:
-        lost = curated.dropped([("grade", Reason.WRONG, 1200), ("pack", Reason.LEAK, 2)])
-        said = text_of(report.write(curated.write(tmp_path, HAND_WRITTEN, lost), count))
-        assert "Read 1,207" in said
-        assert "Kept 5 0.4 % of those read" in said
-        assert "Dropped 1,202" in said
-        assert "Kept undivided 1" in said
-        assert "wrong answer 1,200 99.4 %" in said
-        assert "Prompts of a stage 1.75 on average; 66.7 % of stages have several" in said
-        assert "Leaks mended 1 edges added, in 1 trajectory" in said
-        assert "left no cost.json" in said
-
-    def test_what_the_model_cost_is_read(self, tmp_path: Path) -> None:
-        curated.write(tmp_path, HAND_WRITTEN)
-        answers = {"count": 31, "input": 9123, "output": 19}
-        spent = {"dollars": 0.0123, "other": [], "models": {"m<1>": answers}}
-        (tmp_path / "cost.json").write_text(json.dumps(spent))
-        said = text_of(report.write(tmp_path, count))
-        assert "Cost $0.0123" in said
-        assert "Answers 31" in said
-        assert "m<1> 31 9,123 19" in said
-        (tmp_path / "cost.json").write_text(json.dumps(spent | {"dollars": None}))
-        assert "Cost – no prices were given" in text_of(report.write(tmp_path, count))
-        (tmp_path / "cost.json").write_text("[]")
-        with pytest.raises(ValueError, match="not a cost"):
-            report.write(tmp_path, count)
-
-    @pytest.mark.parametrize(
-        ("part", "shown"),
-        [
-            (None, "–"),
-            (0, "0 %"),
-            (1, "100 %"),
-            (0.57, "57.0 %"),
-            (1e-6, "< 0.1 %"),
-            (1 - 1e-6, "> 99.9 %"),
-        ],
-    )
-    def test_shares_are_not_rounded_to_nothing_or_all(self, part: float | None, shown: str) -> None:
-        assert page.percent(part) == shown
-
-    def test_large_numbers_are_short(self) -> None:
-        assert page.compact(9_999_999) == "9,999,999"
-        assert page.compact(12_345_678) == "12.3 M"
-        assert page.compact(123_456_789_012) == "123.5 G"
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    written = report.write(curated.write(tmp_path, HAND_WRITTEN), count).read_text()
+    assert "default-src 'none'" in written
+    assert not re.search(r"https?:|url\(|@import|<link|<script", written)
 
 
-class TestHistograms:
-    @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.integers(0, 10**6), min_size=1))
-    def test_whole_numbers_fall_into_the_bin_that_names_them(self, values: list[int]) -> None:
-        into = histogram.bins(values, whole=True)
-        assert into.count <= 16
-        for value in values:
-            low, _, high = into.name(into.of(value)).replace(",", "").partition("–")
-            assert int(low) <= value <= int(high or low)
-
-    @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.fractions(0, 60, max_denominator=11), min_size=1))
-    def test_ratios_fall_into_the_bin_that_names_them(self, values: list[float]) -> None:
-        held = [float(value) for value in values]
-        into = histogram.bins(held, whole=False)
-        assert into.count <= 16
-        for value in held:
-            low, _, high = into.name(into.of(value)).partition("–")
-            assert float(low) - 1e-6 <= value < float(high) + 1e-6
-
-    def test_bars_hold_all_values(self) -> None:
-        values = {1: 4, 2: 20_000, 9: 1}
-        chart = histogram.chart("t", "n", "a", "u", values, histogram.bins(values, whole=True))
-        assert [bar.count for bar in chart.bars] == [4, 20_000, 0, 0, 0, 0, 0, 0, 1]
-        assert max(bar.height for bar in chart.bars) <= chart.base
-        assert all(bar.x + bar.width <= chart.right for bar in chart.bars)
+def test_the_same_folder_makes_the_same_page(tmp_path: Path) -> None:
+    pages: list[bytes] = []
+    for name in ("a", "b"):
+        curated.write(tmp_path / name, HAND_WRITTEN, curated.dropped([("read", Reason.EMPTY, 2)]))
+        pages += [report.write(tmp_path / name, count).read_bytes() for _ in range(2)]
+    assert len(set(pages)) == 1
 
 
-class TestDrawing:
-    def test_a_packed_trajectory_is_drawn_by_stages_with_reduced_edges(self) -> None:
-        drawn = self.view(QUARTIC)
-        columns = {box.item.number: box.item.column for box in drawn.drawing.boxes}
-        assert columns == {"1": 0, "2": 0, "3": 0, "4": 0, "5": 1, "6": 1, "7": 2}
-        assert len(drawn.drawing.lines) == 8
-        assert {box.item.number for box in drawn.drawing.boxes if not box.item.executes} == {
-            "1",
-            "7",
-        }
-
-    def test_an_edge_of_the_leak_check_is_told_from_the_others(self) -> None:
-        drawn = self.view(TRIANGLE)
-        assert [line.added for line in drawn.drawing.lines if line.added] == [
-            "4 uses 84, which 2 found"
-        ]
-
-    def test_it_is_drawn_even_where_others_imply_it(self) -> None:
-        assert TRIANGLE.packed is not None
-        packed = replace(TRIANGLE.packed, leaks=(Leak(7, 2, "84"),))
-        drawn = self.view(Candidate(packed))
-        assert [line.added for line in drawn.drawing.lines if line.added] == [
-            "7 uses 84, which 2 found"
-        ]
-
-    def test_a_run_is_drawn_as_it_ran(self) -> None:
-        drawn = self.view(RUN)
-        assert [box.item.number for box in drawn.drawing.boxes] == [
-            "1",
-            "1.1",
-            "1.2",
-            "1.3",
-            "2",
-            "2.1",
-        ]
-        # Each plan to its prompts, and what the first stage found to the second plan.
-        assert len(drawn.drawing.lines) == 3 + 3 + 1
-        assert [e.learned for e in drawn.stages[0].executions] == [True, True, False]
-
-    def test_every_step_leads_to_a_text_of_the_page(self, tmp_path: Path) -> None:
-        read = _Reader()
-        read.feed(report.write(curated.write(tmp_path, HAND_WRITTEN), count).read_text())
-        ids = [value for name, value in read.attributes if name == "id"]
-        links = {value for name, value in read.attributes if name == "href"}
-        assert len(ids) == len(set(ids))
-        assert len(links) > 20
-        assert links <= {f"#{value}" for value in ids}
-
-    def test_boxes_do_not_overlap_and_stand_within_the_drawing(self) -> None:
-        items = [Item(str(n), "word " * n, "", n % 3, n % 2 == 0, "") for n in range(60)]
-        links = [Link(n, m) for n in range(60) for m in range(n + 1, 60) if (n + m) % 7 == 2]
-        forward = [link for link in links if items[link.source].column <= items[link.target].column]
-        drawn = draw(items, forward, ["a", "b", "c"])
-        for column in range(3):
-            boxes = sorted((b for b in drawn.boxes if b.item.column == column), key=lambda b: b.y)
-            assert all(a.y + a.height < b.y for a, b in pairwise(boxes))
-        assert all(b.x >= 0 and b.x + b.width <= drawn.width for b in drawn.boxes)
-        assert all(b.y >= 0 and b.y + b.height <= drawn.height for b in drawn.boxes)
-
-    def test_lines_are_untangled(self) -> None:
-        behind = {f"a{n}": [f"b{5 - n}"] for n in range(6)}
-        columns = [[f"a{n}" for n in range(6)], [f"b{n}" for n in range(6)]]
-        assert crossings(columns, behind) == 15
-        across = [(source, target) for source, targets in behind.items() for target in targets]
-        assert crossings(ordered(columns, across, []), behind) == 0
-
-    def test_what_a_step_needs_in_its_stage_stands_above_it(self) -> None:
-        found = ordered([["x", "y", "z"]], [], [("z", "x"), ("y", "x")])
-        assert found == [["y", "z", "x"]]
-
-    @settings(max_examples=60, deadline=None)
-    @given(st.text(max_size=80), st.integers(1, 4))
-    def test_lines_of_text_fit(self, text: str, most: int) -> None:
-        lines = wrap.lines(text, 10.0, most)
-        assert len(lines) <= most
-        assert all(wrap.width(line) <= 10.0 for line in lines)
-
-    @staticmethod
-    def view(candidate: Candidate) -> examples.View:
-        found = select.figures(candidate.transcript, count)
-        return examples.view(1, ("key", 0, candidate, found))
+def test_a_folder_without_kept_trajectories(tmp_path: Path) -> None:
+    shown = text_of(report.write(curated.write(tmp_path, []), count))
+    assert "Nothing was kept" in shown
+    assert "Parallelization ratio –" in shown
+    lost = curated.dropped([("grade", Reason.WRONG, 2)])
+    shown = text_of(report.write(curated.write(tmp_path, [], lost), count))
+    assert "Kept 0 0 % of those read" in shown
 
 
-class TestPage:
-    HOSTILE = (
-        "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&]]></style></svg>{{ 7 * 7 }}"
-    )
-
-    def test_hostile_trajectories_are_text(self, tmp_path: Path) -> None:
-        said = self.HOSTILE
-        components = [
-            curated.plan(1, said, said),
-            curated.task(2, said, said, said, said, 1),
-            curated.task(3, said, said, said, "", 1),
-            replace(curated.task(4, said, said, said, said, 2), comment=said),
-        ]
-        packed = curated.candidate(said, said, components, [Leak(4, 3, said)], source=said)
-        ran = curated.run(said, said, [(said, [(said, said), (said, said)])])
-        whole = curated.candidate(f"{said}!", said, components, undivided=True, source=said)
-        (tmp_path / "cost.json").write_text(json.dumps({"models": {said: {}}}))
-        written = report.write(curated.write(tmp_path, [packed, ran, whole]), count).read_text()
-        read = _Reader()
-        read.feed(written)
-        assert {"script", "img"}.isdisjoint(read.tags)
-        assert not [name for name, _ in read.attributes if name.startswith("on")]
-        assert all(v.startswith("#t") for name, v in read.attributes if name == "href")
-        assert not [name for name, _ in read.attributes if name == "src"]
-        assert "{{ 7 * 7 }}" in written
-        assert html.escape(said, quote=False)[:40] in written
-
-    def test_nothing_is_fetched(self, tmp_path: Path) -> None:
-        written = report.write(curated.write(tmp_path, HAND_WRITTEN), count).read_text()
-        assert "default-src 'none'" in written
-        assert not re.search(r"https?:|url\(|@import|<link|<script", written)
-
-    def test_the_same_folder_makes_the_same_page(self, tmp_path: Path) -> None:
-        pages: list[bytes] = []
-        for name in ("a", "b"):
-            curated.write(
-                tmp_path / name, HAND_WRITTEN, curated.dropped([("read", Reason.EMPTY, 2)])
-            )
-            pages += [report.write(tmp_path / name, count).read_bytes() for _ in range(2)]
-        assert len(set(pages)) == 1
-
-    def test_a_folder_where_nothing_was_kept(self, tmp_path: Path) -> None:
-        said = text_of(report.write(curated.write(tmp_path, []), count))
-        assert "Nothing was kept" in said
-        assert "Parallelization ratio –" in said
-        lost = curated.dropped([("grade", Reason.WRONG, 2)])
-        said = text_of(report.write(curated.write(tmp_path, [], lost), count))
-        assert "Kept 0 0 % of those read" in said
-
-    def test_a_folder_of_undivided_ones_alone(self, tmp_path: Path) -> None:
-        said = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
-        assert "kept undivided" in said
-        assert "1 of those that were kept" in said
-
-    def test_a_run_that_answered_at_once(self, tmp_path: Path) -> None:
-        said = text_of(
-            report.write(curated.write(tmp_path, [curated.run("What?", "4", [])]), count)
-        )
-        assert "the answer came at once" in said
-
-    def test_a_corrupt_or_missing_file_is_named_and_nothing_is_left(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=r"selected\.jsonl"):
-            report.write(tmp_path, count)
-        (tmp_path / "selected.jsonl").write_text("{\n")
-        with pytest.raises(ValueError, match=r"selected\.jsonl, line 1"):
-            report.write(tmp_path, count)
-        assert [path.name for path in tmp_path.iterdir()] == ["selected.jsonl"]
+def test_a_folder_with_unsplit_trajectories_only(tmp_path: Path) -> None:
+    shown = text_of(report.write(curated.write(tmp_path, [CHAIN]), count))
+    assert "kept unsplit" in shown
+    assert "Example 1 of the kept trajectories" in shown
 
 
-class TestPicks:
-    def test_they_do_not_depend_on_the_order(self) -> None:
-        candidates = [self.named(QUARTIC, n) for n in range(40)] + [self.named(CHAIN, 1)]
-        picked = [self.picked(candidates), self.picked(candidates[::-1])]
-        keys = [[example[0] for example in run] for run in picked]
-        assert keys[0] == keys[1]
-        assert keys[0][:9] == sorted(c.trajectory.key for c in candidates[:-1])[:9]
+def test_a_run_that_answered_at_once(tmp_path: Path) -> None:
+    shown = text_of(report.write(curated.write(tmp_path, [curated.run("What?", "4", [])]), count))
+    assert "the run answered at once" in shown
 
-    def test_one_is_undivided_and_parallel_ones_come_first(self) -> None:
-        parallel = [self.named(QUARTIC, n) for n in range(3)]
-        chains = [replace(self.named(CHAIN, n), undivided=False) for n in range(4)]
-        undivided = [self.named(CHAIN, n) for n in range(10, 20)]
-        found = [c for _, _, c, _ in self.picked([*undivided, *chains, *parallel])]
-        assert len(found) == 10
-        assert all(c in parallel for c in found[:3])
-        assert all(c in chains for c in found[3:7])
-        assert all(c.undivided for c in found[7:])
-        many = [self.named(QUARTIC, n) for n in range(30)]
-        assert [c.undivided for _, _, c, _ in self.picked([*undivided, *many])] == [False] * 9 + [
-            True
-        ]
 
-    def test_five_thousand_take_a_bounded_time(self, tmp_path: Path) -> None:
-        made = [
-            Candidate(packed)
-            for packed in trajectories(
-                CountdownData(spaces=curated.SMALL, trajectories=25), "train"
-            )
-        ]
-        many = (self.named(candidate, n) for n in range(200) for candidate in made)
-        curated.write(tmp_path, many)
-        start = time.process_time()
-        path = report.write(tmp_path, len)
-        assert time.process_time() - start < 60
-        assert "Kept 5,000" in text_of(path)
-        assert path.stat().st_size < 1_000_000
-
-    @staticmethod
-    def named(candidate: Candidate, n: int) -> Candidate:
-        """The same trajectory, with another question, and so another key."""
-        packed = candidate.packed
-        assert packed is not None
-        told = packed.annotated.trajectory
-        other = Trajectory(f"{told.question} ({n})", told.text, told.answer, told.source)
-        annotated = replace(packed.annotated, trajectory=other)
-        return replace(candidate, packed=replace(packed, annotated=annotated))
-
-    @staticmethod
-    def picked(candidates: list[Candidate]) -> tuple[examples.Example, ...]:
-        picks = examples.Picks()
-        for candidate in candidates:
-            picks.add(candidate, select.figures(candidate.transcript, count))
-        return picks.picked
+def test_a_corrupt_or_missing_file_is_named_and_no_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"selected\.jsonl"):
+        report.write(tmp_path, count)
+    (tmp_path / "selected.jsonl").write_text("{\n")
+    with pytest.raises(ValueError, match=r"selected\.jsonl, line 1"):
+        report.write(tmp_path, count)
+    assert [path.name for path in tmp_path.iterdir()] == ["selected.jsonl"]

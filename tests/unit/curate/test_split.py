@@ -1,4 +1,4 @@
-"""Sentences: none torn apart, no character lost, in time in proportion to the text."""
+"""Sentences: no formula is split, no character is lost, and the time is linear in the length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join) | st.text
 
 
 def cut(text: str) -> str:
-    """`text` with a bar wherever it is cut."""
+    """Returns `text` with a bar at each position where it is split."""
     pieces = sentences(text)
     assert "".join(pieces) == text
     return "|".join(piece.strip() for piece in pieces)
@@ -42,12 +42,12 @@ class TestEveryText:
 
     @given(texts)
     @settings(max_examples=300, deadline=None)
-    def test_blanks_stay_with_the_sentence_before_them(self, text: str) -> None:
+    def test_white_space_belongs_to_the_sentence_before_it(self, text: str) -> None:
         assert not any(piece[0].isspace() for piece in sentences(text)[1:])
 
     @given(texts)
     @settings(max_examples=300, deadline=None)
-    def test_no_formula_and_no_code_is_cut(self, text: str) -> None:
+    def test_formulas_and_code_are_not_split(self, text: str) -> None:
         inner = {at for span in spans(text) for at in range(span.start + 1, span.end)}
         at = 0
         for piece in sentences(text):
@@ -64,7 +64,7 @@ class TestEveryText:
     @given(
         st.lists(st.sampled_from(["a. B", "So x = 5", "see e.g.", "hm...", "- foo"]), min_size=1)
     )
-    def test_a_blank_line_is_never_within_a_piece(self, paragraphs: list[str]) -> None:
+    def test_a_blank_line_always_ends_a_piece(self, paragraphs: list[str]) -> None:
         assert not any("\n\n" in piece.rstrip() for piece in sentences("\n\n".join(paragraphs)))
 
 
@@ -86,7 +86,7 @@ class TestFullStops:
             "So x = ? = 3.",
         ],
     )
-    def test_not_the_end(self, text: str) -> None:
+    def test_this_does_not_end_a_sentence(self, text: str) -> None:
         assert cut(text) == text
 
     @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ class TestFullStops:
             ("So. 3 is. `x` is. $y$ is.", "So.|3 is.|`x` is.|$y$ is."),
         ],
     )
-    def test_the_end(self, text: str, wanted: str) -> None:
+    def test_this_ends_a_sentence(self, text: str, wanted: str) -> None:
         assert cut(text) == wanted
 
     @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ class TestFormulasAndCode:
             "So `a. B` and ``a` . B`` hold.",
         ],
     )
-    def test_whole(self, text: str) -> None:
+    def test_it_is_not_split(self, text: str) -> None:
         assert cut(text) == text
 
     def test_a_fenced_block_is_a_piece(self) -> None:
@@ -195,7 +195,7 @@ class TestFormulasAndCode:
             "$5",
         ],
     )
-    def test_what_was_never_closed_is_ordinary_text(self, opener: str) -> None:
+    def test_an_opening_delimiter_alone_is_ordinary_text(self, opener: str) -> None:
         text = f"It is {opener} so. Then it is. So\n\nAnd $x. Y$ is. \\[ a. B \\] So. `C. D` is."
         pieces = [piece.strip() for piece in sentences(text)]
         assert pieces[-3:] == ["And $x. Y$ is.", "\\[ a. B \\] So.", "`C. D` is."]
@@ -207,7 +207,7 @@ class TestFormulasAndCode:
         assert cut(text) == wanted
         assert cut("\\$5. Then $ a. B $ is $5 + 3. X$ so") == "\\$5.|Then $ a. B $ is $5 + 3. X$ so"
 
-    def test_a_formula_reaches_no_further_than_its_bound(self) -> None:
+    def test_a_formula_has_a_maximum_length(self) -> None:
         for opener, closer in (("\\[", "\\]"), ("\\begin{a}", "\\end{a}")):
             text = f"{opener} So. " + "Yes. " * 3000 + closer
             assert len(sentences(text)) > 3000
@@ -222,11 +222,11 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("unit", [*HOSTILE, None])
-def test_the_time_is_in_proportion_to_the_text(unit: str | None) -> None:
+def test_the_time_is_linear_in_the_length(unit: str | None) -> None:
     def hostile(size: int) -> str:
         if unit is not None:
             return unit * (size // len(unit))
-        # Fences, each of which is shorter than those before it, so that none closes another.
+        # Each fence is shorter than those before it, so that none closes another.
         lines: list[str] = []
         longest = int((2 * size) ** 0.5)
         for length in range(longest, 2, -1):
@@ -236,7 +236,7 @@ def test_the_time_is_in_proportion_to_the_text(unit: str | None) -> None:
     def seconds(size: int) -> float:
         text = hostile(size)
         best = float("inf")
-        # The collector goes through all that earlier tests left, the oftener the longer this takes.
+        # Garbage collection visits the objects of earlier tests, which would distort the measurement.
         gc.disable()
         try:
             for _ in range(2):
@@ -247,7 +247,7 @@ def test_the_time_is_in_proportion_to_the_text(unit: str | None) -> None:
             gc.enable()
         return best
 
-    # Eight times the text: 64 times the time if it were quadratic. Time that is hardly any says nothing.
+    # Eight times the text would take 64 times the time if it were quadratic. Very short times are noise.
     assert seconds(400_000) <= 40 * max(seconds(50_000), 0.005)
 
 

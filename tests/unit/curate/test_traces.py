@@ -1,4 +1,4 @@
-"""The runtime's own traces as trajectories: read, graded, the best on each question kept."""
+"""Traces of the runtime as trajectories: they are read, and the best on each question is kept."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from curate.candidate import Candidate
-from curate.drops import Dropped, Reason
+from curate.drops import Dropped, DroppedRecord, Reason, SkippedRecord
 from curate.files import jsonl
 from curate.files.jsonl import Writer
-from curate.options import Reading
-from curate.pipeline import DroppedRecord
+from curate.options import ReadOptions
 from curate.read import sources, traces
-from curate.read.sources import SourceError, Unread
-from curate.read.traces import Run
+from curate.read.sources import SourceError
+from curate.read.traces import TracedRun
+from curate.run import select
 from curate.select import Selection
-from curate.steps import select
 from sprint_agent import Limits, Sprint, Task, executor, first_success
 from sprint_agent.protocol.transcript import parse
 from sprint_agent.result import Result, Verdict
@@ -38,20 +37,20 @@ async def traced(path: Path, turns: list[str], question: str = "What?") -> Resul
     return await agent.solve(question, trace=path)
 
 
-async def test_a_run_reads_as_what_it_was(tmp_path: Path) -> None:
+async def test_a_run_is_read_back_unchanged(tmp_path: Path) -> None:
     result = await traced(tmp_path / "run.jsonl", PARALLEL)
     run = traces.read(tmp_path / "run.jsonl", {})
-    # What the result leaves open is closed in what is learned.
+    # The learned text closes the tags that the result leaves open.
     assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
     assert parse(run.transcript.text).text == run.transcript.text
-    # The tool's words are no model's.
+    # A tool wrote execution 1.2, not a model.
     assert run.executions == {"1.1": "did 1.1\n", "1.3": "did 1.3\n", "2.1": "did 2.1\n"}
     assert (run.trajectory.claimed, run.trajectory.answer) == ("5", "")
     sample = Candidate(run=run).sample
     assert (sample.transcript, sample.executions) == (run.transcript, run.executions)
 
 
-async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
+async def test_a_plan_that_a_success_cut_off_remains_cut_off(tmp_path: Path) -> None:
     turns: list[str | Reply] = [Reply(plan("one", "two")[:-12], hang=True), answer("5")]
     engine = ScriptedEngine(Scripted(turns, {(1, 2): Reply("", hang=True)}))
     join = first_success(lambda execution: "did 1.1" in execution.text)
@@ -64,7 +63,7 @@ async def test_a_plan_that_a_success_cut_stays_cut(tmp_path: Path) -> None:
     assert run.executions == {"1.1": "did 1.1\n"}
 
 
-async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
+async def test_a_run_without_an_answer_is_reported(tmp_path: Path) -> None:
     agent = Sprint(ScriptedEngine(Continuing(PARALLEL)), executors=[tool])
     await agent.solve("What?", limits=Limits(executions=2), trace=tmp_path / "limit.jsonl")
     whole = tmp_path / "whole.jsonl"
@@ -80,19 +79,19 @@ async def test_a_run_that_came_to_nothing_is_reported(tmp_path: Path) -> None:
             traces.read(tmp_path / f"{name}.jsonl", {})
         assert caught.value.reason is reason
     paths = [str(tmp_path / f"{name}.jsonl") for name in ("limit", "whole", "other")]
-    kinds = [type(item) for item in Reading(layout="trace").items(tuple(paths))]
-    assert kinds == [Unread, Run, Unread]
+    kinds = [type(item) for item in ReadOptions(layout="trace").reader().items(tuple(paths))]
+    assert kinds == [SkippedRecord, TracedRun, SkippedRecord]
     with pytest.raises(SourceError, match="no file"):
-        list(Reading(layout="trace").items((str(tmp_path / "none.jsonl"),)))
+        list(ReadOptions(layout="trace").reader().items((str(tmp_path / "none.jsonl"),)))
 
 
-async def test_references_say_what_is_right(tmp_path: Path) -> None:
+async def test_references_are_the_correct_answers(tmp_path: Path) -> None:
     await traced(tmp_path / "run.jsonl", PARALLEL)
     right = tmp_path / "right.jsonl"
     right.write_text('{"question": "What?", "answer": 7}\n{"question": "Else?", "answer": "1"}\n')
-    reading = Reading(layout="trace", references=right)
-    (run,) = reading.items((str(tmp_path / "run.jsonl"),))
-    assert isinstance(run, Run)
+    reader = ReadOptions(layout="trace", references=right).reader()
+    (run,) = reader.items((str(tmp_path / "run.jsonl"),))
+    assert isinstance(run, TracedRun)
     assert run.trajectory.answer == "7"
 
 
@@ -106,8 +105,8 @@ async def test_references_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         sources, "read", lambda path, layout: seen.append(path) or read(path, layout)
     )
-    reading = Reading(layout="trace", references=right)
-    assert len(list(reading.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
+    reader = ReadOptions(layout="trace", references=right).reader()
+    assert len(list(reader.items(tuple(str(tmp_path / f"{n}.jsonl") for n in (1, 2, 3))))) == 3
     assert seen == [right]
 
 
@@ -128,7 +127,7 @@ async def test_the_most_parallel_run_on_a_question_is_kept(tmp_path: Path) -> No
     assert reasons == [Reason.DUPLICATE] * 2
 
 
-async def test_a_run_is_never_kept_undivided(tmp_path: Path) -> None:
+async def test_a_run_is_never_kept_unsplit(tmp_path: Path) -> None:
     await traced(tmp_path / "run.jsonl", PARALLEL)
     jsonl.write([Candidate(run=traces.read(tmp_path / "run.jsonl", {}))], tmp_path / "packed.jsonl")
     wanted = Selection(least_ratio=99, keep_sequential=1.0)

@@ -1,4 +1,4 @@
-"""What a text comes to, and what it only uses: the ways in which reasoning models write both."""
+"""What a text produces and what it only uses, in the ways in which reasoning models write both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def used(text: str) -> list[str]:
         "It is closed on some days, so say 16 of them.",
     ],
 )
-def test_what_a_text_comes_to(text: str) -> None:
+def test_a_value_that_the_text_produces(text: str) -> None:
     assert (produced(text), used(text)) == (["16"], [])
 
 
@@ -43,7 +43,7 @@ def test_what_a_text_comes_to(text: str) -> None:
         "That is 120/270 = 390.",
     ],
 )
-def test_what_is_calculated_with_was_known_before(text: str) -> None:
+def test_operands_were_known_before(text: str) -> None:
     assert "120" in used(text)
     assert "390" in produced(text)
 
@@ -59,7 +59,7 @@ def test_a_fraction_in_lowest_terms_is_one_value() -> None:
 
 
 @pytest.mark.parametrize("text", ["Perhaps 40 % of 80 people.", "It is 13:05."])
-def test_round_numbers_and_the_minutes_of_a_time_come_from_nowhere(text: str) -> None:
+def test_round_numbers_and_the_minutes_of_a_time_are_no_values(text: str) -> None:
     assert "40" not in used(text)
     assert "05" not in produced(text)
 
@@ -69,7 +69,7 @@ def test_a_calculation_is_no_formula(text: str) -> None:
     assert not values(text)
 
 
-def test_what_was_packed_into_a_later_stage_is_not_known() -> None:
+def test_a_value_of_a_later_stage_is_not_known() -> None:
     first = Component(1, prompt="Begin", execution="It begins.")
     second = Component(2, prompt="Count", execution="There are 5 * 50 = 250.")
     third = Component(3, prompt="Weigh", execution="The 250 weigh a ton.")

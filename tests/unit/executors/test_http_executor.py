@@ -1,4 +1,4 @@
-"""The HTTP executor: what it asks, what it never asks, and when it stops."""
+"""The HTTP executor: its requests, the requests that it refuses to send, and its bounds."""
 
 from __future__ import annotations
 
@@ -26,88 +26,88 @@ def http(url: str, **more: Any) -> HttpExecutor:
     return HttpExecutor("web", "Asks.", url, **more)
 
 
-async def hello(asked: ReceivedRequest) -> None:
-    await asked.answer(200, b"hello")
+async def hello(request: ReceivedRequest) -> None:
+    await request.answer(200, b"hello")
 
 
-def says(
+def responds(
     status: int, body: bytes = b"", **headers: str
 ) -> Callable[[ReceivedRequest], Awaitable[None]]:
-    async def answer(asked: ReceivedRequest) -> None:
-        await asked.answer(status, body, **headers)
+    async def answer(request: ReceivedRequest) -> None:
+        await request.answer(status, body, **headers)
 
     return answer
 
 
 class TestRequests:
-    async def test_a_prompt_stands_in_the_query_whatever_it_holds(self) -> None:
+    async def test_any_prompt_fits_into_the_query(self) -> None:
         async with serving(hello) as web:
             made = http(f"{web.url}/search?q={{prompt}}&k=5")
             assert await made.execute(a_task(HOSTILE)) == "hello"
-        (asked,) = web.asked
-        assert asked.method == "GET"
-        path, _, query = asked.target.partition("?")
+        (request,) = web.requests
+        assert request.method == "GET"
+        path, _, query = request.target.partition("?")
         assert path == "/search"
         assert [unquote(part) for part in query.split("&")] == [f"q={HOSTILE}", "k=5"]
-        assert "x" not in asked.headers
+        assert "x" not in request.headers
 
-    async def test_in_a_path_it_is_one_step(self) -> None:
+    async def test_in_a_path_it_is_one_segment(self) -> None:
         async with serving(hello) as web:
             await http(f"{web.url}/items/{{prompt}}/text").execute(a_task("../../admin?x"))
-        assert web.asked[0].target == "/items/..%2F..%2Fadmin%3Fx/text"
+        assert web.requests[0].target == "/items/..%2F..%2Fadmin%3Fx/text"
 
     @pytest.mark.parametrize("prompt", [".", ".."])
     async def test_dots_alone_are_refused(self, prompt: str) -> None:
         async with serving(hello) as web:
             with pytest.raises(PromptError, match="more than dots"):
                 await http(f"{web.url}/items/{{prompt}}/text").execute(a_task(prompt))
-            assert not web.asked
+            assert not web.requests
 
-    async def test_a_prompt_that_makes_no_url_is_refused(self) -> None:
-        with pytest.raises(PromptError, match="cannot be asked for"):
+    async def test_a_prompt_that_does_not_make_a_url_is_refused(self) -> None:
+        with pytest.raises(PromptError, match="cannot be part of a URL"):
             await http("http://127.0.0.1:9/{prompt}").execute(a_task("x" * 100_000))
 
-    async def test_a_body_is_text(self) -> None:
+    async def test_the_body_may_be_text(self) -> None:
         async with serving(hello) as web:
             await http(web.url, method="POST", body="text").execute(a_task(HOSTILE))
-        (asked,) = web.asked
-        assert (asked.method, asked.body.decode()) == ("POST", HOSTILE)
-        assert asked.headers["content-type"] == "text/plain; charset=utf-8"
+        (request,) = web.requests
+        assert (request.method, request.body.decode()) == ("POST", HOSTILE)
+        assert request.headers["content-type"] == "text/plain; charset=utf-8"
 
-    async def test_or_json_which_is_checked_before_it_is_sent(self) -> None:
+    async def test_the_body_may_be_json_and_is_checked_before_it_is_sent(self) -> None:
         async with serving(hello) as web:
             made = http(web.url, method="PUT", body="json", schema={"type": "object"})
             await made.execute(a_task('```json\n{"a": 1}\n```'))
             with pytest.raises(PromptError, match="must be JSON"):
                 await made.execute(a_task("{'a': 1}"))
-        (asked,) = web.asked
-        assert asked.body == b'{"a": 1}'
-        assert asked.headers["content-type"] == "application/json"
+        (request,) = web.requests
+        assert request.body == b'{"a": 1}'
+        assert request.headers["content-type"] == "application/json"
         assert made.schema == {"type": "object"}
 
-    async def test_headers_are_the_application_s(self) -> None:
+    async def test_the_headers_of_the_application_are_sent(self) -> None:
         async with serving(hello) as web:
             await http(f"{web.url}/{{prompt}}", headers={"x-key": "secret"}).execute(a_task("x"))
-        assert web.asked[0].headers["x-key"] == "secret"
+        assert web.requests[0].headers["x-key"] == "secret"
 
     @example("%00", "/a/{prompt}/b")
     @given(
         st.text(max_size=40), st.sampled_from(["/a/{prompt}/b", "/a?q={prompt}&z=1", "/{prompt}"])
     )
-    def test_no_prompt_leads_anywhere_else(self, prompt: str, place: str) -> None:
-        made = http(f"https://api.example.org{place}")
+    def test_no_prompt_leads_to_another_resource(self, prompt: str, path: str) -> None:
+        made = http(f"https://api.example.org{path}")
         try:
             url = made._request(prompt).url
         except PromptError:
             assert prompt in (".", "..")
             return
-        plain = urlsplit(f"https://api.example.org{place.replace('{prompt}', 'x')}")
+        plain = urlsplit(f"https://api.example.org{path.replace('{prompt}', 'x')}")
         sent = urlsplit(str(url))
         assert (sent.scheme, sent.netloc, sent.fragment) == ("https", "api.example.org", "")
         assert sent.path.count("/") == plain.path.count("/")
         assert sent.query.count("&") == plain.query.count("&")
         readable = prompt.encode("utf-8", "replace").decode()
-        assert unquote(str(url)).endswith(place.replace("{prompt}", readable))
+        assert unquote(str(url)).endswith(path.replace("{prompt}", readable))
 
     @pytest.mark.parametrize(
         ("url", "more"),
@@ -124,25 +124,25 @@ class TestRequests:
             ("https://example.org/{prompt}", {"redirects": -1}),
         ],
     )
-    def test_what_does_not_fit_together_is_refused(self, url: str, more: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r"https://|prompt|seconds|GET"):
+    def test_contradicting_options_are_refused(self, url: str, more: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"https://|prompt|seconds|redirects|GET"):
             http(url, **more)
 
 
-class TestAnswers:
-    async def test_a_large_one_is_cut(self) -> None:
-        async with serving(says(200, b"x" * 1_000_000)) as web:
+class TestResponses:
+    async def test_a_large_response_is_cut(self) -> None:
+        async with serving(responds(200, b"x" * 1_000_000)) as web:
             text = await http(f"{web.url}/{{prompt}}", size=1000).execute(a_task("x"))
         assert text == "x" * 1000 + "\n[more left out]"
 
-    async def test_one_without_end_is_left(self) -> None:
+    async def test_an_endless_response_is_abandoned(self) -> None:
         left = anyio.Event()
 
-        async def endless(asked: ReceivedRequest) -> None:
-            await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\n")
+        async def endless(request: ReceivedRequest) -> None:
+            await request.socket.send(b"HTTP/1.1 200 X\r\n\r\n")
             try:
                 while True:
-                    await asked.socket.send(b"x" * 1000)
+                    await request.socket.send(b"x" * 1000)
             finally:
                 left.set()
 
@@ -152,48 +152,50 @@ class TestAnswers:
                 await left.wait()
         assert text == "x" * 10 + "\n[more left out]"
 
-    async def test_its_time_is_bounded(self) -> None:
-        gone = anyio.Event()
+    async def test_the_time_is_bounded(self) -> None:
+        closed = anyio.Event()
 
-        async def silent(asked: ReceivedRequest) -> None:
-            await asked.gone()
-            gone.set()
+        async def silent(request: ReceivedRequest) -> None:
+            await request.disconnected()
+            closed.set()
 
         with anyio.fail_after(20):
             async with serving(silent) as web:
                 with pytest.raises(ExecutorError, match=r"took longer than 0.1 s"):
                     await http(f"{web.url}/{{prompt}}", seconds=0.1).execute(a_task("x"))
-                await gone.wait()
+                await closed.wait()
 
     @pytest.mark.parametrize(
         ("status", "kind"), [(404, PromptError), (422, PromptError), (503, ExecutorError)]
     )
-    async def test_no_success_is_an_error(self, status: int, kind: type[Exception]) -> None:
-        async with serving(says(status, b"sorry " * 1000)) as web:
-            with pytest.raises(ExecutorError, match=f"127.0.0.1 answers {status}: sorry") as caught:
+    async def test_an_error_status_is_an_error(self, status: int, kind: type[Exception]) -> None:
+        async with serving(responds(status, b"sorry " * 1000)) as web:
+            with pytest.raises(
+                ExecutorError, match=f"127.0.0.1 responded with {status}: sorry"
+            ) as caught:
                 await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
         assert type(caught.value) is kind
         assert len(str(caught.value)) < 300
 
-    async def test_a_service_that_is_not_there_is_an_error(self) -> None:
+    async def test_an_unreachable_service_is_an_error(self) -> None:
         async with serving(hello) as web:
             pass
         (execution,) = await executed(http(f"{web.url}/{{prompt}}"), tasks=[("web", "x")])
-        assert (execution.error or "").startswith("ExecutorError: 127.0.0.1 cannot be asked")
+        assert (execution.error or "").startswith("ExecutorError: the request to 127.0.0.1 failed")
 
-    async def test_one_that_breaks_off_is_an_error(self) -> None:
-        async with serving(says(200, b"hello", content_length="100")) as web:
-            with pytest.raises(ExecutorError, match="cannot be asked"):
+    async def test_an_incomplete_response_is_an_error(self) -> None:
+        async with serving(responds(200, b"hello", content_length="100")) as web:
+            with pytest.raises(ExecutorError, match=r"the request to 127\.0\.0\.1 failed"):
                 await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
 
-    async def test_a_compressed_one_is_refused(self) -> None:
-        async with serving(says(200, b"\x1f\x8b", content_encoding="gzip")) as web:
+    async def test_a_compressed_response_is_refused(self) -> None:
+        async with serving(responds(200, b"\x1f\x8b", content_encoding="gzip")) as web:
             with pytest.raises(ExecutorError, match="compressed"):
                 await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
-        assert web.asked[0].headers["accept-encoding"] == "identity"
+        assert web.requests[0].headers["accept-encoding"] == "identity"
 
-    async def test_other_characters_are_read(self) -> None:
-        latin = says(200, "café".encode("latin-1"), content_type="text/plain; charset=latin-1")
+    async def test_other_encodings_are_read(self) -> None:
+        latin = responds(200, "café".encode("latin-1"), content_type="text/plain; charset=latin-1")
         async with serving(latin) as web:
             assert await http(f"{web.url}/{{prompt}}").execute(a_task("x")) == "café"
 
@@ -201,68 +203,70 @@ class TestAnswers:
 def redirects(
     to: Callable[[], str], body: bytes = b"there"
 ) -> Callable[[ReceivedRequest], Awaitable[None]]:
-    async def answer(asked: ReceivedRequest) -> None:
-        if asked.target == "/there":
-            await asked.answer(200, body)
+    async def answer(request: ReceivedRequest) -> None:
+        if request.target == "/there":
+            await request.answer(200, body)
         else:
-            await asked.answer(302, location=to())
+            await request.answer(302, location=to())
 
     return answer
 
 
 class TestRedirects:
-    async def test_they_are_off(self) -> None:
+    async def test_they_are_not_followed_by_default(self) -> None:
         async with serving(redirects(lambda: "/there")) as web:
-            with pytest.raises(ExecutorError, match="answers 302"):
+            with pytest.raises(ExecutorError, match="responded with 302"):
                 await http(f"{web.url}/{{prompt}}").execute(a_task("x"))
-        assert len(web.asked) == 1
+        assert len(web.requests) == 1
 
-    async def test_or_bounded(self) -> None:
+    async def test_they_are_bounded(self) -> None:
         async with serving(redirects(lambda: "/there")) as web:
             made = http(f"{web.url}/{{prompt}}", redirects=1, headers={"x-key": "secret"})
             assert await made.execute(a_task("x")) == "there"
-        assert web.asked[1].headers["x-key"] == "secret"
+        assert web.requests[1].headers["x-key"] == "secret"
         async with serving(redirects(lambda: "/again")) as web:
             with pytest.raises(ExecutorError, match="more than 2 times"):
                 await http(f"{web.url}/{{prompt}}", redirects=2).execute(a_task("x"))
-        assert len(web.asked) == 3
+        assert len(web.requests) == 3
 
-    async def test_another_host_must_be_allowed_and_learns_no_secret(self) -> None:
+    async def test_another_host_must_be_allowed_and_gets_no_headers(self) -> None:
         async with (
             serving(redirects(lambda: "/", b"elsewhere")) as there,
             serving(redirects(lambda: f"{there.url}/there")) as here,
         ):
             made = http(f"{here.url}/{{prompt}}", redirects=1, headers={"X-Key": "secret"})
-            with pytest.raises(ExecutorError, match=f"redirects to {there.host}, which is not"):
+            with pytest.raises(
+                ExecutorError, match=f"redirected to {there.host}, which is not in hosts"
+            ):
                 await made.execute(a_task("x"))
-            assert not there.asked
+            assert not there.requests
             allowing = replace(made, hosts=frozenset({there.host}))
             assert await allowing.execute(a_task("x")) == "elsewhere"
-        assert "x-key" in here.asked[1].headers
-        assert "x-key" not in there.asked[0].headers
+        assert "x-key" in here.requests[1].headers
+        assert "x-key" not in there.requests[0].headers
 
-    def test_never_out_of_encryption(self) -> None:
+    def test_they_never_lead_from_https_to_http(self) -> None:
         made = http("https://a.example/{prompt}", redirects=1)
         first, then = (httpx2.Request("GET", f"{s}://a.example/x") for s in ("https", "http"))
         with pytest.raises(ExecutorError, match="from https to http"):
             made._redirected(first, then)
 
-    async def test_a_body_is_sent_to_one_place(self) -> None:
+    async def test_a_body_is_not_redirected(self) -> None:
         async with serving(redirects(lambda: "/there")) as web:
             made = http(web.url, method="POST", body="text", redirects=3)
-            with pytest.raises(ExecutorError, match="answers 302"):
+            with pytest.raises(ExecutorError, match="responded with 302"):
                 await made.execute(a_task("x"))
-        assert len(web.asked) == 1
+        assert len(web.requests) == 1
 
 
 async def test_cancelling_closes_the_connection() -> None:
-    begun, gone = anyio.Event(), anyio.Event()
+    begun, closed = anyio.Event(), anyio.Event()
 
-    async def slow(asked: ReceivedRequest) -> None:
-        await asked.socket.send(b"HTTP/1.1 200 X\r\n\r\nhel")
+    async def slow(request: ReceivedRequest) -> None:
+        await request.socket.send(b"HTTP/1.1 200 X\r\n\r\nhel")
         begun.set()
-        await asked.gone()
-        gone.set()
+        await request.disconnected()
+        closed.set()
 
     with anyio.fail_after(20):
         async with serving(slow) as web:
@@ -270,4 +274,4 @@ async def test_cancelling_closes_the_connection() -> None:
                 group.start_soon(http(f"{web.url}/{{prompt}}").execute, a_task("x"))
                 await begun.wait()
                 group.cancel_scope.cancel()
-            await gone.wait()
+            await closed.wait()

@@ -1,4 +1,4 @@
-"""The Python executor: what a program has, what it has not, and that nothing of it remains."""
+"""The Python executor: what a program can and cannot do, and that nothing of it remains."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ async def run(program: str, executor: PythonExecutor = PythonExecutor()) -> str:
 
 
 class TestPrograms:
-    async def test_what_it_prints_is_the_text(self) -> None:
+    async def test_the_printed_text_is_returned(self) -> None:
         program = "import sys, math\nprint(math.factorial(20), 'é')\nprint('!', file=sys.stderr)"
         assert await run(program) == "2432902008176640000 é\n!\n"
 
-    async def test_a_code_fence_is_left_out(self) -> None:
+    async def test_a_code_fence_is_removed(self) -> None:
         assert await run("```python\nprint(6 * 7)\n```") == "42\n"
 
-    async def test_printing_nothing_is_said(self) -> None:
+    async def test_a_program_that_prints_nothing_is_reported(self) -> None:
         assert await run("x = 1") == "The program printed nothing."
 
-    async def test_a_program_that_fails_says_why(self) -> None:
+    async def test_a_program_that_fails_is_reported_with_its_output(self) -> None:
         with pytest.raises(PromptError, match=r"status 1; it printed: so far\n(?s:.*)1 / 0"):
             await run("print('so far')\n1 / 0")
         with pytest.raises(PromptError, match="status 3"):
@@ -43,10 +43,10 @@ class TestPrograms:
         with pytest.raises(PromptError, match="signal 11"):
             await run("import ctypes\nctypes.string_at(0)")
 
-    async def test_several_run_side_by_side(self) -> None:
+    async def test_several_programs_run_in_parallel(self) -> None:
         made = PythonExecutor()
         tasks = [("python", f"print({n})") for n in range(3)]
-        executions = await executed(made, tasks=tasks)  # type: ignore
+        executions = await executed(made, tasks=tasks)
         assert [e.text for e in executions] == ["0\n", "1\n", "2\n"]
 
 
@@ -55,25 +55,25 @@ BUSY = "while True: pass"
 
 class TestLimits:
     @pytest.mark.parametrize("bound", ["seconds", "memory", "output"])
-    def test_they_must_be_positive(self, bound: str) -> None:
+    def test_bounds_must_be_positive(self, bound: str) -> None:
         with pytest.raises(ValueError, match=bound):
             PythonExecutor(**{bound: 0})  # type: ignore
 
-    async def test_of_time(self) -> None:
+    async def test_time_is_bounded(self) -> None:
         with pytest.raises(PromptError, match=r"longer than 2 s; it printed: begun"):
             await run(f"print('begun')\n{BUSY}", PythonExecutor(seconds=2))
 
-    @pytest.mark.skipif("sys.platform != 'linux'", reason="not held elsewhere")
-    async def test_of_memory(self) -> None:
+    @pytest.mark.skipif("sys.platform != 'linux'", reason="not enforced elsewhere")
+    async def test_memory_is_bounded(self) -> None:
         with pytest.raises(PromptError, match="MemoryError"):
             await run("x = bytearray(400_000_000)", PythonExecutor(memory=256 * 1024 * 1024))
         assert await run("x = bytearray(400_000_000)") == "The program printed nothing."
 
-    async def test_of_output(self) -> None:
+    async def test_output_is_bounded(self) -> None:
         text = await run("print('x' * 1_000_000)", PythonExecutor(output=100))
         assert text == "x" * 100 + "\n[999901 more left out]"
 
-    async def test_of_files(self) -> None:
+    async def test_the_size_of_files_is_bounded(self) -> None:
         with pytest.raises(PromptError, match="ended with status"):
             await run("while True: print('x' * 100_000)")
 
@@ -91,7 +91,7 @@ class TestIsolation:
         with pytest.raises(PromptError, match="EOFError"):
             await run("input()")
 
-    async def test_its_folder_is_its_own_and_goes_with_it(self) -> None:
+    async def test_its_folder_is_private_and_deleted(self) -> None:
         program = (
             "import os, tempfile\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\n"
             "os.chmod('a/b', 0)\nfor d in (os.getcwd(), tempfile.gettempdir(), os.environ['HOME']):"
@@ -101,7 +101,7 @@ class TestIsolation:
         assert len(folders) == 1
         assert not os.access(folders.pop(), os.F_OK)
 
-    async def test_no_file_of_ours_is_open_in_it(self) -> None:
+    async def test_no_file_of_ours_is_inherited(self) -> None:
         read, write = os.pipe()
         os.set_inheritable(write, True)
         program = f"import os\ntry:\n    os.fstat({write})\nexcept OSError:\n    print('none')"
@@ -109,9 +109,7 @@ class TestIsolation:
         os.close(read)
         os.close(write)
 
-    async def test_there_is_no_network_where_the_platform_can_do_without(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_there_is_no_network_or_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         program = (
             "import socket\ntry:\n"
@@ -129,18 +127,18 @@ class TestIsolation:
             await run("print(1)")
 
 
-def lives_while(pipe: Path) -> str:
-    """Code that holds `pipe` open, so that its reader sees the end of whoever runs it."""
+def keeps_open(pipe: Path) -> str:
+    """Returns code that keeps `pipe` open: its reader sees the end of the process."""
     return f"f = open({str(pipe)!r}, 'wb', buffering=0)\nf.write(b'x')\n"
 
 
 class TestEnds:
-    async def test_cancelling_kills_it(self, tmp_path: Path) -> None:
+    async def test_cancelling_kills_the_program(self, tmp_path: Path) -> None:
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
-                group.start_soon(run, lives_while(pipe) + BUSY, PythonExecutor(seconds=60))
+                group.start_soon(run, keeps_open(pipe) + BUSY, PythonExecutor(seconds=60))
                 file = await in_thread(lambda: pipe.open("rb"))
                 assert file.read(1) == b"x"
                 group.cancel_scope.cancel()
@@ -148,7 +146,7 @@ class TestEnds:
         file.close()
 
     @pytest.mark.parametrize("away", ["", "os.setsid()"])
-    async def test_what_it_started_ends_with_it(
+    async def test_child_processes_end_with_it(
         self, tmp_path: Path, away: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         pipe = tmp_path / "pipe"
@@ -161,10 +159,10 @@ class TestEnds:
         )
         with anyio.fail_after(10), caplog.at_level(logging.WARNING):
             async with anyio.create_task_group() as group:
-                group.start_soon(run, lives_while(pipe) + program)
+                group.start_soon(run, keeps_open(pipe) + program)
                 file = await in_thread(lambda: pipe.open("rb"))
                 assert file.read(1) == b"x"
             if away and caplog.records and os.geteuid() == 0:
-                pytest.skip("the superuser may fork, and here are no namespaces")
+                pytest.skip("the superuser may fork, and there are no namespaces here")
             assert await in_thread(file.read) == b""
         file.close()

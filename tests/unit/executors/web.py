@@ -1,4 +1,4 @@
-"""A small web server on loopback, for what asks one: each connection brings one request."""
+"""A small web server on loopback for tests of HTTP clients: one request a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 @dataclass
 class ReceivedRequest:
-    """One request as it came. `answer` sends; `gone` waits until the client has left."""
+    """One request, and the means to answer it."""
 
     method: str
     target: str
@@ -23,12 +23,14 @@ class ReceivedRequest:
     socket: SocketStream
 
     async def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Sends a whole response. In header names, an underscore becomes a hyphen."""
         fields = {"content_length": str(len(body)), **headers}
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
         head = "\r\n".join([f"HTTP/1.1 {status} X", *lines, "connection: close", "", ""])
         await self.socket.send(head.encode() + body)
 
-    async def gone(self) -> None:
+    async def disconnected(self) -> None:
+        """Returns when the client has closed the connection."""
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while True:
                 await self.socket.receive()
@@ -36,10 +38,10 @@ class ReceivedRequest:
 
 @dataclass
 class Web:
-    """Where the server is, and what it was asked."""
+    """The address of the server, and the requests that it received."""
 
     host: str
-    asked: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
+    requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
 
     @property
     def url(self) -> str:
@@ -53,11 +55,11 @@ async def serving(answer: Callable[[ReceivedRequest], Awaitable[None]]) -> Async
 
     async def serve(socket: SocketStream) -> None:
         async with socket:
-            asked = await _read(socket)
-            web.asked.append(asked)
-            # The client may have enough of an answer before its end.
+            request = await _read(socket)
+            web.requests.append(request)
+            # The client may close the connection before the response is complete.
             with contextlib.suppress(anyio.BrokenResourceError):
-                await answer(asked)
+                await answer(request)
 
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)

@@ -233,8 +233,8 @@ class TestNestedBudgets:
 
 class TestResumedBudgets:
     def test_what_was_used_before_is_taken_off(self) -> None:
-        budget = Budget(Limits(tokens=10, cost=100, executions=2), PRICES)
-        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40.
+        budget = Budget(Limits(tokens=10, cost=98, executions=2), PRICES)
+        # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40. 50 are left.
         budget.resume(prompt_tokens=5, used=4, cached_tokens=2, executions=1)
         assert budget.tokens_left == 6
         assert budget.reserve(0, 6) == Grant(5, 50.0, "cost")
@@ -419,11 +419,10 @@ def test_budgets_within_budgets_are_never_overdrawn(
     while open_calls:
         end(*open_calls.pop())
     for budget in chain:
-        # Behind the last end, nobody is told to wait any more.
+        # After the last end, no call is told to wait.
         with suppress(BudgetExhausted):
-            found = budget.reserve(0, 1000)
-            assert found is not None
-            end(budget, found, 0, 0)
+            grant = granted(budget, 0, 1000)
+            end(budget, grant, 0, 0)
     assert tokens is None or generated <= tokens
     assert cost is None or spent <= cost
     if tokens is not None:

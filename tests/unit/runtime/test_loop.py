@@ -94,7 +94,7 @@ async def test_contexts_do_not_depend_on_how_the_engine_cuts_its_stream(chunk: i
 
 async def test_results_join_in_prompt_order_whatever_ends_first() -> None:
     executions: dict[tuple[int, int], str | Reply] = {
-        (1, 1): Reply("slow\n</execution_", pace=0.01)
+        (1, 1): Reply("slow\n</execution_", delay=0.01)
     }
     engine = ScriptedEngine(Scripted([plan("one", "two"), answer("3")], executions))
     result = await Sprint(engine).solve("What?")

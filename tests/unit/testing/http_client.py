@@ -1,4 +1,4 @@
-"""What tests say to a FaultServer, and what they hear."""
+"""Requests of tests to a FaultServer, and the responses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Json = dict[str, Any]
 
 
 @asynccontextmanager
-async def talking(server: FaultServer) -> AsyncIterator[httpx2.AsyncClient]:
-    # Nothing on this machine takes that long: a test that waits for it has failed.
+async def connected(server: FaultServer) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with the server's address."""
+    # Nothing on loopback takes that long: a test that waits for it has failed.
     async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         yield client
 
 
-def asking(text: str = "Q", rid: str = "r" * 32, **fields: Any) -> Json:
-    """A body for `/generate`."""
+def generate_body(text: str = "Q", rid: str = "r" * 32, **fields: Any) -> Json:
+    """Returns a body for `/generate`."""
     sampling = fields.pop("sampling_params", {})
     return {"rid": rid, "input_ids": [ord(one) for one in text], "sampling_params": sampling} | {
         "stream": True,
@@ -34,8 +35,8 @@ def asking(text: str = "Q", rid: str = "r" * 32, **fields: Any) -> Json:
     }
 
 
-async def heard(response: httpx2.Response, into: list[str] | None = None) -> list[str]:
-    """The data of a stream's events, to its end. `into` holds them where it breaks off."""
+async def read_events(response: httpx2.Response, into: list[str] | None = None) -> list[str]:
+    """Returns the data of a stream's events. If it breaks off, `into` contains those before."""
     events = [] if into is None else into
     decoder = SseDecoder()
     async for data in response.aiter_bytes():
@@ -46,41 +47,41 @@ async def heard(response: httpx2.Response, into: list[str] | None = None) -> lis
 async def streamed(
     client: httpx2.AsyncClient, path: str, body: Json, into: list[str] | None = None
 ) -> list[str]:
-    """The data of the events that answer a request."""
+    """Sends a request and returns the data of the events that answer it."""
     async with client.stream("POST", path, json=body) as response:
         assert response.status_code == 200, await response.aread()
         assert response.headers["content-type"] == "text/event-stream"
-        return await heard(response, into)
+        return await read_events(response, into)
 
 
 def objects(events: list[str]) -> list[Json]:
-    """The events of a stream that ends with `[DONE]`, which is left out."""
+    """Returns the events of a stream that ends with `[DONE]`, without that end."""
     assert events[-1] == "[DONE]"
     return [json.loads(event) for event in events[:-1]]
 
 
 def texts(events: list[str]) -> list[str]:
-    """What native events say, of a stream however it ended."""
+    """Returns the texts of SGLang's events, however the stream ended."""
     return [json.loads(event)["text"] for event in events if event != "[DONE]"]
 
 
 @asynccontextmanager
-async def dialled(server: FaultServer) -> AsyncIterator[SocketStream]:
-    """A bare connection."""
+async def raw_connection(server: FaultServer) -> AsyncIterator[SocketStream]:
+    """A TCP connection without an HTTP client."""
     port = int(server.url.rpartition(":")[2])
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         yield stream
 
 
 async def post(stream: SocketStream, body: object, path: str = "/generate") -> None:
-    """Sends a request on a bare connection, which is the last one on it."""
+    """Sends a request on a TCP connection, and announces that it is the last one."""
     data = json.dumps(body).encode()
     await stream.send(b"POST %s HTTP/1.1\r\nConnection: close\r\n" % path.encode())
     await stream.send(b"content-length: %d\r\n\r\n%s" % (len(data), data))
 
 
-async def drained(stream: SocketStream) -> tuple[bytes, type[Exception]]:
-    """All that comes, and how it ends: EndOfStream is a FIN, BrokenResourceError a RST."""
+async def read_to_end(stream: SocketStream) -> tuple[bytes, type[Exception]]:
+    """Returns all data, and how it ends: EndOfStream for a FIN, BrokenResourceError for a RST."""
     data = b""
     try:
         while True:
@@ -89,8 +90,8 @@ async def drained(stream: SocketStream) -> tuple[bytes, type[Exception]]:
         return data, type(error)
 
 
-async def grown(events: list[str], count: int) -> None:
-    """Returns when so many events are there."""
+async def wait_for_events(events: list[str], count: int) -> None:
+    """Waits until there are `count` events."""
     with anyio.fail_after(30):
         while len(events) < count:
             await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The conformance kit passes an engine that keeps its promises, and names each broken one."""
+"""check_engine passes an engine that keeps its promises, and names each broken promise."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ import pytest
 from sprint_agent.engine import Delta, Finish, Request, Tokenizer, TokenUsage
 from sprint_agent.engines.stops import AnswerReader
 from sprint_agent.errors import ContextTooLong, RequestRefused
-from sprint_agent.testing.conformance import CHECKS, check_engine
+from sprint_agent.testing.checks import CHECKS
+from sprint_agent.testing.conformance import check_engine
 
 pytestmark = pytest.mark.anyio
 
 CONTEXT = 1_000
 PIECES = ["<eos>", *(chr(code) for code in range(1, 128)), "ab", "cde", "gh"]
+
+
+def ids_of(request: Request) -> tuple[int, ...]:
+    assert not isinstance(request.prompt, str)
+    return request.prompt
 
 
 class Pieces:
@@ -37,7 +43,7 @@ class Pieces:
 
 
 class GoodEngine:
-    """Says the alphabet over and over, from a place that the prompt's last id gives."""
+    """Answers with the alphabet again and again, starting where the prompt's last id says."""
 
     def __init__(self) -> None:
         self.tokenizer: Tokenizer | None = Pieces()
@@ -76,7 +82,7 @@ class GoodEngine:
     def refuse(self, request: Request) -> None:
         if len(request.prompt) >= CONTEXT:
             raise ContextTooLong("too long")
-        if any(not 0 <= token < len(PIECES) for token in request.prompt if token != "x"):  # type: ignore[operator]
+        if any(not 0 <= token < len(PIECES) for token in ids_of(request)):
             raise RequestRefused("bad id")
 
     def leave(self, request: Request) -> None:
@@ -85,7 +91,7 @@ class GoodEngine:
     def sampled(self, request: Request) -> list[int]:
         start = int(request.prompt[-1]) if self.tokenizer is not None else 97
         cycle = [128, 129, ord("f"), 130, *range(ord("i"), ord("z") + 1)]
-        return [cycle[(start + place) % len(cycle)] for place in range(request.sampling.max_tokens)]
+        return [cycle[(start + step) % len(cycle)] for step in range(request.sampling.max_tokens)]
 
     def reader(self, request: Request) -> AnswerReader:
         return AnswerReader(Pieces(), request.stop)
@@ -141,7 +147,7 @@ class OtherIds(GoodEngine):
 
 
 class MisalignedIds(GoodEngine):
-    """All ids come in the end, but not with their text."""
+    """All ids arrive, but at the end and not with their text."""
 
     async def events(self, request: Request) -> AsyncIterator[Delta | Finish]:
         kept: tuple[int, ...] = ()
@@ -188,7 +194,7 @@ class ShowsTheStop(GoodEngine):
 
 
 class CutsAtIds(GoodEngine):
-    """Finds a stop only where it begins with an id."""
+    """Finds a stop only if it begins at the start of an id."""
 
     def reader(self, request: Request) -> AnswerReader:
         stops = [stop for stop in request.stop if stop[0] not in "bde"]
@@ -196,7 +202,7 @@ class CutsAtIds(GoodEngine):
 
 
 class SeesEachDeltaAlone(GoodEngine):
-    """Looks for a stop in each id's text on its own."""
+    """Searches for a stop in the text of each single id."""
 
     def reader(self, request: Request) -> AnswerReader:
         stops = [stop for stop in request.stop if any(stop in piece for piece in PIECES)]
@@ -220,15 +226,15 @@ class OneAtATime(GoodEngine):
 
 
 class MixesUp(GoodEngine):
-    """Beside others, answers to the prompt of one of them."""
+    """Answers the prompt of another request if several are processed."""
 
     def sampled(self, request: Request) -> list[int]:
         shift = len(self.running) - 1
-        return super().sampled(replace(request, prompt=(*request.prompt, shift + 97)[-2:]))  # type: ignore[arg-type]
+        return super().sampled(replace(request, prompt=(*ids_of(request), shift + 97)[-2:]))
 
 
 class Forgetful(GoodEngine):
-    """Never the same twice, where the sampling is of one kind."""
+    """Never gives the same answer twice, for one kind of sampling."""
 
     def __init__(self, greedy: bool) -> None:
         super().__init__()
@@ -258,11 +264,11 @@ class TakesAnyId(GoodEngine):
 
 class TakesAnyLength(GoodEngine):
     def refuse(self, request: Request) -> None:
-        if max(request.prompt) >= len(PIECES) or min(request.prompt) < 0:  # type: ignore[type-var, operator]
+        if max(ids_of(request)) >= len(PIECES) or min(ids_of(request)) < 0:
             raise RequestRefused("bad id")
 
 
-# The first one's answer begins with the ids of several letters.
+# The answer to the first prompt begins with ids of several letters.
 PROMPTS = [(97, 88), (99,), (100, 101, 102)]
 
 
@@ -272,13 +278,13 @@ async def fails(engine: GoodEngine, name: str, patience: float = 0.5) -> bool:
     return [failed for failed, _ in report.failed] == [name]
 
 
-async def test_an_engine_that_keeps_its_promises_passes_all() -> None:
+async def test_an_engine_that_keeps_its_promises_passes_every_check() -> None:
     report = await check_engine(GoodEngine(), PROMPTS)
     assert report.ok, str(report)
     assert report.passed == tuple(check.__name__ for check in CHECKS)
 
 
-async def test_a_text_engine_passes_what_applies_to_it() -> None:
+async def test_a_text_engine_passes_the_checks_that_apply() -> None:
     report = await check_engine(TextEngine(), ["ask", "again"])
     assert report.ok, str(report)
     assert [name for name, _ in report.skipped] == [
@@ -315,11 +321,11 @@ async def test_a_broken_promise_is_named(broken: GoodEngine, check: str) -> None
     assert await fails(broken, check)
 
 
-async def test_requests_one_after_another_are_named() -> None:
+async def test_sequential_requests_are_named() -> None:
     assert await fails(OneAtATime(), "requests_run_at_the_same_time")
 
 
-async def test_a_reader_that_is_not_let_go_is_named() -> None:
+async def test_a_reader_that_is_not_released_is_named() -> None:
     class Deaf(GoodEngine):
         @asynccontextmanager
         async def _generate(
@@ -335,7 +341,7 @@ async def test_a_reader_that_is_not_let_go_is_named() -> None:
     assert await fails(Deaf(), "cancellation_leaves_nothing", patience=2.0)
 
 
-async def test_a_broken_engine_does_not_end_the_kit() -> None:
+async def test_a_broken_engine_does_not_stop_the_checks() -> None:
     for broken in (OtherIds(), NoFinish(), ShowsTheStop(), TakesAnyLength()):
         report = await check_engine(broken, PROMPTS, patience=0.5)
         assert len(report.passed) + len(report.failed) + len(report.skipped) == len(CHECKS)

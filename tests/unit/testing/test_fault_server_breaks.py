@@ -1,4 +1,4 @@
-"""FaultServer, when a connection or an answer is to break off: resets, crashes, stalls, aborts."""
+"""FaultServer with faults that end a connection or an answer: resets, crashes, stalls, aborts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 from sprint_agent.testing import ALL, Crash, FaultServer, Reset, Stall
 from tests.unit.testing.http_client import (
-    asking,
-    dialled,
-    drained,
-    grown,
+    connected,
+    generate_body,
     objects,
     post,
+    raw_connection,
+    read_to_end,
     streamed,
-    talking,
     texts,
+    wait_for_events,
 )
 
 pytestmark = pytest.mark.anyio
@@ -31,48 +31,54 @@ def echo(prompt: str) -> str:
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5, ALL])
-async def test_a_reset_after_so_many_tokens(after: int) -> None:
-    async with FaultServer(lambda _: "abcde") as server, dialled(server) as stream:
+async def test_a_reset_after_some_tokens(after: int) -> None:
+    async with FaultServer(lambda _: "abcde") as server, raw_connection(server) as stream:
         server.fail(Reset(after))
-        await post(stream, asking())
-        data, how = await drained(stream)
+        await post(stream, generate_body())
+        data, how = await read_to_end(stream)
         assert how is anyio.BrokenResourceError
-        said = [json.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: ")]
-        assert [len(one["output_ids"]) for one in said] == list(range(1, min(after, 5) + 1))
-        assert all(one["meta_info"]["finish_reason"] is None for one in said)
+        events = [
+            json.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: ")
+        ]
+        assert [len(one["output_ids"]) for one in events] == list(range(1, min(after, 5) + 1))
+        assert all(one["meta_info"]["finish_reason"] is None for one in events)
         assert server.disconnects == []
 
 
-@pytest.mark.parametrize("body", [asking(), asking(stream=False)])
+@pytest.mark.parametrize("body", [generate_body(), generate_body(stream=False)])
 async def test_a_reset_before_the_head(body: object) -> None:
-    said: list[str] = []
+    prompts: list[str] = []
 
     def script(prompt: str) -> str:
-        said.append(prompt)
+        prompts.append(prompt)
         return "abc"
 
-    async with FaultServer(script) as server, dialled(server) as stream:
+    async with FaultServer(script) as server, raw_connection(server) as stream:
         server.fail(Reset())
         await post(stream, body)
-        assert await drained(stream) == (b"", anyio.BrokenResourceError)
-        assert said == []
-        async with talking(server) as client:
+        assert await read_to_end(stream) == (b"", anyio.BrokenResourceError)
+        assert prompts == []
+        async with connected(server) as client:
             assert (await client.post(PATH, json=body)).status_code == 200
-        assert said == ["Q"]
+        assert prompts == ["Q"]
 
 
-async def test_a_crash_takes_every_connection_and_refuses_new_ones() -> None:
-    async with FaultServer(echo) as server, dialled(server) as idle, dialled(server) as busy:
+async def test_a_crash_resets_every_connection_and_refuses_new_ones() -> None:
+    async with (
+        FaultServer(echo) as server,
+        raw_connection(server) as idle,
+        raw_connection(server) as busy,
+    ):
         server.fail(Stall(1), Crash(2))
-        await post(busy, asking("abc", rid="b" * 32))
+        await post(busy, generate_body("abc", rid="b" * 32))
         await server.until(lambda: server.in_flight == 1)
         seen: list[str] = []
-        async with talking(server) as client:
+        async with connected(server) as client:
             with pytest.raises(httpx2.ReadError):
-                await streamed(client, PATH, asking("abc"), seen)
+                await streamed(client, PATH, generate_body("abc"), seen)
             assert texts(seen) == ["a", "ab"]
             for one in (idle, busy):
-                assert (await drained(one))[1] is anyio.BrokenResourceError
+                assert (await read_to_end(one))[1] is anyio.BrokenResourceError
             await server.until(lambda: server.in_flight == 0)
             for _ in range(2):
                 with pytest.raises(httpx2.ConnectError):
@@ -80,11 +86,11 @@ async def test_a_crash_takes_every_connection_and_refuses_new_ones() -> None:
             url = server.url
             await server.restart()
             assert server.url == url
-            assert objects(await streamed(client, PATH, asking("abc")))[-1]["text"] == "abc"
+            assert objects(await streamed(client, PATH, generate_body("abc")))[-1]["text"] == "abc"
 
 
-async def test_a_server_that_is_down_from_the_first_refuses() -> None:
-    async with FaultServer(echo) as server, talking(server) as client:
+async def test_a_server_can_be_down_from_the_start() -> None:
+    async with FaultServer(echo) as server, connected(server) as client:
         await server.crash()
         await server.crash()
         with pytest.raises(httpx2.ConnectError):
@@ -92,14 +98,14 @@ async def test_a_server_that_is_down_from_the_first_refuses() -> None:
         await server.restart()
         await server.restart()
         assert (await client.get("/health")).status_code == 200
-    async with server, talking(server) as client:
+    async with server, connected(server) as client:
         assert (await client.get("/health")).status_code == 200
 
 
 async def test_an_id_outside_the_vocabulary_crashes_it() -> None:
-    async with FaultServer(echo) as server, talking(server) as client:
+    async with FaultServer(echo) as server, connected(server) as client:
         with pytest.raises(httpx2.ReadError):
-            await client.post(PATH, json=asking(input_ids=[65, 1 << 40]))
+            await client.post(PATH, json=generate_body(input_ids=[65, 1 << 40]))
         with pytest.raises(httpx2.ConnectError):
             await client.get("/health")
 
@@ -111,20 +117,20 @@ async def test_a_stall_lasts_until_the_abort(stream: bool, after: int | None) ->
 
     async def ask(client: httpx2.AsyncClient) -> None:
         if stream:
-            await streamed(client, PATH, asking("abc"), events)
+            await streamed(client, PATH, generate_body("abc"), events)
         else:
-            body = asking("abc", stream=False)
+            body = generate_body("abc", stream=False)
             events.append((await client.post(PATH, json=body)).text)
 
     server = FaultServer(echo)
-    async with server, talking(server) as client, anyio.create_task_group() as group:
+    async with server, connected(server) as client, anyio.create_task_group() as group:
         server.fail(Stall(after))
         group.start_soon(ask, client)
-        said = min(after or 0, 3) if stream else 0
+        count = min(after or 0, 3) if stream else 0
         await server.until(lambda: server.in_flight == 1)
-        await grown(events, said)
+        await wait_for_events(events, count)
         await anyio.wait_all_tasks_blocked()
-        assert texts(events) == ["a", "ab", "abc"][:said]
+        assert texts(events) == ["a", "ab", "abc"][:count]
         before = anyio.current_time()
         await client.post("/abort_request", json={"rid": "r" * 31})
         await server.until(lambda: server.in_flight == 0)
@@ -137,12 +143,12 @@ async def test_a_stall_lasts_until_the_abort(stream: bool, after: int | None) ->
     assert server.disconnects == []
 
 
-async def test_an_abort_ends_what_it_names_and_nothing_else() -> None:
+async def test_an_abort_ends_only_what_it_names() -> None:
     server = FaultServer(echo)
-    async with server, talking(server) as client, anyio.create_task_group() as group:
+    async with server, connected(server) as client, anyio.create_task_group() as group:
         server.fail(Stall(times=3))
         for letter in "abc":
-            group.start_soon(streamed, client, PATH, asking(rid=letter * 32))
+            group.start_soon(streamed, client, PATH, generate_body(rid=letter * 32))
         await server.until(lambda: server.in_flight == 3)
         await client.post("/abort_request", json={"rid": "x"})
         await client.post("/abort_request", json={"rid": "b" * 32})
@@ -153,26 +159,26 @@ async def test_an_abort_ends_what_it_names_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("after", [None, 2])
-async def test_a_reader_that_leaves_is_noted(after: int | None) -> None:
+async def test_a_client_that_disconnects_is_recorded(after: int | None) -> None:
     async with FaultServer(echo) as server:
         server.fail(Stall(after))
-        async with dialled(server) as stream:
-            await post(stream, asking())
+        async with raw_connection(server) as stream:
+            await post(stream, generate_body())
             await server.until(lambda: server.in_flight == 1)
             assert server.disconnects == []
         await server.until(lambda: server.in_flight == 0)
-        (gone,) = server.disconnects
-        assert (gone.rid, server.aborts) == ("r" * 32, [])
-        assert server.requests[0].at <= gone.at <= anyio.current_time()
+        (disconnect,) = server.disconnects
+        assert (disconnect.rid, server.aborts) == ("r" * 32, [])
+        assert server.requests[0].at <= disconnect.at <= anyio.current_time()
 
 
-async def test_a_stalled_abort_is_an_abort_all_the_same() -> None:
+async def test_an_abort_counts_although_its_response_stalls() -> None:
     server = FaultServer(echo)
-    async with server, talking(server) as client, anyio.create_task_group() as group:
+    async with server, connected(server) as client, anyio.create_task_group() as group:
         server.fail(Stall(), Stall(path="/abort_request"))
-        group.start_soon(streamed, client, PATH, asking())
+        group.start_soon(streamed, client, PATH, generate_body())
         await server.until(lambda: server.in_flight == 1)
-        async with dialled(server) as stream:
+        async with raw_connection(server) as stream:
             await post(stream, {"rid": "r"}, "/abort_request")
             await server.until(lambda: server.in_flight == 0)
         group.cancel_scope.cancel()

@@ -29,7 +29,7 @@ async def test_it_conforms(tokenizer: Tokenizer | None, chunk: int) -> None:
 
 
 async def test_it_ends_at_the_stop_that_is_complete_first() -> None:
-    """As the engines do (`engines.stops`): not at the one that begins first."""
+    """As in the engines (`engines.stops`), this need not be the stop that begins first."""
     engine = ScriptedEngine(lambda prompt: "xabcd")
     request = Request((1,), Sampling(max_tokens=9), ("abcd", "bc"))
     async with engine.generate(request) as stream:
