@@ -244,7 +244,7 @@ class Sprint:
         configured like the one that began the run.
 
         Raises:
-            TraceError: The file is no trace, its run ended with an answer, or another run writes it.
+            TraceError: The file is not a trace, its run ended with an answer, or another run writes it.
             QuestionError, EngineError, PlanError: As `solve`.
         """
         async with self.stream_resume(trace, join=join, limits=limits) as run:
@@ -342,7 +342,7 @@ class _Resumption:
 
 
 def run_sync(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs a coroutine function in an event loop of its own.
+    """Runs a coroutine function in a new event loop.
 
     Raises:
         RuntimeError: An event loop is running in this thread already.

@@ -1,21 +1,21 @@
-"""The exception tree. Everything that this library raises on purpose is in it.
+"""The exception tree. It contains every error that this library raises on purpose.
 
     SprintError
-    ├── QuestionError            the question cannot be asked (empty, unreadable)
-    ├── EngineError              the engine could not do its part
-    │   ├── EngineUnavailable    unreachable, not loadable, or closed
-    │   ├── RequestRefused       refused before it was queued: bad ids, bad sampling
+    ├── QuestionError            the question is empty or unreadable
+    ├── EngineError              a call to the engine failed
+    │   ├── EngineUnavailable    the engine is unreachable or closed, or its model cannot be loaded
+    │   ├── RequestRefused       a request was refused before it was queued: bad ids, bad sampling
     │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
     │   └── TruncatedStream      a stream ended without a finish reason
-    ├── TraceError               a trace cannot be read or written, or is not of this run
-    ├── PlanError                the planner wrote what cannot be run, also after its repair turn
-    ├── ExecutorError            an executor of this library could not do its part
-    │   └── PromptError          an executor cannot take its prompt; the same again would fail again
-    ├── LimitReached             a limit ended the run; carries the partial Result
-    └── ExpressionError          (Countdown) a text is no expression
+    ├── TraceError               a trace cannot be read or written, or belongs to another run
+    ├── PlanError                the planner's turn cannot be run, not even after its repair
+    ├── ExecutorError            an executor of this library failed
+    │   └── PromptError          an executor cannot read its prompt: the same prompt would fail again
+    ├── LimitReached             a limit ended the run: contains the partial Result
+    └── ExpressionError          (Countdown) a text is not an expression
 
-What an executor raises, of this tree or not, never reaches the caller: it becomes a failed
-Execution, which the planner reads. Cancellation is never turned into an error.
+An error that an executor raises, of this tree or not, never reaches the caller. It becomes a failed
+Execution, which the planner reads. A cancellation is never turned into an error.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ class SprintError(Exception):
 
 
 class QuestionError(SprintError):
-    """The question cannot be asked: it is empty, or a task cannot read it."""
+    """The question is empty, or the task it belongs to cannot read it."""
 
 
 class EngineError(SprintError):
-    """The engine could not do its part.
+    """A call to the engine failed.
 
-    `transient` says that the same call may well succeed if it is sent again, `retry_after` after how
-    many seconds, where the server said so.
+    Args:
+        message: What is wrong and what to do.
+        transient: Whether the same call may succeed if it is sent again.
+        retry_after: The seconds after which to send it again, if the server said so.
     """
 
     def __init__(
@@ -51,25 +53,25 @@ class EngineError(SprintError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine cannot be reached, its model cannot be loaded, or it is closed."""
+    """The engine cannot be reached, or is closed, or its model cannot be loaded."""
 
 
 class RequestRefused(EngineError):
-    """The engine refuses a request before it is queued: bad ids or bad sampling."""
+    """The engine refuses a request before queueing it, because of bad ids or bad sampling."""
 
 
 class ContextTooLong(RequestRefused):
-    """The prompt, with the room that an answer needs, exceeds the model's context length."""
+    """The prompt and the tokens reserved for the answer exceed the model's context length."""
 
 
 class TruncatedStream(EngineError):
-    """A stream ended without a finish reason: what it said is not an answer."""
+    """A stream ended without a finish reason: its text is not an answer."""
 
 
 class TraceError(SprintError):
-    """A file is no trace, or a trace of another version, or it holds no such call.
+    """A file is not a trace, or is one of another version, or does not contain the call.
 
-    Where a run came to its end and only its trace could not be written whole, `result` is the run's.
+    If a run ended and only its trace could not be written completely, `result` is the run's result.
     """
 
     def __init__(self, message: str, *, result: Result | None = None) -> None:
@@ -78,31 +80,30 @@ class TraceError(SprintError):
 
 
 class PlanError(SprintError):
-    """The planner wrote what cannot be run, and its repair turn did not mend it."""
+    """The planner's turn cannot be run, and its repair turn did not correct it."""
 
 
 class ExecutorError(SprintError):
-    """An executor of this library could not do its part. The planner reads the message."""
+    """An executor of this library failed. The planner reads the message."""
 
 
 class PromptError(ExecutorError):
-    """An executor cannot take its prompt, and the same prompt would fail again.
+    """An executor cannot read its prompt, and the same prompt would fail again.
 
-    An executor of your own may raise it: it is not retried and goes to no fallback, since it is
-    the planner that can mend the prompt. The message tells it how.
+    Your own executors may raise it. It is not retried and no fallback is used, because only the planner
+    can correct the prompt. The message tells the planner how.
     """
 
 
 class LimitReached(SprintError):
-    """A limit ended the run.
-
-    `limit` names it (`"deadline"`, `"tokens"`); `result` holds all that was finished.
-    """
+    """A limit ended the run."""
 
     def __init__(self, message: str, *, limit: str, result: Result) -> None:
         super().__init__(message)
         self.limit = limit
+        """The name of the limit, for example `"deadline"` or `"tokens"`."""
         self.result = result
+        """Everything that was finished before."""
 
 
 class BudgetExhausted(Exception):

@@ -1,4 +1,4 @@
-"""`solve` and `solve_sync`: one question, without an agent of your own."""
+"""`solve` and `solve_sync`: one question, without an agent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def solve(
         trace: A file to which the run is written, for `Sprint.resume`.
 
     Raises:
-        QuestionError: The question is empty, or there is no engine and it is no Countdown puzzle.
+        QuestionError: The question is empty, or no engine is given and it is not a Countdown puzzle.
         ValueError: Executors are given without an engine.
         EngineError, PlanError, TraceError: As `Sprint.solve`.
     """

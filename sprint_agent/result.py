@@ -1,7 +1,7 @@
-"""What a run came to, and its metrics, which are computed here and nowhere else.
+"""The outcome of a run and its metrics, which are computed here and nowhere else.
 
-Tokens are counted as the engine samples them: tags, stop strings, discarded attempts and stopped
-executions included.
+Tokens are counted as the engine samples them. Tags, stop strings, discarded attempts and stopped
+executions count too.
 """
 
 from __future__ import annotations
@@ -19,45 +19,50 @@ ExecutionStatus = Literal["done", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A task that the planner handed on: its number in the stage, from 1, and who it is for.
-
-    `tokens` are those that the planner had written in the stage when the executor could start.
-    """
+    """A task that the planner gave to an executor."""
 
     number: int
+    """Its number in the stage, from 1."""
     text: str
     executor: str | None
+    """The name that the planner wrote, None for the model."""
     tokens: int
+    """Tokens that the planner had written in the stage when the executor could start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of a prompt.
-
-    `text` stands in the context: what the executor returned, or what tells the planner that it
-    failed or was stopped. `error` says why it failed. `started` and `ended` are seconds since the
-    run began (`started` is None for one that was stopped before it began). Where it had to wait for
-    a place, under a concurrency limit, that came free `place_since` tokens into the stage, on the
-    critical path. Of its own tokens, `parallel_tokens` are off that path: a nested run generated them
-    beside others. Tokens of others that it waited for in between are taken off them.
-    """
+    """What became of a prompt."""
 
     stage: int
     number: int
     executor: str
     status: ExecutionStatus
     text: str
+    """The text in the context: the executor's result, or a line that it failed or was stopped."""
     usage: TokenUsage
     started: float | None
+    """Seconds since the run began, None if it was stopped before it started."""
     ended: float
+    """Seconds since the run began."""
     error: str | None = None
+    """Why it failed."""
     slot_free_at: int = 0
+    """Tokens into the stage, on the critical path, after which the slot that it waited for came free.
+
+    0 if it did not wait.
+    """
     ids: tuple[int, ...] | None = None
+    """The ids of `text` if the model generated it."""
     parallel_tokens: int = 0
+    """Of its tokens, those off its critical path: a nested run generated them beside others.
+
+    Tokens of other executions that it waited for, to get its slot back, are subtracted.
+    """
 
     @property
     def seconds(self) -> float:
-        """How long it took, the waiting for a place left out."""
+        """How long it took, without the time that it waited for a slot."""
         return 0.0 if self.started is None else self.ended - self.started
 
     @property
@@ -107,9 +112,10 @@ class Stage:
     def sequential_tokens(self) -> int:
         """Tokens on the stage's critical path: max over k of P_k + E_k (the paper, section 5).
 
-        P_k are the planner's tokens up to the end of prompt k, E_k those of execution k. An execution
-        that had to wait starts when its place came free. A stage that waits for all of its
-        executions lasts at least as long as its plan; one that ended early, as long as what ended it.
+        P_k are the planner's tokens up to the end of prompt k, and E_k those of execution k. An
+        execution that had to wait starts when its slot came free. A stage that waits for all of its
+        executions lasts at least as long as its plan. A stage that ended early lasts as long as the
+        execution that ended it.
         """
         ends: dict[int, int] = {}
         for execution, prompt in zip(self.executions, self.prompts, strict=True):
@@ -147,22 +153,22 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a run.
-
-    `answer` is what stood in `\\boxed{…}` (all of the final answer, where nothing did); None where a
-    limit ended the run before, and then `limit` names it. `text` is the whole context at the end.
-    `final` is what the last turn cost. `seconds` are those from the question to the answer.
-    `prices` are those of the agent's engine, where it was told them.
-    """
+    """The outcome of a run."""
 
     question: str
     answer: str | None
+    """The content of `\\boxed{…}`, or the whole final answer without one. None if a limit came first."""
     text: str
+    """The whole context at the end."""
     stages: tuple[Stage, ...]
     answer_usage: TokenUsage
+    """What the turns cost that are not part of a stage. The last turn is one of them."""
     seconds: float
+    """The time from the question to the answer."""
     limit: LimitName | None = None
+    """The limit that ended the run."""
     prices: Prices | None = None
+    """The agent's prices."""
 
     @property
     def usage(self) -> Usage:
@@ -180,9 +186,9 @@ class Result:
 
     @property
     def work_seconds(self) -> float:
-        """How long planner and executions were at work, added up: the run's seconds, one by one.
+        """The working time of planner and executions, added up.
 
-        `seconds` is the critical path; this by that is what running side by side was worth.
+        `seconds` is the critical path, so `work_seconds / seconds` is the speed-up by running in parallel.
         """
         executions = [execution for stage in self.stages for execution in stage.executions]
         waited = sum(stage.seconds_after_plan for stage in self.stages)
@@ -190,7 +196,7 @@ class Result:
 
     @property
     def cost(self) -> float | None:
-        """What the run cost, by the agent's prices; None where there are none."""
+        """What the run cost, by the agent's prices. None without prices."""
         used = self.usage
         if self.prices is None:
             return None
@@ -198,18 +204,22 @@ class Result:
 
     @property
     def parallelization_ratio(self) -> float:
-        """Executions by stages, as the authors' code counts it; 0 without stages."""
+        """Executions per stage, as the code of the paper's authors counts it. 0 without stages."""
         executions = sum(len(stage.executions) for stage in self.stages)
         return executions / len(self.stages) if self.stages else 0.0
 
     def raise_for_limit(self) -> None:
-        """Raises LimitReached where a limit ended the run; the error carries this result."""
+        """Does nothing if the run reached its answer.
+
+        Raises:
+            LimitReached: A limit ended the run. The error contains this result.
+        """
         if self.limit is not None:
-            message = f"the limit {self.limit} ended the run: raise it, or take the partial result"
+            message = f"the limit {self.limit} ended the run: raise it, or use the partial result"
             raise LimitReached(message, limit=self.limit, result=self)
 
     def to_json(self) -> dict[str, Any]:
-        """The result as one JSON object."""
+        """Returns the result as a JSON object."""
         return {
             "question": self.question,
             "answer": self.answer,
@@ -231,7 +241,7 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
 
 
 def add(usages: Sequence[TokenUsage]) -> TokenUsage:
-    """The sum of what several calls cost."""
+    """Returns what several calls cost together."""
     return TokenUsage(
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
         completion_tokens=sum(usage.completion_tokens for usage in usages),

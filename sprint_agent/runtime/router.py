@@ -1,4 +1,4 @@
-"""Which executor takes a prompt: the model itself, unless the planner names another."""
+"""Finds the executor of a prompt: the model itself, unless the planner names another one."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ _NAME = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelExecutor:
-    """The model as executor: it goes on writing behind the opening tag of the execution."""
+    """The model as executor: it continues after the opening tag of the execution."""
 
     name: str = MODEL
     description: str = "the model itself, thinking"
 
     @property
     def schema(self) -> None:
-        """None: its prompts are plain text."""
+        """None, because its prompts are plain text."""
 
     async def execute(self, task: Task) -> Generation:
         return await task.generate()
 
 
 class Router:
-    """Which executor takes a prompt, by the name that the planner wrote.
+    """Finds executors by the name that the planner writes.
 
-    Raises TypeError for what is no executor, ValueError for a name that is given twice, or that no
-    tag can hold.
+    Raises:
+        TypeError: An object is not an executor.
+        ValueError: Two executors have the same name, or a tag cannot contain the name.
     """
 
     def __init__(self, executors: Sequence[Executor]) -> None:
@@ -41,11 +42,11 @@ class Router:
         for given in executors:
             lacking = [part for part in _PARTS if not hasattr(given, part)]
             if lacking:
-                raise TypeError(f"{given!r} is no executor: it has no {' and no '.join(lacking)}")
+                raise TypeError(f"{given!r} is not an executor: it lacks {' and '.join(lacking)}")
             if _NAME.fullmatch(given.name) is None:
                 raise ValueError(
-                    f"no tag can hold the executor name {given.name!r}: take at most 64 letters "
-                    "(ASCII), digits and any of _ . -"
+                    f"a tag cannot contain the executor name {given.name!r}: use at most 64 ASCII "
+                    "letters, digits and any of _ . -"
                 )
             if given.name in by_name:
                 raise ValueError(f"two executors are named {given.name!r}: give each its own name")
@@ -54,16 +55,20 @@ class Router:
 
     @property
     def cards(self) -> tuple[ExecutorCard, ...]:
-        """What a planner that was not trained is told of the executors beside the model."""
+        """What a planner that was not trained is told about the executors, without the model."""
         others = (e for name, e in self.executors.items() if name != MODEL)
         return tuple(ExecutorCard(e.name, e.description, e.schema) for e in others)
 
     def name(self, written: str | None) -> str:
-        """The name under which a prompt is reported; `written` is what stands in its tag."""
+        """Returns the name under which a prompt is reported. `written` is the name in its tag."""
         return written or MODEL
 
     def find(self, name: str | None) -> Executor:
-        """The executor of that name, the model's without one. Raises LookupError where none is."""
+        """Returns the executor of that name, the model without a name.
+
+        Raises:
+            LookupError: There is no executor of that name.
+        """
         found = self.executors.get(name or MODEL)
         if found is None:
             known = ", ".join(sorted(self.executors))

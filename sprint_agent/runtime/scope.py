@@ -134,7 +134,7 @@ class RunScope:
         return own.snapshot()
 
     def seeded(self, stage: int, number: int, call: int = 0) -> Sampling:
-        """Returns the sampling of one call. If the run has a seed, each call gets a seed of its own."""
+        """Returns the sampling of one call. If the run has a seed, each call gets its own seed."""
         if self.sampling.seed is None:
             return self.sampling
         mixed = (self.sampling.seed * 1_000_003 + stage * 10_007 + call * 101_009 + number) % 2**31

@@ -60,7 +60,7 @@ class Recorder:
         What the resumed run reports again, and the file contains already, is not written again.
 
         Raises:
-            TraceError: The file is no trace, its run has ended with an answer, it cannot be written,
+            TraceError: The file is not a trace, its run has ended with an answer, it cannot be written,
                 or another run is writing it.
         """
         self = cls.__new__(cls)

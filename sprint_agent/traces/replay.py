@@ -1,4 +1,4 @@
-"""An engine that answers from a trace: tests of an application need no model, only one recorded run."""
+"""An engine that answers from a trace. Tests of an application then need one recorded run, no model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from sprint_agent.traces.trace import Trace
 
 
 class TraceEngine(AlwaysOpen):
-    """Answers each request as the trace's engine did when it was sent the same text, but at once.
+    """Answers each request at once, as the recorded engine answered the same text.
 
-    A request that its reader had left, as at the end of its stage, waits there to be left again.
-    It takes text and has no tokenizer, whatever engine was recorded; so the limits on what a context
-    may hold are not felt. Requests that the trace does not hold raise TraceError.
+    If the reader of a recorded call left it early, for example because its stage ended, the answer
+    stops at the same place and waits to be left again. The engine takes text and has no tokenizer,
+    whatever engine was recorded, so no context is too long for it. A request that is not in the trace
+    raises TraceError.
     """
 
     tokenizer = None
@@ -35,7 +36,11 @@ class TraceEngine(AlwaysOpen):
     def generate(
         self, request: Request
     ) -> AbstractAsyncContextManager[AsyncIterator[Delta | Finish]]:
-        """Streams the recorded answer. Raises TraceError where there is none."""
+        """Streams the recorded answer.
+
+        Raises:
+            TraceError: The trace has no call with this prompt.
+        """
         return self._generate(request)
 
     @asynccontextmanager
@@ -43,8 +48,8 @@ class TraceEngine(AlwaysOpen):
         text = request.prompt if isinstance(request.prompt, str) else ""
         calls = self._calls.get(digest(Snapshot(text, None)))
         if not calls:
-            raise TraceError(f"the trace holds no call that goes on from …{text[-80:]!r}")
-        # The same prompt is sent again by a retry; the last answer serves all that come later.
+            raise TraceError(f"the trace contains no call with the prompt …{text[-80:]!r}")
+        # A retry sends the same prompt again. The last answer is given to all later requests.
         call = calls.pop(0) if len(calls) > 1 else calls[0]
         stream = _events(call)
         try:
@@ -55,7 +60,7 @@ class TraceEngine(AlwaysOpen):
 
 async def _events(call: RecordedCall) -> AsyncGenerator[Delta | Finish]:
     await anyio.lowlevel.checkpoint()
-    # In one go: what a plan held when a success ended its stage must stand before that comes again.
+    # Without a pause: a plan must be as complete as it was when a success ended its stage.
     for event in _answer(call):
         yield event
     if call.left:

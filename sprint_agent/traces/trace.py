@@ -65,7 +65,7 @@ class Trace:
         """Reads a trace.
 
         Raises:
-            TraceError: The file cannot be read, is no trace, or is of a version that cannot be read.
+            TraceError: The file cannot be read, is not a trace, or is of a version that cannot be read.
         """
         try:
             content = Path(path).read_bytes()

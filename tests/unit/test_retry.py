@@ -215,19 +215,19 @@ class TestRetrying:
 
 
 class Failing:
-    """The first answers of a kind break off after `said`; then all goes well."""
+    """The first answers of a kind break off after `text` with `error`. All later ones succeed."""
 
-    def __init__(self, kind: str, failures: int, said: str, error: EngineError) -> None:
+    def __init__(self, kind: str, failures: int, text: str, error: EngineError) -> None:
         self.kind = kind
         self.failures = failures
-        self.said = said
+        self.text = text
         self.error = error
 
     def __call__(self, prompt: str) -> Reply | str:
         at = execution_of(prompt)
         if (at is None) == (self.kind == "planner") and self.failures:
             self.failures -= 1
-            return Reply(self.said, error=self.error)
+            return Reply(self.text, error=self.error)
         if at is not None:
             return f"did {at[0]}.{at[1]}\n</execution_"
         if "</Execution_1>" in prompt:
@@ -240,7 +240,7 @@ class Failing:
 
 @pytest.mark.anyio
 class TestRuns:
-    async def test_an_execution_that_broke_off_is_generated_anew(self) -> None:
+    async def test_an_execution_that_broke_off_is_generated_again(self) -> None:
         engine = ScriptedEngine(Failing("executor", 1, "did 1.1\nhal", full(0)))
         result = await Sprint(engine).solve("What?")
         assert [e.text for e in result.stages[0].executions] == ["did 1.1\n", "did 1.2\n"]
@@ -252,7 +252,7 @@ class TestRuns:
         result = await Sprint(engine).solve("What?")
         assert result.usage.completion_tokens == whole.usage.completion_tokens + 5
 
-    async def test_a_plan_that_broke_off_goes_on_behind_its_last_prompt(self) -> None:
+    async def test_a_plan_that_broke_off_is_continued_after_its_last_prompt(self) -> None:
         text = plan("one", "two")
         for cut in range(1, len(text)):
             engine = ScriptedEngine(Failing("planner", 1, text[:cut], full(0)))
@@ -260,7 +260,7 @@ class TestRuns:
                 seen = [event async for event in run]
             result = await run.result()
             assert result.answer == "3"
-            # The stop is not part of the plan: one that breaks off inside it is whole.
+            # The stop string is not part of the plan: a plan that breaks off inside it is complete.
             assert [p.text for p in result.stages[0].prompts] == ["one", "two"]
             ready = [e.number for e in seen if isinstance(e, events.PromptReady)]
             assert ready == [1, 2]

@@ -1,4 +1,4 @@
-"""The grammar: one reading for every cut of a text, and nothing from outside that reads as a tag."""
+"""The tags: a text reads the same however it is cut, and no text from elsewhere reads as a tag."""
 
 from __future__ import annotations
 

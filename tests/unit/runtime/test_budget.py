@@ -1,4 +1,4 @@
-"""Budgets of tokens, executions and cost: nothing is overshot, and what was finished is handed back."""
+"""Budgets of tokens, executions and cost: no limit is exceeded, and finished work is returned."""
 
 from __future__ import annotations
 
@@ -147,8 +147,9 @@ class TestGrants:
             budget.reserve(0, 1)
 
     def test_nothing_is_granted_to_a_call_for_nothing(self) -> None:
-        with pytest.raises(BudgetExhausted, match="tokens"):
+        with pytest.raises(BudgetExhausted) as raised:
             Budget(Limits()).reserve(0, 0)
+        assert raised.value.limit == "tokens"
 
     def test_an_exact_fit_of_cost_is_not_cut(self) -> None:
         assert Budget(Limits(cost=30), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
@@ -157,6 +158,10 @@ class TestGrants:
     def test_what_is_not_affordable_is_cut(self) -> None:
         assert Budget(Limits(cost=30), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
         assert Budget(Limits(cost=39), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
+
+    def test_little_money_buys_cheap_tokens(self) -> None:
+        cheap = Prices(prompt=0.0, completion=0.25e6)
+        assert Budget(Limits(cost=0.5), cheap).reserve(9, 9) == Grant(2, 0.5, "cost")
 
     @pytest.mark.parametrize("prompt", [13, 15, 16, 100])
     def test_a_prompt_may_use_up_the_cost(self, prompt: int) -> None:
@@ -179,11 +184,11 @@ class TestGrants:
             Budget(Limits(cost=5), free).reserve(6, 9)
 
     def test_a_call_waits_if_a_running_one_may_give_cost_back(self) -> None:
-        budget = Budget(Limits(cost=100), PRICES)
+        budget = Budget(Limits(cost=99), PRICES)
         first = granted(budget, 10, 5)
         assert first == Grant(5, 70.0, None)
         assert budget.reserve(0, 4) is None
-        # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20.
+        # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20. 65 are left.
         budget.settle(first, 10, 2, 6)
         assert budget.reserve(0, 7) == Grant(6, 60.0, "cost")
 
@@ -390,7 +395,7 @@ CALLS = st.lists(
 def test_budgets_within_budgets_are_never_overdrawn(
     tokens: int | None, cost: int | None, inner: int | None, calls: list[tuple[int, int, int, int]]
 ) -> None:
-    """Calls on a chain of budgets, every third one ended at once, the others at the end."""
+    """Calls on a chain of budgets. Every third one ends at once, the others at the end."""
     outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
     chain = [outer, middle := outer.nested(Limits(tokens=inner)), middle.nested(Limits())]
     spent = generated = 0
@@ -437,7 +442,7 @@ def test_budgets_within_budgets_are_never_overdrawn(
 def test_ledgers_within_ledgers_are_never_overdrawn(
     budget: int | None, budgets: list[int | None], calls: list[tuple[int, int, int]]
 ) -> None:
-    """Calls on a chain of ledgers, all under way until the last was reserved."""
+    """Calls on a chain of ledgers, all of which run until the last one was reserved."""
     ledgers = [Ledger(budget)]
     for inner in budgets:
         ledgers.append(Ledger(inner, ledgers[-1]))
@@ -454,7 +459,7 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
     for depth, bound in enumerate([budget, *budgets]):
         spent = sum(used for deep, _, used in open_calls if deep >= depth)
         assert bound is None or spent <= bound
-        # With no call under way, what is left is all that can be had.
+        # If no call runs, no more than what is left can be reserved later.
         assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
     if budget is not None:
         assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)

@@ -77,7 +77,7 @@ async def test_an_engine_answers_from_it(tmp_path: Path) -> None:
     result = await agent(Counted()).solve("What?", trace=path)
     again = Sprint(TraceEngine(Trace.read(path)), executors=[Counted()])
     assert same(await again.solve("What?"), result)
-    with pytest.raises(TraceError, match="holds no call"):
+    with pytest.raises(TraceError, match="contains no call"):
         await again.solve("Something else?")
 
 
