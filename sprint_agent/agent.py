@@ -15,13 +15,13 @@ from contextlib import (
 )
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
-from sprint_agent.engine import Sampling
+from sprint_agent.engine import Engine, Sampling
 from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.join import Join
 from sprint_agent.limits import Limits, Prices
@@ -118,8 +118,8 @@ class Sprint:
         sampling: Sampling = Sampling(),
         prices: Prices | None = None,
     ) -> None:
-        self.engine = open_engine(engine)
-        self.executor_engine = (
+        self.engine: Engine = open_engine(engine)
+        self.executor_engine: Engine = (
             self.engine if executor_engine is None else open_engine(executor_engine)
         )
         self._router = Router(executors)
@@ -341,7 +341,7 @@ class _Resumption:
             raise
 
 
-def run_sync(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_sync(call: Callable[[], Coroutine[object, object, T]]) -> T:
     """Runs a coroutine function in a new event loop.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Generic, ParamSpec, TypeVar, cast, overload
 
 from sprint_agent.executors.json_prompts import JsonArguments, JsonPrompt
 from sprint_agent.executors.policy import Policy, with_policy
@@ -21,6 +21,7 @@ R = TypeVar("R", bound=str | Generation | Awaitable[str | Generation])
 
 _Execute = Callable[[Task], Awaitable[str | Generation]]
 _Call = Callable[..., Awaitable[str | Generation]]
+_Function = Callable[..., str | Generation | Awaitable[str | Generation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _executor_of(function: Callable[P, R]) -> FunctionExecutor[P, R]:
     return FunctionExecutor(_name(function), inspect.getdoc(function) or "", function, run, schema)
 
 
-def _runner(function: Callable[..., Any]) -> tuple[_Execute, JsonSchema | None]:
+def _runner(function: _Function) -> tuple[_Execute, JsonSchema | None]:
     """Returns what calls the function for a task, and the schema of the prompts."""
     name = _name(function)
     call = _awaitable(function)
@@ -130,7 +131,10 @@ def _runner(function: Callable[..., Any]) -> tuple[_Execute, JsonSchema | None]:
 
 
 def _with_arguments(
-    call: _Call, arguments: JsonArguments, function: Callable[..., object], names: Mapping[str, Any]
+    call: _Call,
+    arguments: JsonArguments,
+    function: Callable[..., object],
+    names: Mapping[str, object],
 ) -> _Execute:
     signature = inspect.signature(function)
 
@@ -149,13 +153,15 @@ def _keyword_only(parameters: Mapping[str, Parameter]) -> bool:
 
 
 def _fields(
-    parameters: Mapping[str, Parameter], types: Mapping[str, Any]
-) -> dict[str, tuple[Any, object]]:
+    parameters: Mapping[str, Parameter], types: Mapping[str, object]
+) -> dict[str, tuple[object, object]]:
     """Returns the type and the default of each argument that a prompt contains."""
     return {n: (kind, parameters[n].default) for n, kind in types.items() if kind is not Task}
 
 
-def _types(function: Callable[..., object], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+def _types(
+    function: Callable[..., object], parameters: Mapping[str, Parameter]
+) -> dict[str, object]:
     """Returns the type of each parameter by its name, `str` if it has no annotation."""
     name = _name(function)
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
@@ -170,7 +176,7 @@ def _types(function: Callable[..., object], parameters: Mapping[str, Parameter])
     return {key: _type(name, parameter.annotation) for key, parameter in parameters.items()}
 
 
-def _type(name: str, annotation: object) -> Any:
+def _type(name: str, annotation: object) -> object:
     if annotation is Parameter.empty:
         return str
     if isinstance(annotation, str):
@@ -184,16 +190,17 @@ def _type(name: str, annotation: object) -> Any:
     return annotation
 
 
-def _awaitable(function: Callable[..., Any]) -> _Call:
+def _awaitable(function: _Function) -> _Call:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{_name(function)} is a generator: an executor must return a string")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
     ):
-        return function
+        return cast(_Call, function)
+    returns_text = cast(Callable[..., str | Generation], function)
 
-    async def in_a_thread(*args: Any, **kwargs: Any) -> str | Generation:
-        return await in_thread(partial(function, *args, **kwargs))
+    async def in_a_thread(*args: object, **kwargs: object) -> str | Generation:
+        return await in_thread(partial(returns_text, *args, **kwargs))
 
     return in_a_thread
 

@@ -25,8 +25,8 @@ from sprint_agent.task import JsonSchema, Task
 
 try:
     import httpx2
-except ImportError as error:
-    raise ImportError(f"the HTTP executor needs httpx2: {install_hint('http')}") from error
+except ImportError as _error:
+    raise ImportError(f"the HTTP executor needs httpx2: {install_hint('http')}") from _error
 
 PLACEHOLDER = "{prompt}"
 """Marks where the prompt goes in the path or the query of a URL."""

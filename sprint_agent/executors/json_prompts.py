@@ -41,12 +41,12 @@ class JsonPrompt:
         from pydantic.errors import PydanticUserError
 
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+            self._adapter: TypeAdapter[object] = TypeAdapter(kind)
             self.schema: JsonSchema = self._adapter.json_schema()
         except PydanticUserError as error:
             raise TypeError(f"pydantic cannot read the prompts of {owner}: {error}") from error
 
-    def read(self, prompt: str) -> Any:
+    def read(self, prompt: str) -> object:
         """Returns the value of the prompt.
 
         Raises:
@@ -65,7 +65,7 @@ class JsonPrompt:
 class JsonArguments:
     """Reads prompts that are a JSON object of a function's arguments. Needs pydantic."""
 
-    def __init__(self, fields: Mapping[str, tuple[Any, object]], owner: str) -> None:
+    def __init__(self, fields: Mapping[str, tuple[object, object]], owner: str) -> None:
         """Reads the type and the default of each argument.
 
         The default is `Parameter.empty` if the argument is required.
@@ -89,9 +89,9 @@ class JsonArguments:
         except PydanticUserError as error:
             raise TypeError(f"pydantic cannot read the prompts of {owner}: {error}") from error
         self._prompt = JsonPrompt(model, owner)
-        self.schema = self._prompt.schema
+        self.schema: JsonSchema = self._prompt.schema
 
-    def read(self, prompt: str) -> dict[str, Any]:
+    def read(self, prompt: str) -> dict[str, object]:
         """Returns the arguments by their names.
 
         Raises:

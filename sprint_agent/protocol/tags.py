@@ -278,7 +278,7 @@ class TurnParser:
 
     def __init__(self, *, forced: bool = False) -> None:
         self.state: TurnState = "answer" if forced else "free"
-        self.text = ""
+        self.text: str = ""
         self._scanner = Scanner()
         self._open: Tag | None = None
         self._answer_start = 0

@@ -59,7 +59,8 @@ class EngineCalls:
         cards: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
     ) -> None:
-        self.planner_engine, self.executor_engine = engines
+        self.planner_engine: Engine = engines[0]
+        self.executor_engine: Engine = engines[1]
         self.account = account
         self.emit = emit
         self.now = now
@@ -127,7 +128,7 @@ class Attempt:
         self._caller = caller
         self.first = first
         """Whether this is the first attempt at the call."""
-        self.number = 0
+        self.number: int = 0
         """The number of its call in the run, from 1. Set when the stream is opened."""
         self.failure: EngineError | None = None
         """Why it failed. Set when the stream is left."""
@@ -177,7 +178,7 @@ class CallStream:
         self._read = 0
         self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
         self._events: AsyncIterator[Delta | Finish] | None = None
-        self.number = 0
+        self.number: int = 0
         self.finish: Finish | None = None
 
     async def __aenter__(self) -> Self:

@@ -18,7 +18,7 @@ class RunClock:
     """The clock of a run: it advances from stage to stage."""
 
     def __init__(self, stage_start: int = 0) -> None:
-        self.stage_start = stage_start
+        self.stage_start: int = stage_start
         """The reading at which the current stage begins. A nested run begins inside its execution."""
 
     def advance(self, tokens: int) -> None:
@@ -37,11 +37,11 @@ class ExecutionClock:
         self._run = run
         self._prompt_tokens = prompt_tokens
         self._spent = spent
-        self.start = run.stage_start
+        self.start: int = run.stage_start
         """The reading when the execution began. Before that, the one at which its stage began."""
-        self.slot_free_at = 0
+        self.slot_free_at: int = 0
         """Tokens into the stage after which its slot came free, 0 if it did not have to wait."""
-        self.wait_tokens = 0
+        self.wait_tokens: int = 0
         """Tokens during which it waited to get its slot back after it had lent it."""
 
     @property

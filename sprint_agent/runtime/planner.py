@@ -21,6 +21,7 @@ from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, GeneratedText, Snapshot, replace_surrogates
 from sprint_agent.protocol.tags import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
 from sprint_agent.result import Execution, Prompt, Stage, Verdict
+from sprint_agent.runtime.account import UsageCounter
 from sprint_agent.runtime.execution import ExecutionHandle, execute
 from sprint_agent.runtime.scope import RunScope
 
@@ -54,7 +55,7 @@ class PlannerTurn:
         self._handles: list[ExecutionHandle] = []
         self._executions: dict[int, Execution] = {}
         self._written_at: float | None = None
-        self.usage = scope.account.usage.child()
+        self.usage: UsageCounter = scope.account.usage.child()
         self.answer: str | None = None
 
     async def run(self) -> None:

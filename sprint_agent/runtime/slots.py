@@ -137,7 +137,7 @@ class Slot:
         self.pool = pool
         self.path = path
         self.clock = clock
-        self.held = False
+        self.held: bool = False
         self._borrowers = 0
         self._reclaiming = False
 

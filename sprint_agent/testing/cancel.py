@@ -64,7 +64,7 @@ class CancelReport:
 
 
 async def cancel_everywhere(
-    make: Callable[[], Coroutine[Any, Any, object]],
+    make: Callable[[], Coroutine[object, object, object]],
     *,
     leaked: Mapping[str, LeakCheck] | None = None,
     max_points: int = 10_000,
@@ -120,11 +120,11 @@ class _Trial:
         self._point = point
         self._count = 0
         self._scope = anyio.CancelScope()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[asyncio.Task[object]] = []
         self._cancellation_thrown = False
         self._error: Exception | None = None
 
-    async def run(self, make: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    async def run(self, make: Callable[[], Coroutine[object, object, object]]) -> None:
         """Runs the coroutine. Raises what it raises if it was not cancelled."""
         with _counting(self):
             try:
@@ -137,7 +137,7 @@ class _Trial:
             finally:
                 self.ended_at = time.perf_counter()
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
+    def adopt(self, task: asyncio.Task[object]) -> None:
         """Records a task that the run started."""
         self._tasks.append(task)
 
@@ -189,7 +189,7 @@ def _counting(trial: _Trial) -> Generator[None]:
         if not (ours and inspect.iscoroutine(coroutine)):
             return make_task(loop, coroutine, **options)
 
-        def end(_: asyncio.Task[Any]) -> None:
+        def end(_: asyncio.Task[object]) -> None:
             # A task that is cancelled before its first step never starts the wrapped coroutine.
             coroutine.close()
 
@@ -213,18 +213,18 @@ def _plain_task(
     return asyncio.Task(coroutine, loop=loop, **options)
 
 
-async def _counted(coroutine: Coroutine[Any, Any, T], suspended: Callable[[], None]) -> T:
+async def _counted(coroutine: Coroutine[object, object, T], suspended: Callable[[], None]) -> T:
     return await _driven(coroutine, suspended, lambda _: None)
 
 
 @types.coroutine
 def _driven(
-    coroutine: Coroutine[Any, Any, T],
+    coroutine: Coroutine[object, object, T],
     suspended: Callable[[], None],
     thrown: Callable[[BaseException], None],
-) -> Generator[Any, Any, T]:
+) -> Generator[object, object, T]:
     """Awaits a coroutine. Reports each suspension and each exception that is thrown into it."""
-    value: Any = None
+    value: object = None
     error: BaseException | None = None
     while True:
         try:

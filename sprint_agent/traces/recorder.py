@@ -47,7 +47,7 @@ class Recorder:
         self._failure: OSError | None = None
         self._result: Result | None = None
         self._written: Counter[Hashable] = Counter()
-        self.trace = Trace(())
+        self.trace: Trace = Trace(())
         self._file = self._open("ab")
         with contextlib.suppress(OSError):  # a device has nothing to truncate
             self._file.truncate(0)

@@ -23,7 +23,7 @@ from sprint_agent.events import (
     PromptReady,
     StageEnded,
 )
-from sprint_agent.result import Execution, Prompt, Stage
+from sprint_agent.result import Execution, Prompt, Result, Stage
 from sprint_agent.runtime.recorded import RecordedCall, RecordedExecution
 from sprint_agent.runtime.router import MODEL
 from sprint_agent.traces.trace import Trace
@@ -62,14 +62,14 @@ class ResumedRun:
     """
 
     def __init__(self, trace: Trace, run: int = 0) -> None:
-        self.question = trace.question
-        self.seconds = trace.seconds
-        self.result = trace.result
-        self.events = trace.events
+        self.question: str = trace.question
+        self.seconds: float = trace.seconds
+        self.result: Result | None = trace.result
+        self.events: tuple[Event, ...] = trace.events
         self.run = run
-        self.executions = _count_executions(trace.events)
+        self.executions: int = _count_executions(trace.events)
         started = [event.call for event in trace.events if isinstance(event, CallStarted)]
-        self.last_call = max(started, default=0)
+        self.last_call: int = max(started, default=0)
         self._stages: dict[int, Stage] = {}
         self._work: dict[_Author, _Work] = {}
         try:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import statistics
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -21,6 +22,29 @@ from torch.nn import functional
 _NAME = "sprint_packed"
 
 _Attention: Any = transformers.AttentionInterface
+
+
+class _Allocator(Protocol):
+    """The pages of the layers of one type, in transformers' cache."""
+
+    index: int
+    layer_type: str
+
+    def get_cache_for_block_table(self, layer: int, /) -> Sequence[torch.Tensor]:
+        """Returns the pages of a layer's keys and those of its values."""
+        ...
+
+
+class _Cache(Protocol):
+    """transformers' paged cache."""
+
+    layer_to_allocator: Sequence[_Allocator]
+
+
+class _Layer(Protocol):
+    """transformers' module of one layer's attention."""
+
+    layer_idx: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +121,27 @@ def use_packed_attention(model: Any) -> None:
     it knows. Call it before the manager allocates, because the manager then sees that this
     implementation needs no mask.
     """
-    text: Any = model.config.get_text_config()
-    kinds: set[str] = set(getattr(text, "layer_types", None) or ["full_attention"])
+    layers = getattr(model.config.get_text_config(), "layer_types", None)
+    kinds: set[str] = set(layers or ["full_attention"])
     if kinds == {"full_attention"}:
         _Attention.register(_NAME, _packed_attention)
         model.set_attn_implementation(_NAME)
 
 
 def _packed_attention(
-    module: Any,
+    module: _Layer,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: None,
     *,
     scaling: float,
-    cache: Any,
+    cache: _Cache,
     cu_seq_lens_q: torch.Tensor,
     cu_seq_lens_k: dict[str, torch.Tensor],
     read_index: list[torch.Tensor],
     write_index: list[torch.Tensor],
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """Computes one layer's attention for a pack.
 
@@ -125,12 +149,11 @@ def _packed_attention(
     of the lengths of the requests in the pack.
     """
     allocator = cache.layer_to_allocator[module.layer_idx]
-    group: int = allocator.index
-    key_rows, new_rows = read_index[group], write_index[group]
+    key_rows, new_rows = read_index[allocator.index], write_index[allocator.index]
     pack = _scratch.pack
     if module.layer_idx == 0 or pack is None:
-        query_ends: list[int] = cast(Any, cu_seq_lens_q).tolist()
-        key_ends: list[int] = cast(Any, cu_seq_lens_k[allocator.layer_type]).tolist()
+        query_ends = _numbers(cu_seq_lens_q)
+        key_ends = _numbers(cu_seq_lens_k[allocator.layer_type])
         # If there are no rows to read, nothing in this pack has a past: all keys are new.
         pack = _pack(query_ends, key_ends, key_rows if key_rows.numel() else new_rows)
         _scratch.pack = pack
@@ -144,6 +167,11 @@ def _packed_attention(
     for ids, read in pack.spans:
         out[ids] = _attend_span(queries[ids], keys[read], values[read], scaling)
     return out[None], None
+
+
+def _numbers(tensor: Any) -> list[int]:
+    """Returns the numbers of a tensor of one dimension. (torch does not tell the type of a list.)"""
+    return tensor.tolist()
 
 
 def _write(pages: torch.Tensor, new: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

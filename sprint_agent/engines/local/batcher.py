@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -55,13 +55,38 @@ class SamplerState:
     def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
         self.temperature = temperature
         self.top_p = top_p
-        self.random = random.Random(seed)
+        self.random: random.Random = random.Random(seed)
         self.cached: int | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> SamplerState:
         # The manager copies a request that it returns to its queue for lack of memory. The copy must
         # continue the same random numbers.
         return self
+
+
+class _RequestState(Protocol):
+    """transformers' state of one request."""
+
+    logit_processor_kwargs: Mapping[str, SamplerState]
+    position_offset: int
+
+
+class _ScheduledRequest(Protocol):
+    """transformers' plan of what one request does in the next step."""
+
+    state: _RequestState
+    query_length: int
+    has_new_token: bool
+
+
+class _Output(Protocol):
+    """transformers' report of what one request has generated so far."""
+
+    request_id: str
+    generated_tokens: list[int]
+    error: str | None
+
+    def is_finished(self) -> bool: ...
 
 
 class _Sampler(_LogitsProcessors):
@@ -72,8 +97,7 @@ class _Sampler(_LogitsProcessors):
     """
 
     def __init__(self, vocab_size: int, one_core: bool) -> None:
-        base: Any = super()
-        base.__init__(transformers.LogitsProcessorList())
+        _LogitsProcessors.__init__(self, transformers.LogitsProcessorList())
         self.do_processing = True
         self._one_core = one_core
         self._vocab_size = vocab_size
@@ -82,7 +106,9 @@ class _Sampler(_LogitsProcessors):
     def check_kwargs(self, kwargs: dict[str, object]) -> None:
         """Accepts `sampler`, which the base class does not know."""
 
-    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: object) -> object:
+    def prepare_tensor_args(
+        self, requests_in_batch: list[_ScheduledRequest], arg_storage: object
+    ) -> object:
         """Records which request each row of the next scores belongs to.
 
         The batching thread calls it before each step.
@@ -92,7 +118,7 @@ class _Sampler(_LogitsProcessors):
             self._one_core = False
         self._rows = []
         for future in requests_in_batch:
-            sampler: SamplerState = future.state.logit_processor_kwargs["sampler"]
+            sampler = future.state.logit_processor_kwargs["sampler"]
             if sampler.cached is None:
                 # The offset already includes this step's ids. The ids before them came from the cache.
                 sampler.cached = future.state.position_offset - future.query_length
@@ -146,14 +172,13 @@ class _OutputRouter(_BaseRouter):
     """Delivers the outputs of each step in one call."""
 
     def __init__(self, deliver: Callable[[list[Progress]], None]) -> None:
-        base: Any = super()
-        base.__init__()
+        _BaseRouter.__init__(self)
         self._deliver = deliver
 
-    def deliver(self, output: Any) -> None:
+    def deliver(self, output: _Output) -> None:
         self.deliver_batch([output])
 
-    def deliver_batch(self, outputs: list[Any]) -> None:
+    def deliver_batch(self, outputs: list[_Output]) -> None:
         self._deliver(
             [
                 Progress(out.request_id, out.generated_tokens, out.is_finished(), out.error)
@@ -166,13 +191,11 @@ class _ThreadStatus(_BaseStatus):
     """Calls `on_stop` when the batching thread ends for any reason. The manager has no such hook."""
 
     def __init__(self, on_stop: Callable[[Exception | None], None]) -> None:
-        base: Any = super()
-        base.__init__()
+        _BaseStatus.__init__(self)
         self._on_stop = on_stop
 
     def mark_as_stopped(self) -> None:
-        base: Any = super()
-        base.mark_as_stopped()
+        _BaseStatus.mark_as_stopped(self)
         self._on_stop(self.fatal_error)
 
 
@@ -193,12 +216,12 @@ class Batcher:
         """
         self.tokenizer = tokenizer
         embedded: int = model.get_input_embeddings().num_embeddings
-        self.vocab_size = min(tokenizer.vocab_size, embedded)
+        self.vocab_size: int = min(tokenizer.vocab_size, embedded)
         pages = cache_tokens // PAGE_TOKENS
         # A single request must always fit: there would be no other request to make room for it.
         room = (pages - 1) * PAGE_TOKENS
-        self.context_length = min(int(model.config.max_position_embeddings), room)
-        self.end_ids = _end_ids(model)
+        self.context_length: int = min(int(model.config.max_position_embeddings), room)
+        self.end_ids: list[int] = _end_ids(model)
         small = sum(part.numel() for part in model.parameters()) < _SMALL_MODEL
         self._manager: Any = model.init_continuous_batching(
             generation_config=transformers.GenerationConfig(do_sample=False, eos_token_id=-1),

@@ -64,7 +64,7 @@ class ApiDialect(ABC):
 class SGLangDialect(ApiDialect):
     """SGLang's native `/generate`."""
 
-    default_max_tokens = 128
+    default_max_tokens: int = 128
     refuses_in_stream = True
 
     def __init__(self, incremental: bool) -> None:
@@ -148,8 +148,9 @@ class _OpenAIDialect(ApiDialect):
 class CompletionDialect(_OpenAIDialect):
     """OpenAI's `/v1/completions`."""
 
-    default_max_tokens = 16
-    kind = event_kind = "text_completion"
+    default_max_tokens: int = 16
+    kind: str = "text_completion"
+    event_kind: str = "text_completion"
 
     def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         prompt, text = _prompt(body.get("prompt"), tokenizer)
@@ -165,8 +166,9 @@ class CompletionDialect(_OpenAIDialect):
 class ChatDialect(_OpenAIDialect):
     """OpenAI's `/v1/chat/completions`. The script gets one paragraph `role: content` a message."""
 
-    default_max_tokens = sys.maxsize
-    kind, event_kind = "chat.completion", "chat.completion.chunk"
+    default_max_tokens: int = sys.maxsize
+    kind: str = "chat.completion"
+    event_kind: str = "chat.completion.chunk"
 
     def read(self, body: Json, tokenizer: Tokenizer) -> ParsedRequest:
         messages = body.get("messages")
@@ -302,7 +304,7 @@ def _count(value: object) -> int | None:
     return value
 
 
-def _object(value: object, name: str) -> Mapping[str, Any]:
+def _object(value: object, name: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is not a JSON object")
     return cast("Json", value)

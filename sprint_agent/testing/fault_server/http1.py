@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -41,7 +41,7 @@ class HttpRequest:
         """Whether the client may use the connection again."""
         return self.headers.get("connection", "").lower() != "close"
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """Returns the body as a JSON object.
 
         Raises:
@@ -53,7 +53,7 @@ class HttpRequest:
             raise ValueError("the body is nested too deeply") from error
         if not isinstance(value, dict):
             raise ValueError("the body is not a JSON object")
-        return cast("dict[str, Any]", value)
+        return cast("dict[str, object]", value)
 
 
 class Connection:

@@ -24,7 +24,7 @@ class Loopback:
     """
 
     def __init__(self, serve_one: Callable[[Connection], Awaitable[bool]]) -> None:
-        self.connections = 0
+        self.connections: int = 0
         self._serve_one = serve_one
         self._port = 0
         self._listener: SocketListener | None = None

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 
@@ -58,7 +58,7 @@ class ReceivedRequest:
     path: str
     rid: str
     """The id of the request. The server makes one if the body has none."""
-    body: dict[str, Any]
+    body: Json
     at: float
     """When it arrived, in seconds of the event loop's clock."""
     connection: int
