@@ -13,6 +13,7 @@ pyproject.toml, or at the top level of a file without that section. The command 
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
@@ -39,8 +40,8 @@ def read_config(
     cyclopts calls it after it read the command line.
 
     Raises:
-        ConfigError: The file cannot be read, or has keys in the wrong place.
-        CycloptsError: A key is not an option, or its value has the wrong type.
+        ConfigError: The file cannot be read, or a key is not an option or not in its place.
+        CycloptsError: A value has the wrong type.
     """
     option = next((a for a in arguments if _OPTION in a.names), None)
     if option is None or not option.tokens:
@@ -49,8 +50,19 @@ def read_config(
     section = _section(path)
     if "solve" not in commands:
         section = {key: value for key, value in section.items() if key not in _SOLVE_ONLY}
+    _check(section, path, {name[2:] for a in arguments for name in a.names if name[:2] == "--"})
     config = Dict(section, source=str(path), use_commands_as_keys=False)
     config(app, commands, arguments)
+
+
+def _check(section: dict[str, object], path: Path, options: set[str]) -> None:
+    """Raises ConfigError if a key is not an option. cyclopts would pass over the names of commands."""
+    for key in section:
+        option = key.replace("_", "-")
+        if option not in options or option == _OPTION[2:]:
+            close = get_close_matches(option, options, n=1)
+            hint = f"did you mean {close[0]}?" if close else "see sprint solve --help"
+            raise ConfigError(f"the key {key} in {path} is not an option: {hint}")
 
 
 def _section(path: Path) -> dict[str, object]:

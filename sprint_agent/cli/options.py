@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from sprint_agent.agent import Sprint
 from sprint_agent.cli.load_executor import load_executor
@@ -26,6 +27,14 @@ _ENGINES = Group("Engine", sort_key=1)
 _EXECUTORS = Group("Executors", sort_key=2)
 _LIMITS = Group("Limits", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
+
+
+def _whole_number(kind: object, tokens: Sequence[Token]) -> int:
+    """Reads a whole number. cyclopts would round others."""
+    return int(tokens[0].value)
+
+
+_WHOLE_LIMIT = Parameter(group=_LIMITS, converter=_whole_number)
 
 
 class OptionError(SprintError):
@@ -77,9 +86,9 @@ class RunOptions:
     dispatch: Annotated[Literal["tag", "stage"], Parameter(group=_EXECUTORS)] = "tag"
     sequential: Annotated[bool, Parameter(group=_EXECUTORS, show_default=False)] = False
     deadline: Annotated[float | None, Parameter(group=_LIMITS)] = None
-    tokens: Annotated[int | None, Parameter(group=_LIMITS)] = None
-    stages: Annotated[int | None, Parameter(group=_LIMITS)] = None
-    concurrency: Annotated[int | None, Parameter(group=_LIMITS)] = None
+    tokens: Annotated[int | None, _WHOLE_LIMIT] = None
+    stages: Annotated[int | None, _WHOLE_LIMIT] = None
+    concurrency: Annotated[int | None, _WHOLE_LIMIT] = None
     json: Annotated[bool, Parameter(group=OUTPUT, show_default=False)] = False
     config: Path | None = None
 

@@ -94,6 +94,12 @@ class TestLimits:
         assert name in line
         assert value in line
 
+    @pytest.mark.parametrize("name", ["tokens", "stages", "concurrency"])
+    def test_a_fraction_is_not_rounded(self, cli: Cli, name: str) -> None:
+        line = cli.refuse("solve", "What?", "--engine", URL, f"--{name}", "1.5")
+        assert f"--{name}" in line
+        assert "1.5" in line
+
 
 class TestEngines:
     def test_the_model_is_named_apart(self, cli: Cli) -> None:
