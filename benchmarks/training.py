@@ -29,13 +29,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from train.config import Budget, Rates, Weights
-from train.data.packing import forest
+from train.config import Budget, Rates, Weights, deepspeed_base
+from train.data.packing import pack_row
 from train.data.rows import ANSWER, EXECUTION, PLAN, PROMPT, READ, Row
 from train.data.trees import Branch, Tree
-from train.loop import distributed as engines
-from train.loop.loop import Plan, Step, Update, Watcher, train
-from train.loop.schedule import KINDS, Rows, kind_weights, updates
+from train.loop import distributed
+from train.loop.loop import Plan, Step, TrainingObserver, train
+from train.loop.schedule import KINDS, Rows, Update, kind_weights, updates
 from train.model import flops
 from train.model.loss import chunks
 
@@ -189,7 +189,7 @@ def _measure_in_process(workload: Workload, method: str) -> tuple[float, float |
     Returns the ids per second and the share of the device's peak operations, if known.
     """
     command = [sys.executable, "-m", "benchmarks.training", method, json.dumps(asdict(workload))]
-    env = engines.environment()
+    env = distributed.environment()
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         raise RuntimeError(f"{method} failed: {done.stderr.strip()[-500:]}")
@@ -202,7 +202,7 @@ def _measure_round(workload: Workload, method: str) -> tuple[float, float | None
     with tempfile.TemporaryDirectory() as folder:
         if method in PEERS:
             return _measure_trl(workload, runs, method, Path(folder))
-        engines.start()
+        distributed.start()
         return _measure_ours(workload, runs, method, Path(folder))
 
 
@@ -224,16 +224,16 @@ def _model(workload: Workload) -> PreTrainedModel:
     return model
 
 
-class _Clock(Watcher):
+class _Clock(TrainingObserver):
     """Records when each update ended, its ids, and its floating-point operations."""
 
-    def __init__(self, costs: flops.Costs) -> None:
+    def __init__(self, costs: flops.FlopModel) -> None:
         self._costs = costs
         self.ends: list[float] = []
         self.tokens: list[int] = []
         self.operations: list[float] = []
 
-    def stepped(self, step: Step, update: Update) -> None:
+    def on_step(self, step: Step, update: Update) -> None:
         self.ends.append(time.perf_counter())
         self.tokens.append(update.tokens)
         self.operations.append(self._costs(update.rows))  # type: ignore[arg-type]
@@ -244,14 +244,14 @@ def _measure_ours(
 ) -> tuple[float, float | None]:
     trees = [tree for run in runs for tree in in_layout(run, method)]
     model = _model(workload)
-    clock = _Clock(flops.Costs.of(model))
+    clock = _Clock(flops.FlopModel.of(model))
     gpu = torch.cuda.is_available()
     rows = Rows(trees, workload.row_tokens, 0, 1, padded=gpu)
     budget = Budget(updates=workload.updates, rows_per_update=workload.rows)
     stream = updates(rows, budget, Rates(), kind_weights(Weights()), seed=0)
     precision = {"bf16": {"enabled": True}} if gpu else {"torch_autocast": _BFLOAT16}
     adamw = {"type": "AdamW", "params": {"lr": 1e-5, "torch_adam": True}}
-    config = engines.config(workload.rows, adamw, **precision)
+    config = deepspeed_base(workload.rows, adamw, **precision)
     # The only checkpoint is the one at the end, after the last time that is recorded.
     plan = Plan(config, folder, 10**9, KINDS, chunks(workload.row_tokens))
     train(model, stream, [], plan, clock)
@@ -348,7 +348,7 @@ def to_json(workload: Workload, speeds: Sequence[Speed]) -> dict[str, Any]:
     }
     value["rounds"] = {name: list(speed.rounds) for name, speed in by_method.items()}
     trees = generate_runs(workload)
-    branched = forest(trees).tokens
+    branched = pack_row(trees).tokens
     value["ids_of_expanded_over_branched"] = (
         sum(len(row) for tree in trees for row in in_layout(tree, "expanded")) / branched
     )

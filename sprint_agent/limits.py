@@ -9,9 +9,13 @@ LimitName = Literal["deadline", "tokens", "executions", "cost"]
 """The limits that end a run. (The limit on stages makes the planner answer instead.)"""
 
 
+DEFAULT_STAGES = 12
+"""The limit on stages if none is set (the paper's)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run. None means that there is no limit.
+    """The limits of one run. None means that there is no limit, except for `stages`.
 
     A nested run uses up the budget of the run that it is part of, besides its own.
 
@@ -29,8 +33,8 @@ class Limits:
     """
     cost: float | None = None
     """What generated tokens and prompts cost, by the agent's `Prices`. Reserved like `tokens`."""
-    stages: int = 12
-    """Turns of the planner. The last one is made to answer. (The paper's limit is 12.)"""
+    stages: int | None = None
+    """Turns of the planner. The last one is made to answer. None means 12, the paper's limit."""
     executions: int | None = None
     """Executions that begin, nested runs included."""
     concurrency: int | None = None

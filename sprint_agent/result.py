@@ -188,7 +188,7 @@ class Result:
     def work_seconds(self) -> float:
         """The working time of planner and executions, added up.
 
-        `seconds` is the critical path, so `work_seconds / seconds` is the speed-up by running in parallel.
+        `seconds` is the critical path, so `work_seconds / seconds` is the speed-up of parallel work.
         """
         executions = [execution for stage in self.stages for execution in stage.executions]
         waited = sum(stage.seconds_after_plan for stage in self.stages)

@@ -1,1 +1,1 @@
-"""Training: fine-tuning on rendered trajectories, in contexts that are those of inference."""
+"""Fine-tuning on rendered trajectories. The training contexts equal the contexts of inference."""

@@ -1,4 +1,4 @@
-"""`python -m train`: fine-tunes a causal LM on rendered trajectories."""
+"""Fine-tune a causal LM on rendered trajectories."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-# Before DeepSpeed is imported: without a GPU it must not look for one.
 import torch
 
+# This must be set before DeepSpeed is imported: without a GPU, DeepSpeed must not look for one.
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import cyclopts
 
 from sprint_agent.countdown import PuzzleSpace
+from train.config import Layout, read_settings
 from train.countdown import recipe as recipes
 from train.countdown.model import SHAPES, Size
-from train.data.trees import Layout
 from train.errors import TrainingError
-from train.finetune import finetune, like
+from train.finetune import budget_of as read_budget
+from train.finetune import finetune
 from train.loop import distributed
 
-app = cyclopts.App(name="python -m train", help=__doc__)
+app = cyclopts.App(
+    name="python -m train", help=__doc__, default_parameter=cyclopts.Parameter(negative=())
+)
 
 
 @app.command
@@ -40,30 +43,30 @@ def sft(
     budget_of: Path | None = None,
     equal: Literal["tokens", "updates"] = "tokens",
 ) -> None:
-    """Fine-tune a causal LM on samples. Started again, it goes on from its last checkpoint.
+    """Fine-tune a causal LM on samples. Run the command again to resume from the last checkpoint.
 
-    On several GPUs: deepspeed --num_gpus 8 --module train sft --config …, and with --hostfile on
-    several machines.
+    On several GPUs, start it with `deepspeed --num_gpus 8 --module train sft`. On several machines,
+    add `--hostfile`.
 
     Parameters
     ----------
     config
-        A TOML file, such as those in train/configs; what else is given here comes before it.
+        TOML file, such as those in train/configs. The other options override its entries.
     model
-        A Hugging Face folder or name to start from.
+        Hugging Face folder or name of the model to start from.
     train
-        Files of samples, as `python -m curate` writes them.
+        Files of samples from `python -m curate` to train on.
     validation
-        Files of samples that are measured and not learned.
+        Files of samples from `python -m curate` to measure, but not to train on.
     out
-        The folder of checkpoints, log and, at the end, the model.
+        Output folder for the checkpoints, the log and the trained model.
     layout
-        How a run becomes rows: branched (as inference sees it), linear (one sequence, the paper's), or
-        expanded (a row for each context; slow).
+        How a run becomes rows. branched: a tree of the contexts of inference. linear: one sequence,
+        as in the paper. expanded: one row for each context, which is slow.
     budget_of
-        The folder of a finished training whose budget this one gets, for a fair baseline.
+        Folder of a finished training. This training gets the same budget, for a fair baseline.
     equal
-        Of which kind that budget is: as many ids, or as many updates.
+        With --budget-of: train on as many ids (tokens), or for as many updates.
     """
     lists = {
         "data.train": [str(path) for path in train or ()],
@@ -72,8 +75,8 @@ def sft(
     single = {"model": model, "out": out and str(out), "data.layout": layout}
     changes: dict[str, Any] = {k: v for k, v in {**lists, **single}.items() if v}
     if budget_of is not None:
-        changes |= like(budget_of, equal)
-    finetune(config.read(config, changes))
+        changes |= read_budget(budget_of, equal)
+    finetune(read_settings(config, changes))
     distributed.stop()
 
 
@@ -88,33 +91,39 @@ def countdown(
     tokens: int | None = None,
     threads: int | None = None,
 ) -> None:
-    """Make the Countdown models from nothing: data, tokenizer, SPRINT and RFT.
+    """Make the Countdown models from scratch: data, tokenizer, SPRINT model and RFT model.
+
+    RFT is the baseline: it trains on the same trajectories without splitting. Run the command again
+    to resume.
 
     Parameters
     ----------
     out
-        The folder for data, checkpoints and models. What stands there already is not made again.
+        Output folder for data, checkpoints and models. Files that it already contains are reused.
     part
-        What to train: both models, or the part of their training that they share, or what one adds.
+        What to train: both models, only the part of the training that they share, or only the rest
+        of one model's training.
     size
-        How large the models are: 0.4, 1.4 or 4.0 million parameters.
+        Size of the models: 0.4, 1.4 or 4.0 million parameters.
     numbers
-        How many numbers a puzzle has (of 1 to 13), or how many and up to which: 4:99. Given more than
-        once, as many puzzles of each; in place of the recipe's.
+        Puzzles to train on: how many numbers a puzzle has (from 1 to 13), or COUNT:HIGH for numbers
+        from 1 to HIGH, such as 4:99. Repeat the option for several kinds in equal parts. By
+        default, those of the recipe.
     trajectories
-        How many trajectories both learn from, in place of the recipe's.
+        Number of trajectories that both models learn from. By default, that of the recipe.
     tokens
-        The budget of each model, in training tokens, in place of the recipe's.
+        Budget of each model, in training tokens. By default, that of the recipe.
     threads
-        CPU threads, all cores by default. The models are trained side by side, each on half of them.
+        Number of CPU threads. By default, all cores. The two models train at the same time, and
+        each uses half of the threads.
     """
     recipe = _recipe(size, numbers or (), trajectories, tokens)
     recipes.prepare(recipe, out)
     if part == "both":
-        drawn = [f"--numbers={each}" for each in numbers or ()]
-        sized = {"--size": size, "--trajectories": trajectories, "--tokens": tokens}
-        given = [f"{name}={value}" for name, value in sized.items() if value is not None]
-        recipes.both(out, threads or os.cpu_count() or 2, [*drawn, *given])
+        puzzles = [f"--numbers={each}" for each in numbers or ()]
+        options = {"--size": size, "--trajectories": trajectories, "--tokens": tokens}
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        recipes.both(out, threads or os.cpu_count() or 2, [*puzzles, *given])
         return
     if threads:
         torch.set_num_threads(threads)
@@ -124,7 +133,7 @@ def countdown(
 def _recipe(
     size: Size, numbers: Sequence[str], trajectories: int | None, tokens: int | None
 ) -> recipes.Recipe:
-    """The recipe, but for what was asked for."""
+    """Returns the recipe with the given changes."""
     recipe = recipes.Recipe(shape=SHAPES[size])
     data, schedule = recipe.data, recipe.schedule
     if numbers:
@@ -141,8 +150,8 @@ def _recipe(
 
 
 def main(arguments: list[str]) -> None:
-    """Runs a command; what cannot be done ends in one line, with exit status 2."""
-    # DeepSpeed's launcher puts the process's number first; it says the same in the environment.
+    """Runs a command. An error ends it with one line and exit status 2."""
+    # DeepSpeed's launcher puts the process's number first. The environment contains it too.
     given = [word for word in arguments if not word.startswith("--local_rank")]
     try:
         app(given)

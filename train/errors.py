@@ -1,19 +1,19 @@
-"""What ends a training, in one line that says what to do."""
+"""The errors that end a training. Each message is one line and says what to do."""
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """A training cannot begin, or cannot go on. What it kept before is whole."""
+    """A training cannot start or cannot continue. Everything that it saved before is intact."""
 
 
 class OutOfMemory(TrainingError):
-    """A row did not fit into memory."""
+    """A row does not fit into memory."""
 
 
 class CheckpointFailed(TrainingError):
-    """A checkpoint could not be written; the one before it stands."""
+    """A checkpoint cannot be written. The previous checkpoint is intact."""
 
 
 class ExportFailed(TrainingError):
-    """The model could not be written; the checkpoints that it comes from stand."""
+    """The model cannot be written. The checkpoints that it comes from are intact."""

@@ -12,118 +12,128 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.integrations import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import HfDeepSpeedConfig
 from transformers.utils import logging
 
 from sprint_agent.tokenizer import FileTokenizer
-from train import config, request
+from train import config
 from train.config import Settings
-from train.data import load
-from train.data.load import Read
-from train.data.packing import Forest
+from train.data.load import LoadedTrees, check_tokenizer, load_trees
 from train.errors import TrainingError
-from train.loop import distributed as engines
-from train.loop import schedule
-from train.loop.distributed import Place
-from train.loop.loop import Plan, Watcher, train
+from train.loop import distributed, schedule
+from train.loop.checkpoints import TrainingState
+from train.loop.export import export
+from train.loop.loop import Plan, TrainingObserver, train
 from train.loop.progress import Screen, Speed
 from train.loop.schedule import KINDS, Rows
 from train.model import compatibility
-from train.model.flops import Costs, peak
+from train.model.flops import FlopModel, peak
 from train.model.loss import chunks
 
 RECORD = "training.json"
-"""What a finished training says of itself, beside the model."""
+"""The file beside the model that says what a finished training did."""
 
 
-def finetune(wanted: Settings) -> None:
-    """Trains as `wanted` says, and writes the model to `wanted.out`; goes on where it was stopped.
+def finetune(settings: Settings) -> None:
+    """Trains as `settings` say and writes the model to `settings.out`.
 
-    Raises TrainingError.
+    If the training was stopped before, it resumes from its last checkpoint.
+
+    Raises:
+        TrainingError: the training cannot start or continue.
     """
-    if wanted.device == "gpu" and not torch.cuda.is_available():
+    if settings.device == "gpu" and not torch.cuda.is_available():
         raise TrainingError(
-            "this configuration is for a GPU, and torch finds none here; install a CUDA build of torch, "
-            'or set device = "any", with a model that a CPU can train'
+            "this configuration is for a GPU, but torch finds none: install a CUDA build of torch, or "
+            'set device = "any" and a model that a CPU can train'
         )
-    asked, begun = config.deciding(wanted), wanted.out / "checkpoints" / "latest"
-    if begun.exists():
-        request.check(wanted.out, asked)
+    record, latest = config.run_record(settings), settings.out / "checkpoints" / "latest"
+    if latest.exists():
+        config.check_run_record(settings.out, record)
     logging.disable_progress_bar()
-    engines.start()
-    told = config.deepspeed_config(wanted, engines.world())
-    start = _load(wanted, told)
-    found, held_out = _read(wanted, start)
-    trees = found.trees + (held_out.trees if held_out else [])
-    compatibility.reach(start.model, max(tree.longest for tree in trees))
-    total = schedule.length(wanted.budget, sum(map(len, found.trees)))
-    weights = schedule.kind_weights(wanted.weights)
-    stream = schedule.updates(
-        _rows(wanted, found), wanted.budget, wanted.rates, weights, wanted.seed
+    distributed.start()
+    deepspeed_config = config.deepspeed_config(settings, distributed.world())
+    start = _load(settings, deepspeed_config)
+    training, validation = _read(settings, start)
+    trees = training.trees + (validation.trees if validation else [])
+    compatibility.check_context(start.model, max(tree.longest for tree in trees))
+    total = schedule.length(settings.budget, sum(map(len, training.trees)))
+    weights = schedule.kind_weights(settings.weights)
+    updates = schedule.updates(
+        _rows(settings, training), settings.budget, settings.rates, weights, settings.seed
     )
-    measured = _measured(_rows(wanted, held_out), wanted) if held_out else []
-    parts = chunks(wanted.data.row_tokens)
-    plan = Plan(told, wanted.out / "checkpoints", wanted.every, KINDS, parts, best=True)
-    engines.first_alone(lambda: begun.exists() or request.keep(wanted.out, asked))
-    with _watcher(wanted, start.model, total) as watcher:
-        engine, place = train(start.model, stream, measured, plan, watcher)
-    engines.export(engine, start.model, wanted.out, start.dtype)
-    engines.first_alone(lambda: _record(wanted, start.folder, place))
+    held_out = _rows(settings, validation) if validation else None
+    measured = held_out.for_this_rank(held_out.epoch(settings.seed)) if held_out else []
+    parts = chunks(settings.data.row_tokens)
+    plan = Plan(deepspeed_config, latest.parent, settings.every, KINDS, parts, best=True)
+    distributed.on_rank_zero(
+        lambda: latest.exists() or config.write_run_record(settings.out, record)
+    )
+    with _observer(settings, start.model, total) as observer:
+        wrapped, state = train(start.model, updates, measured, plan, observer)
+    export(wrapped, start.model, settings.out, start.dtype)
+    distributed.on_rank_zero(lambda: _finish(settings, start.folder, state))
 
 
-def like(folder: Path, equal: Literal["tokens", "updates"]) -> dict[str, Any]:
-    """The changes to a configuration that give it the budget of a training that ended in `folder`.
+def budget_of(folder: Path, equal: Literal["tokens", "updates"]) -> dict[str, Any]:
+    """Returns the changes to a configuration that give it the budget of the training in `folder`.
 
-    Raises TrainingError where none did.
+    Raises:
+        TrainingError: `folder` contains no finished training.
     """
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))[equal]
+        spent = json.loads((folder / RECORD).read_text(encoding="utf-8"))[equal]
     except (OSError, ValueError, KeyError) as cause:
-        raise TrainingError(f"{folder} holds no finished training: {cause}") from cause
+        raise TrainingError(f"{folder} contains no finished training: {cause}") from cause
     others = {f"budget.{name}": None for name in ("epochs", "tokens", "updates") if name != equal}
-    return {f"budget.{equal}": found, **others}
+    return {f"budget.{equal}": spent, **others}
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
+    """What a training starts from. `folder` contains the tokenizer's files."""
+
     model: PreTrainedModel
     tokenizer: FileTokenizer
     folder: Path
     dtype: torch.dtype
 
 
-def _load(wanted: Settings, told: dict[str, Any]) -> _Start:
-    dtype = torch.bfloat16 if told.get("bf16", {}).get("enabled") else torch.float32
-    folder = Path(wanted.model)
-    # As long as it lives, transformers loads a model right into ZeRO's parts.
-    partitioned = HfDeepSpeedConfig(told)
+def _load(settings: Settings, deepspeed_config: dict[str, Any]) -> _Start:
+    bf16 = deepspeed_config.get("bf16", {}).get("enabled")
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    folder = Path(settings.model)
+    # While this object exists, transformers loads a model directly into ZeRO's partitions.
+    partitioned = HfDeepSpeedConfig(deepspeed_config)
     try:
         if not folder.exists():
             from huggingface_hub import snapshot_download
 
-            folder = Path(snapshot_download(wanted.model))
+            folder = Path(snapshot_download(settings.model))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         tokenizer = FileTokenizer.load(folder)
     except (OSError, ValueError) as cause:
         line = str(cause).strip().splitlines()[0]
-        raise TrainingError(f"no model could be loaded from {wanted.model}: {line}") from cause
+        raise TrainingError(f"no model can be loaded from {settings.model}: {line}") from cause
     finally:
         del partitioned
-    compatibility.parts(model)
-    load.check(tokenizer, wanted.data.train)
-    # Nothing is generated; `export` turns it on again for those who do.
+    compatibility.check_structure(model)
+    check_tokenizer(tokenizer, settings.data.train)
+    # Training generates nothing. `export` turns the cache on again for later use.
     model.config.use_cache = False
-    if wanted.fused_kernels:
+    if settings.fused_kernels:
         _fuse(model)
-    if wanted.gradient_checkpointing:
+    if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return _Start(model, tokenizer, folder, dtype)
 
 
 def _fuse(model: PreTrainedModel) -> None:
-    """Puts Liger's kernels in place of norms, rotations and gates; the loss is ours."""
+    """Replaces norms, rotary embeddings and gates by Liger's kernels. The loss stays ours."""
     try:
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+        from liger_kernel.transformers import (  # pyright: ignore[reportMissingImports]
+            _apply_liger_kernel_to_instance,
+        )
     except ImportError as cause:
         raise TrainingError(
             "fused_kernels needs Liger's kernels: install sprint-agent[liger], on a machine with CUDA"
@@ -133,52 +143,52 @@ def _fuse(model: PreTrainedModel) -> None:
     )
 
 
-def _read(wanted: Settings, start: _Start) -> tuple[Read, Read | None]:
-    data, context = wanted.data, int(start.model.config.max_position_embeddings)
-    found = load.read(data.train, data, start.tokenizer, context)
-    held_out = None
+def _read(settings: Settings, start: _Start) -> tuple[LoadedTrees, LoadedTrees | None]:
+    """Reads the training samples and, if there are any, the validation samples."""
+    data, context = settings.data, int(start.model.config.max_position_embeddings)
+    training = load_trees(data.train, data, start.tokenizer, context)
+    validation = None
     if data.validation:
-        held_out = load.read(data.validation, data, start.tokenizer, context)
-    if engines.rank() == 0:
-        lines = [f"train: {found}", *([f"validation: {held_out}"] if held_out else [])]
+        validation = load_trees(data.validation, data, start.tokenizer, context)
+    if distributed.rank() == 0:
+        lines = [f"train: {training}", *([f"validation: {validation}"] if validation else [])]
         print("\n".join(lines), flush=True)
-    return found, held_out
+    return training, validation
 
 
-def _rows(wanted: Settings, found: Read) -> Rows:
-    # On a GPU, rows of one length: kernels are compiled for it once.
+def _rows(settings: Settings, loaded: LoadedTrees) -> Rows:
+    # On a GPU, all rows have the same length, so that kernels are compiled for it once.
     padded = torch.cuda.is_available()
-    return Rows(found.trees, wanted.data.row_tokens, engines.rank(), engines.world(), padded)
-
-
-def _measured(rows: Rows, wanted: Settings) -> list[Forest]:
-    return rows.mine(rows.epoch(wanted.seed))
+    length = settings.data.row_tokens
+    return Rows(loaded.trees, length, distributed.rank(), distributed.world(), padded)
 
 
 @contextmanager
-def _watcher(wanted: Settings, model: PreTrainedModel, total: float) -> Generator[Watcher]:
-    """Who is told how it goes: in the first process, a screen and a log."""
-    if engines.rank() != 0:
-        yield Watcher()
+def _observer(
+    settings: Settings, model: PreTrainedModel, total: float
+) -> Generator[TrainingObserver]:
+    """Yields the observer of a training: in the first process, a screen and a log."""
+    if distributed.rank() != 0:
+        yield TrainingObserver()
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    speed = Speed(Costs.of(model), peak(device))
-    in_updates = bool(wanted.budget.updates)
-    with (wanted.out / "log.jsonl").open("a+", encoding="utf-8") as log:
+    speed = Speed(FlopModel.of(model), peak(device))
+    in_updates = bool(settings.budget.updates)
+    with (settings.out / "log.jsonl").open("a+", encoding="utf-8") as log:
         screen = Screen(log, speed, device, total, in_updates=in_updates)
         with screen.live or nullcontext():
             yield screen
 
 
-def _record(wanted: Settings, folder: Path, place: Place) -> None:
-    """Puts beside the model its tokenizer, and what it was trained on and how long."""
+def _finish(settings: Settings, folder: Path, state: TrainingState) -> None:
+    """Copies the tokenizer beside the model, and writes the record of the finished training."""
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (folder / name).exists():
-            shutil.copyfile(folder / name, wanted.out / name)
-    said = {
-        "tokens": place.tokens,
-        "updates": place.updates,
-        "best": place.best or None,
-        "settings": config.as_json(wanted),
+            shutil.copyfile(folder / name, settings.out / name)
+    record = {
+        "tokens": state.tokens,
+        "updates": state.updates,
+        "best": state.best or None,
+        "settings": config.as_json(settings),
     }
-    (wanted.out / RECORD).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    (settings.out / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,28 +1,25 @@
-"""`sprint`: solve a question on the command line.
+"""The command `sprint`: solve a question, resume a run, show a run again.
 
-Exit status: 0 for an answer (a right one, where it can be checked), 1 for a wrong answer or none,
-2 for what could not be asked or run, with one line on what to do.
+Exit status: 0 for an answer, which must be right if it can be checked. 1 for a wrong answer or none.
+2 if the question cannot be asked or run, with one line that says what to do.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import anyio
 
-from sprint_agent.agent import Sprint
-from sprint_agent.countdown import Puzzle, SmallerPuzzle, explain
-from sprint_agent.countdown import solver as countdown
-from sprint_agent.engine import Sampling
-from sprint_agent.errors import QuestionError, SprintError, TraceError
-from sprint_agent.join import Join
-from sprint_agent.limits import Limits
+from sprint_agent.agent import Run, Sprint
+from sprint_agent.countdown import Puzzle, explain
+from sprint_agent.errors import SprintError, TraceError
+from sprint_agent.extras import install_hint
 from sprint_agent.result import Result
 from sprint_agent.traces.trace import Trace
 
@@ -37,143 +34,167 @@ try:
     from rich.console import Console
     from rich.live import Live
 
+    from sprint_agent.cli.config_file import read_config
+    from sprint_agent.cli.options import OUTPUT, RunOptions
     from sprint_agent.cli.view import RunView, summary
-except ImportError as cause:
-    _fail(f"{cause.name} is not installed: pip install 'sprint-agent[cli,local]'")
+except ImportError as error:
+    _fail(f"{error.name} is not installed: {install_hint('cli,local')}")
 
-app = cyclopts.App(name="sprint", help="A reasoning model plans, executors run side by side.")
+_REFRESHES = 12
+"""How often a second the terminal is redrawn."""
+
+_Begin = Callable[[], AbstractAsyncContextManager[Run]]
 
 
-@app.command
+def _version() -> str:
+    try:
+        return metadata.version("sprint-reasoning")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+_Options = Annotated[RunOptions, cyclopts.Parameter(name="*")]
+
+app = cyclopts.App(
+    name="sprint",
+    help="A reasoning model plans, and executors work on the parts of the plan at the same time.",
+    version=_version,
+    config=read_config,
+    default_parameter=cyclopts.Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command(sort_key=1)
 def solve(
     question: str,
     /,
     *,
-    engine: str | None = None,
-    dispatch: Literal["tag", "stage"] = "tag",
-    sequential: Annotated[bool, cyclopts.Parameter(negative=())] = False,
-    json: Annotated[bool, cyclopts.Parameter(negative=())] = False,
-    trace: Path | None = None,
+    options: _Options = RunOptions(),
+    trace: Annotated[Path | None, cyclopts.Parameter(group=OUTPUT)] = None,
 ) -> int:
-    """Solve a question; with the shipped model, a Countdown puzzle.
+    """Solve a question. Without --engine, it must be a Countdown puzzle.
 
     Parameters
     ----------
     question
-        Such as "Use 3, 5, 7 and 11 to make 24."
-    engine
-        In place of the shipped model: the URL of an SGLang server, openai+URL#MODEL for a chat model
-        on an OpenAI-compatible server, or the folder of a model.
-    dispatch
-        Start an executor when its prompt is complete (tag), or when the whole plan is (stage).
-    sequential
-        Run the same plan with one executor at a time, to see what running side by side is worth.
-    json
-        Print the result as one JSON object.
+        For example "Use 3, 5, 7 and 11 to make 24."
     trace
-        Record the run to this file, for `sprint replay`.
+        Write the run to this file while it runs, for sprint resume and sprint replay.
     """
-    puzzle = _puzzle(question, required=engine is None)
-    limits = Limits() if engine else countdown.LIMITS
-    greedy = Sampling(temperature=0.0) if engine else countdown.SAMPLING
-    agent = Sprint(
-        engine or countdown.MODEL,
-        executors=(SmallerPuzzle(),) if puzzle else (),
-        limits=replace(limits, concurrency=1) if sequential else limits,
-        dispatch="stage" if sequential else dispatch,
-        sampling=greedy if puzzle else Sampling(),
-    )
-    join: Join = countdown.solved(puzzle) if puzzle else "all"
-    lost: TraceError | None = None
-    try:
-        asked = puzzle.question if puzzle else question
-        result = anyio.run(_run, agent, asked, join, not json, trace)
-    except TraceError as error:
-        if error.result is None:
-            raise
-        result, lost = error.result, error
-    wrong = explain(result.answer or "", puzzle) if puzzle else None
-    _show(result, wrong, checked=puzzle is not None, as_json=json)
-    if lost is not None:
-        _fail(lost)
-    return int(result.answer is None or wrong is not None)
+    puzzle = options.puzzle(question)
+    agent = options.agent(puzzle)
+    asked = puzzle.question if puzzle else question
+    return _finish(agent, lambda: agent.stream(asked, trace=trace), puzzle, as_json=options.json)
 
 
-@app.command
-def replay(trace: Path, /, *, speed: float = 1.0) -> int:
-    """Show a recorded run again.
+@app.command(sort_key=2)
+def resume(
+    trace: Path,
+    /,
+    *,
+    options: _Options = RunOptions(),
+) -> int:
+    """Continue a run that was cut off or ended by a limit.
+
+    Nothing that its trace contains is generated again. The trace is continued in the same file. Give
+    the options with which the run began. The limits may be others. They count from the beginning of
+    the run.
 
     Parameters
     ----------
     trace
-        The file that a run was recorded to (`solve --trace FILE`).
-    speed
-        How many times as fast as it was.
+        The file to which the run was written (sprint solve --trace FILE).
     """
-    if speed <= 0:
+    recorded = Trace.read(trace)
+    if recorded.result is not None and recorded.result.limit is None:
+        _fail(f"the run of {trace} has ended: sprint replay {trace} shows it")
+    puzzle = options.puzzle(recorded.question)
+    agent = options.agent(puzzle)
+    return _finish(agent, lambda: agent.stream_resume(trace), puzzle, as_json=options.json)
+
+
+@app.command(sort_key=3)
+def replay(trace: Path, /, *, speed: float = 1.0) -> int:
+    """Show a run again.
+
+    Parameters
+    ----------
+    trace
+        The file to which the run was written (sprint solve --trace FILE).
+    speed
+        How many times faster than it ran.
+    """
+    if not speed > 0:
         _fail(f"the speed must be above 0, not {speed:g}")
     recorded = Trace.read(trace)
     if not recorded.events:
-        _fail(f"the run of {trace} had not begun when the trace ended: start the run anew")
+        _fail(f"the trace {trace} ends before its run began: start the run again")
     anyio.run(_replay, recorded, speed)
     if recorded.result is None:
-        _fail(f"the run was cut off after {recorded.seconds:.2f} s: go on with it by Sprint.resume")
-    _show(recorded.result, None, checked=False, as_json=False)
+        after = f"{recorded.seconds:.2f} s"
+        _fail(f"the run was cut off after {after}: sprint resume {trace} continues it")
+    _print(recorded.result, None, as_json=False)
     return int(recorded.result.answer is None)
 
 
 async def _replay(recorded: Trace, speed: float) -> None:
     view = RunView()
     began = anyio.current_time()
-    with Live(view, console=Console(), refresh_per_second=12, vertical_overflow="visible"):
+    with _live(view, Console()):
         for event in recorded.events:
             await anyio.sleep_until(began + event.at / speed)
             view.feed(event)
 
 
-def _puzzle(question: str, *, required: bool) -> Puzzle | None:
-    if not question.strip():
-        raise QuestionError("the question is empty: ask one, such as " + _EXAMPLE)
+def _finish(agent: Sprint, begin: _Begin, puzzle: Puzzle | None, *, as_json: bool) -> int:
+    """Runs to the end and prints the result. Returns the exit status."""
+    incomplete: TraceError | None = None
     try:
-        return Puzzle.parse(question)
-    except QuestionError:
-        if required:
+        result = anyio.run(_run, agent, begin, not as_json)
+    except TraceError as error:
+        if error.result is None:
             raise
-        return None
+        result, incomplete = error.result, error
+    mistake = explain(result.answer or "", puzzle) if puzzle else None
+    verdict = f"wrong: {mistake}" if mistake else "right"
+    _print(result, verdict if puzzle else None, as_json=as_json)
+    if incomplete is not None:
+        _fail(incomplete)
+    return int(result.answer is None or mistake is not None)
 
 
-_EXAMPLE = "'Use 3, 5, 7 and 11 to make 24.'"
-
-
-async def _run(
-    agent: Sprint, question: str, join: Join, watched: bool, trace: Path | None
-) -> Result:
+async def _run(agent: Sprint, begin: _Begin, watched: bool) -> Result:
     if not watched:
-        return await agent.solve(question, join=join, trace=trace)
+        async with begin() as run:
+            return await run.result()
     console = Console()
     async with AsyncExitStack() as stack:
-        with console.status("loading the model …"):
+        with console.status("opening the engine …"):
             await stack.enter_async_context(agent)
         view = RunView()
-        with Live(view, console=console, refresh_per_second=12, vertical_overflow="visible"):
-            async with agent.stream(question, join=join, trace=trace) as run:
+        with _live(view, console):
+            async with begin() as run:
                 async for event in run:
                     view.feed(event)
                 return await run.result()
 
 
-def _show(result: Result, wrong: str | None, *, checked: bool, as_json: bool) -> None:
+def _live(view: RunView, console: Console) -> Live:
+    return Live(view, console=console, refresh_per_second=_REFRESHES, vertical_overflow="visible")
+
+
+def _print(result: Result, verdict: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    verdict = (f"wrong: {wrong}" if wrong else "right") if checked else None
     console = Console()
     console.print()
     console.print(summary(result, verdict))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The command `sprint`."""
+    """Runs the command `sprint` and exits."""
     try:
         status = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"

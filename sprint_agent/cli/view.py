@@ -1,8 +1,8 @@
-"""A run on a terminal: the plan as it grows, the executors side by side, the answer."""
+"""A run on a terminal: the plan as it grows, the executors side by side, and the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass, field
 
 from rich.columns import Columns
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from sprint_agent import events
 from sprint_agent.protocol.tags import boxed
-from sprint_agent.result import Result
+from sprint_agent.result import Execution, Result, Stage
+from sprint_agent.runtime.router import MODEL
 
 _MARKS = {
     "waiting": ("·", "dim"),
@@ -24,30 +25,55 @@ _MARKS = {
     "stopped": ("■", "yellow"),
 }
 _LINES = 2
-_PANEL_WIDTH = 38
+"""How many of the last lines of an execution are shown."""
+_PANEL_WIDTH = 32
+"""The least width of an execution, in characters. The panels of a row share the terminal's width."""
+_INDENT = 4
+"""By how many characters a nested run is indented."""
+_COMPLETE_PROMPT = re.compile(r"</prompt_[\d.]+>")
 
 
 @dataclass
 class _ExecutionView:
-    title: str
-    task: str
+    name: str
+    executor: str = ""
+    """The executor, empty for the model."""
+    task: str = ""
     state: str = "waiting"
-    text: str = ""
-    won: bool = False
+    texts: dict[int, str] = field(default_factory=dict[int, str])
+    """What the execution wrote, by the number of the call."""
+    result: str | None = None
+    accepted: bool = False
     runs: dict[int, RunView] = field(default_factory=dict[int, "RunView"])
 
-    def render(self) -> RenderableType:
+    def describe(self, executor: str, task: str) -> None:
+        self.task = task
+        self.executor = "" if executor == MODEL else executor
+
+    def write(self, event: events.ExecutionText) -> None:
+        # An execution that was stopped may run again if the run is resumed.
+        self.state, self.result = "running", None
+        self.texts[event.call] = self.texts.get(event.call, "") + event.text
+
+    def end(self, execution: Execution) -> None:
+        self.state = execution.status
+        # The text of an execution that was stopped only says so. What it wrote says more.
+        self.result = None if execution.status == "stopped" else execution.text
+
+    def render(self, width: int) -> RenderableType:
         mark, style = _MARKS[self.state]
-        lines = self.text.splitlines()[-_LINES:]
+        text = "".join(self.texts.values()) if self.result is None else self.result
+        lines = text.splitlines()[-_LINES:]
         shown = Text(no_wrap=True, overflow="ellipsis")
         shown.append(self.task + "\n", style="bold")
         shown.append("\n".join([*lines, *[""] * (_LINES - len(lines))]), style="dim")
-        border = "bold green" if self.won else style
+        title = f"{self.name} {self.executor}".rstrip()
+        border = "bold green" if self.accepted else style
         return Panel(
             shown,
-            title=f"[{style}]{mark} {self.title}[/]",
+            title=Text(f"{mark} {title}", style=style),  # a name may look like rich's markup
             title_align="left",
-            width=_PANEL_WIDTH,
+            width=width,
             border_style=border,
         )
 
@@ -55,93 +81,164 @@ class _ExecutionView:
 @dataclass
 class _StageView:
     number: int
-    thought: str = ""
+    plan: str = ""
     executions: dict[int, _ExecutionView] = field(default_factory=dict[int, _ExecutionView])
+    discarded: bool = False
+    """Whether the planner's next call continues the plan, because the last one failed."""
+    ended: bool = False
+    outdated: bool = False
+    """Whether the planner wrote an earlier stage again since."""
 
-    def render(self) -> RenderableType:
-        thought = self.thought.split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
+    def execution(self, number: int) -> _ExecutionView:
+        return self.executions.setdefault(number, _ExecutionView(f"{self.number}.{number}"))
+
+    def begin_call(self) -> None:
+        """The planner calls the engine: it continues the plan after a failure, else writes it again."""
+        if not self.discarded:
+            self.plan = ""
+        self.discarded = self.ended = self.outdated = False
+
+    def discard(self) -> None:
+        """Removes what the planner wrote, except for a plan that has complete prompts."""
+        self.discarded = True
+        if _COMPLETE_PROMPT.search(self.plan) is None:
+            self.plan = ""
+
+    def resume(self) -> None:
+        """Executions that were stopped before the stage ended begin again."""
+        for execution in self.executions.values():
+            if execution.state == "stopped" and not self.ended:
+                execution.state = "running"
+
+    def end(self, stage: Stage) -> None:
+        """Shows the stage as it ended, without executions of a plan that was written before."""
+        self.ended = True
+        before, self.executions = self.executions, {}
+        for prompt, execution in zip(stage.prompts, stage.executions, strict=True):
+            view = before.get(prompt.number) or self.execution(prompt.number)
+            view.describe(execution.executor, prompt.text)
+            view.end(execution)
+            view.accepted = execution is stage.accepted
+            self.executions[prompt.number] = view
+
+    def render(self, width: int) -> RenderableType:
+        thought = self.plan.split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
         lines = [line for line in thought.splitlines() if line.strip("- ")]
         head = Text(f"Plan {self.number}  ", style="bold magenta")
         head.append(" ".join(lines), style="default")
-        if self.executions:
-            head.append(f"  {len(self.executions)} prompts", style="dim")
-        panels = (execution.render() for execution in self.executions.values())
+        count = len(self.executions)
+        head.append(f"  {count} prompt{'s' if count > 1 else ''}", style="dim")
+        beside = max(1, (width + 1) // (_PANEL_WIDTH + 1))
+        panel_width = min(width, (width + 1) // beside - 1)
+        panels = [execution.render(panel_width) for execution in self.executions.values()]
         nested = (run for execution in self.executions.values() for run in execution.runs.values())
-        return Group(head, Columns(panels), *(Padding(run, (0, 0, 0, 4)) for run in nested))
+        return Group(head, Columns(panels), *(Padding(run, (0, 0, 0, _INDENT)) for run in nested))
 
 
 class RunView:
-    """What a terminal shows of a run; fed with its events, it can be rendered at any time."""
+    """What a terminal shows of a run. It is fed with the run's events and can be rendered at any time.
+
+    The events may be those of a run that is resumed, which begin with RunResumed. They may also be
+    those of a trace: there, RunResumed is in the middle, and what follows does not repeat what the
+    trace contained before.
+    """
 
     def __init__(self) -> None:
         self._question = ""
         self._stages: dict[int, _StageView] = {}
+        self._callers: dict[int, tuple[int, int | None]] = {}
         self._answer = ""
+        self._resumed: float | None = None
 
     def feed(self, event: events.Event) -> None:
         """Takes the next event of the run."""
         match event:
             case events.RunStarted():
                 self._question = event.question
+            case events.RunResumed():
+                self._resume(event.at)
             case events.PlanText():
-                self._stage(event.stage).thought += event.text
+                self._stage(event.stage).plan += event.text
             case events.PromptReady():
-                title = f"{event.stage}.{event.number}"
-                if event.executor != "model":
-                    title += f" {event.executor}"
-                view = _ExecutionView(title, event.text)
-                self._stage(event.stage).executions[event.number] = view
+                self._begin(event)
+            case events.CallStarted():
+                self._call(event)
+            case events.CallRetried():
+                self._discard(event.call)
+            case events.PlanRepaired():
+                self._discard_turn(event.stage)
             case events.ExecutionStarted():
-                self._execution(event.stage, event.number).state = "running"
+                self._stage(event.stage).execution(event.number).state = "running"
             case events.ExecutionText():
-                self._execution(event.stage, event.number).text += event.text
+                self._stage(event.stage).execution(event.number).write(event)
             case events.ExecutionEnded():
-                self._ended(event)
+                execution = event.execution
+                self._stage(execution.stage).execution(execution.number).end(execution)
             case events.StageEnded():
-                if event.stage.accepted is not None:
-                    self._execution(event.stage.number, event.stage.accepted.number).won = True
+                self._stage(event.stage.number).end(event.stage)
             case events.AnswerText():
                 self._answer += event.text
             case events.NestedEvent():
-                where = event.path[0]
-                runs = self._execution(where.stage, where.number).runs
-                runs.setdefault(where.run, RunView()).feed(event.inner)
+                parent = event.path[0]
+                runs = self._stage(parent.stage).execution(parent.number).runs
+                runs.setdefault(parent.run, RunView()).feed(event.inner)
             case _:
                 pass
-
-    def _ended(self, event: events.ExecutionEnded) -> None:
-        execution = event.execution
-        view = self._execution(execution.stage, execution.number)
-        view.state = execution.status
-        if execution.status != "stopped":
-            view.text = execution.text
 
     def _stage(self, number: int) -> _StageView:
         return self._stages.setdefault(number, _StageView(number))
 
-    def _execution(self, stage: int, number: int) -> _ExecutionView:
-        return self._stage(stage).executions[number]
+    def _begin(self, event: events.PromptReady) -> None:
+        view = _ExecutionView(f"{event.stage}.{event.number}")
+        view.describe(event.executor, event.text)
+        self._stage(event.stage).executions[event.number] = view
+
+    def _call(self, event: events.CallStarted) -> None:
+        self._callers[event.call] = (event.stage, event.number)
+        if event.number is not None:
+            return
+        self._stage(event.stage).begin_call()
+        self._answer = ""
+        for number, stage in self._stages.items():
+            stage.outdated = stage.outdated or number > event.stage
+
+    def _discard(self, call: int) -> None:
+        """Removes what a call wrote that failed."""
+        stage, number = self._callers.get(call, (0, 0))
+        if number is None:
+            self._discard_turn(stage)
+        elif stage:
+            self._stage(stage).execution(number).texts.pop(call, None)
+
+    def _discard_turn(self, stage: int) -> None:
+        self._stage(stage).discard()
+        self._answer = ""
+
+    def _resume(self, seconds: float) -> None:
+        self._resumed = seconds
+        for stage in self._stages.values():
+            stage.resume()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        stages = [s for s in self._stages.values() if s.executions and not s.outdated]
         if self._stages or self._answer:
             yield Text(self._question, style="bold")
-        yield from self._planned()
+        if self._resumed is not None:
+            yield Text(f"resumed after {self._resumed:.2f} s", style="dim")
+        yield from (stage.render(options.max_width) for stage in stages)
         if self._answer:
             text = boxed(self._answer.replace("<Final_answer>", ""))
             yield Text(f"Answer  {text}", style="bold magenta")
 
-    def _planned(self) -> Iterable[RenderableType]:
-        return (view.render() for view in self._stages.values() if view.executions)
-
 
 def summary(result: Result, verdict: str | None) -> RenderableType:
-    """The end of a run: the answer, whether it was checked, and what it cost."""
+    """Returns the end of a run: the answer, the verdict if it was checked, and what the run used."""
     usage = result.usage
     table = Table.grid(padding=(0, 2))
     table.add_row("answer", Text(_answer(result), style="bold"))
     if verdict is not None:
         table.add_row("checked", Text(verdict, style="green" if verdict == "right" else "red"))
-    table.add_row("total tokens", f"{usage.completion_tokens:,}")
+    table.add_row("generated tokens", f"{usage.completion_tokens:,}")
     table.add_row("sequential tokens", f"{usage.sequential_tokens:,}")
     table.add_row("wall time", f"{result.seconds:.2f} s")
     return table
@@ -149,5 +246,5 @@ def summary(result: Result, verdict: str | None) -> RenderableType:
 
 def _answer(result: Result) -> str:
     if result.answer is None:
-        return f"none: the limit {result.limit} was reached"
-    return result.answer or "empty: the planner wrote nothing there"
+        return f"none: the limit {result.limit} ended the run"
+    return result.answer or "empty: the planner wrote no text in its answer"

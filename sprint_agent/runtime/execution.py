@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import cast
 
 import anyio
@@ -87,7 +87,7 @@ class ExecutionHandle:
         self.scope.account.resume(found.execution.usage, found.executions)
         return found.execution
 
-    def slot(self) -> AbstractAsyncContextManager[Slot]:
+    def slot(self) -> Slot:
         """Waits for a concurrency slot when it is entered, and frees it when it is left."""
         return self.scope.account.slots.take(self.stage, self.prompt.number, self._clock)
 

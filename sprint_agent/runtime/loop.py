@@ -18,7 +18,7 @@ import anyio
 from sprint_agent import events
 from sprint_agent.engine import TokenUsage
 from sprint_agent.errors import BudgetExhausted, QuestionError
-from sprint_agent.limits import LimitName
+from sprint_agent.limits import DEFAULT_STAGES, LimitName
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
@@ -83,9 +83,10 @@ class _Loop:
     async def _turns(self) -> str:
         turns = 0
         forced = False
+        most = self._scope.limits.stages or DEFAULT_STAGES
         while True:
             turns += 1
-            turn = await self._one(forced=forced or turns >= self._scope.limits.stages)
+            turn = await self._one(forced=forced or turns >= most)
             if turn.answer is not None:
                 return turn.answer
             forced = not turn.planned

@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import anyio
 import anyio.lowlevel
@@ -57,17 +58,12 @@ class SlotPool:
         self._waiting: list[_Waiter] = []
         self._arrivals = count()
 
-    @asynccontextmanager
-    async def take(self, stage: int, number: int, clock: HolderClock) -> AsyncGenerator[Slot]:
-        """Waits for a slot for execution `number` of `stage`, and frees it when the block is left."""
-        slot = Slot(self, (*self.path, stage, number), clock)
-        clock.begin(await self.acquire(slot))
-        slot.held = True
-        try:
-            yield slot
-        finally:
-            if slot.held:
-                self.release(slot)
+    def take(self, stage: int, number: int, clock: HolderClock) -> Slot:
+        """Returns a slot for execution `number` of `stage`, to be entered with `async with`.
+
+        Entering waits until the slot is free, and leaving frees it.
+        """
+        return Slot(self, (*self.path, stage, number), clock)
 
     async def acquire(self, slot: Slot) -> list[int]:
         """Waits for a slot in this pool and in those around it.
@@ -144,6 +140,20 @@ class Slot:
         self.held: bool = False
         self._borrowers = 0
         self._reclaiming = False
+
+    async def __aenter__(self) -> Self:
+        self.clock.begin(await self.pool.acquire(self))
+        self.held = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.held:
+            self.pool.release(self)
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[None]:

@@ -1,4 +1,4 @@
-"""A small fine-tuning on the Countdown searcher's runs, for several tests."""
+"""A small fine-tuning on runs of the Countdown searcher, which several tests share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, run_sample, runs, trajectories
 from tests.curated import SMALL
-from train import config
+from train.config import Settings, read_settings
 from train.countdown import tokenizer
 from train.countdown.model import ModelShape, build
 from train.countdown.tokenizer import END
@@ -31,7 +31,7 @@ peak = 3e-3
 
 
 def prepare(made: Path) -> Path:
-    """A model to start from, and samples of the Countdown searcher: as runs, and left sequential."""
+    """Writes a model to start from, and samples of the Countdown searcher: runs and sequential ones."""
     data = CountdownData(spaces=SMALL, trajectories=40, runs=25)
     packed = list(trajectories(data, "train"))
     written = [run_sample(run, data, len, number) for number, run in enumerate(runs(packed, data))]
@@ -48,9 +48,9 @@ def prepare(made: Path) -> Path:
     return made
 
 
-def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> config.Settings:
-    """The settings of a training on `folder` that writes to `out`."""
+def wanted(folder: Path, out: Path, extra: str = "", **changes: Any) -> Settings:
+    """Returns the settings of a training on `folder` that writes to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.toml"
     path.write_text(CONFIG.format(folder=folder, out=out) + extra)
-    return config.read(path, {name.replace("__", "."): v for name, v in changes.items()})
+    return read_settings(path, {name.replace("__", "."): v for name, v in changes.items()})

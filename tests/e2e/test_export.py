@@ -1,4 +1,4 @@
-"""What `train sft` exports has the same logits in each engine that loads it."""
+"""A model that `train sft` exports has the same logits in each engine that loads it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def prompt(export: Path) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def logits(export: Path, prompt: tuple[int, ...], said: list[int]) -> torch.Tensor:
-    """What transformers' own forward pass has for each of the ids that were said; [ids, vocabulary]."""
+def logits(export: Path, prompt: tuple[int, ...], generated: list[int]) -> torch.Tensor:
+    """Returns the logits of transformers' own forward pass for the generated ids; [ids, vocabulary]."""
     model: Any = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
-    whole = model(torch.tensor([[*prompt, *said]])).logits[0]
-    return whole[len(prompt) - 1 : -1]
+    result = model(torch.tensor([[*prompt, *generated]])).logits[0]
+    return result[len(prompt) - 1 : -1]
 
 
 @pytest.mark.anyio
@@ -64,19 +64,21 @@ async def test_in_this_process(
         return choose(self, ids, scores, more)
 
     monkeypatch.setattr(batcher._Sampler, "__call__", seen)
-    said: list[int] = []
+    generated: list[int] = []
     async with LocalEngine(export) as engine:
-        steps.clear()  # Those of its warming up.
-        asked = Request(prompt, Sampling(max_tokens=TOKENS, temperature=0.0))
-        async with engine.generate(asked) as stream:
+        steps.clear()  # Removes the steps of the warm-up.
+        request = Request(prompt, Sampling(max_tokens=TOKENS, temperature=0.0))
+        async with engine.generate(request) as stream:
             async for event in stream:
-                said += event.ids if isinstance(event, Delta) else ()
-    expected = logits(export, prompt, said)
-    assert len(said) == len(steps)
+                generated += event.ids if isinstance(event, Delta) else ()
+    expected = logits(export, prompt, generated)
+    assert len(generated) == len(steps)
     torch.testing.assert_close(torch.cat(steps), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.skipif(not SGLANG, reason="SPRINT_SGLANG_PYTHON names no interpreter with SGLang")
+@pytest.mark.skipif(
+    not SGLANG, reason="SPRINT_SGLANG_PYTHON is not set to an interpreter with SGLang"
+)
 def test_on_sglang(export: Path, prompt: tuple[int, ...]) -> None:
     body = {
         "input_ids": list(prompt),
@@ -86,10 +88,10 @@ def test_on_sglang(export: Path, prompt: tuple[int, ...]) -> None:
     }
     with sglang_server(Path(SGLANG), export) as url:
         answered = httpx2.post(f"{url}/generate", json=body, timeout=120).json()
-    said: list[int] = answered["output_ids"]
+    generated: list[int] = answered["output_ids"]
     steps = answered["meta_info"]["output_top_logprobs"]
-    expected = logits(export, prompt, said).log_softmax(-1)
-    assert len(said) == len(steps) == TOKENS
+    expected = logits(export, prompt, generated).log_softmax(-1)
+    assert len(generated) == len(steps) == TOKENS
     for step, row in zip(steps, expected, strict=True):
         found = torch.tensor([logprob for logprob, _, _ in step])
         ids = torch.tensor([token for _, token, _ in step])

@@ -1,4 +1,4 @@
-"""Training on a GPU: its attention, its precision, its speed. Skipped where there is none."""
+"""Training on a GPU: attention, precision and speed. Skipped if there is no GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import training
 from tests.unit.train.test_trees import WEIGHTS, loss_of, tiny
-from train.data.packing import Forest, forest
+from train.data.packing import PackedRow, pack_row
 from train.data.rows import EXECUTION, PLAN, READ, Row
 from train.data.trees import Branch, Tree
 from train.model.loss import WeightedLM
@@ -24,13 +24,13 @@ pytestmark = [
 ]
 
 
-def trees() -> Forest:
+def trees() -> PackedRow:
     trunk = Row(tuple(k % 127 + 1 for k in range(700)), (READ, *[PLAN] * 699))
     branch = Row(tuple(k % 101 + 1 for k in range(300)), (READ, *[EXECUTION] * 299))
-    return forest([Tree(trunk, (Branch(150, branch), Branch(420, branch)))] * 3, 4096)
+    return pack_row([Tree(trunk, (Branch(150, branch), Branch(420, branch)))] * 3, 4096)
 
 
-def test_flex_attention_has_the_losses_and_gradients_of_a_call_for_each_segment() -> None:
+def test_flex_attention_has_the_losses_and_gradients_of_attention_by_segments() -> None:
     cpu = WeightedLM(tiny(1))
     gpu = WeightedLM(tiny(1)).to("cuda")
     one = loss_of(cpu, trees())
@@ -47,7 +47,7 @@ def test_flex_attention_has_the_losses_and_gradients_of_a_call_for_each_segment(
 
 @pytest.mark.slow
 def test_the_speed_of_a_model_of_1_5_billion_parameters(tmp_path: Path) -> None:
-    """Its figures are printed and kept; nothing is asserted of time."""
+    """Prints and saves the measured speed. No bound on time is asserted."""
     speeds = list(training.measure(training.GPU))
     found = training.to_json(training.GPU, speeds)
     (tmp_path / "speed.json").write_text(json.dumps(found))

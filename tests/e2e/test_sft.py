@@ -1,4 +1,4 @@
-"""Fine-tuning from a configuration: layouts, resume, processes, the exported folder, bad input."""
+"""Fine-tuning from a configuration: layouts, resuming, processes, export, bad input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,10 +25,11 @@ from sprint_agent.engine import Finish, Request, Sampling
 from sprint_agent.engines.local.engine import LocalEngine
 from tests.e2e.fine_tuning import CONFIG, prepare, wanted
 from tests.unit.train.test_compatibility import tiny
-from train import finetune, request
+from train import finetune
+from train.config import RUN_RECORD
 from train.errors import CheckpointFailed, ExportFailed, TrainingError
 from train.loop import distributed, loop
-from train.loop.loop import Update
+from train.loop.schedule import Update
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +75,10 @@ class Stopped(Exception):
 def stop_at(monkeypatch: pytest.MonkeyPatch, updates: int) -> Callable[[], None]:
     original = loop._step
 
-    def step(engine: Any, update: Update) -> torch.Tensor:
-        if engine.global_steps == updates:
+    def step(wrapped: Any, update: Update) -> torch.Tensor:
+        if wrapped.global_steps == updates:
             raise Stopped
-        return original(engine, update)
+        return original(wrapped, update)
 
     monkeypatch.setattr(loop, "_step", step)
     return lambda: monkeypatch.setattr(loop, "_step", original)
@@ -90,18 +91,18 @@ def test_a_training_that_was_stopped_has_the_same_losses_and_ends_in_the_same_we
     extra = f"[deepspeed]\nbf16 = {{enabled = true}}\nzero_optimization = {{stage = {stage}}}\n"
     extra = extra if stage else "[deepspeed]\ntorch_autocast = {enabled = true, dtype = 'bfloat16'}"
     finetune.finetune(wanted(folder, tmp_path / "whole", extra))
-    go_on = stop_at(monkeypatch, 8)
+    resume = stop_at(monkeypatch, 8)
     with pytest.raises(Stopped):
         finetune.finetune(wanted(folder, tmp_path / "stopped", extra))
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
     with (tmp_path / "stopped" / "log.jsonl").open("a") as broken:
         broken.write('{"update": 9, "lo')
-    go_on()
+    resume()
     finetune.finetune(wanted(folder, tmp_path / "stopped", extra))
     whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert whole.keys() == stopped.keys()
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
-    # What was done again stands there once.
+    # The log contains updates that were done again once.
     lines = [[line.get("loss") for line in log(tmp_path / name)] for name in ("whole", "stopped")]
     assert lines[0] == lines[1]
 
@@ -114,7 +115,7 @@ def command(*words: object, processes: int = 1) -> list[str]:
 
 
 def run(words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    # One thread each: two processes that use all cores wait for each other.
+    # One thread each, because two processes that use all cores slow each other down.
     env = {**distributed.environment(), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, check=False)
 
@@ -145,22 +146,23 @@ def test_two_processes_train_under_zero_3_as_one_does(folder: Path, tmp_path: Pa
 def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Path) -> None:
     finetune.finetune(wanted(folder, tmp_path / "sprint"))
     done = json.loads((tmp_path / "sprint" / finetune.RECORD).read_text())
-    for equal in ("tokens", "updates"):
-        changes = finetune.like(tmp_path / "sprint", equal)  # type: ignore[arg-type]
+    kinds: tuple[Literal["tokens", "updates"], ...] = ("tokens", "updates")
+    for equal in kinds:
+        changes = finetune.budget_of(tmp_path / "sprint", equal)
         budget = wanted(folder, tmp_path / equal, **changes).budget
         assert getattr(budget, equal) == done[equal]
         assert budget.epochs is None
     with pytest.raises(TrainingError, match="no finished training"):
-        finetune.like(tmp_path, "tokens")
+        finetune.budget_of(tmp_path, "tokens")
 
 
-def test_another_training_is_refused_where_one_was_begun(
+def test_a_different_training_is_refused_in_a_folder_that_was_started(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = stop_at(monkeypatch, 4)
+    resume = stop_at(monkeypatch, 4)
     with pytest.raises(Stopped):
         finetune.finetune(wanted(folder, tmp_path))
-    go_on()
+    resume()
     changes: list[tuple[str, dict[str, Any]]] = [
         ("data.layout", {"data__layout": "linear"}),
         ("budget.tokens, budget.updates", {"budget__tokens": None, "budget__updates": 5}),
@@ -168,9 +170,11 @@ def test_another_training_is_refused_where_one_was_begun(
         ("deepspeed.zero_optimization.stage", {"deepspeed": {"zero_optimization": {"stage": 2}}}),
     ]
     for named, change in changes:
-        with pytest.raises(TrainingError, match=f"begun with another {named}: give another --out"):
+        with pytest.raises(
+            TrainingError, match=f"started with a different {named}: give another --out"
+        ):
             finetune.finetune(wanted(folder, tmp_path, **change))
-    # What does not decide the result may change.
+    # Settings that do not decide the result may change.
     finetune.finetune(wanted(folder, tmp_path, gradient_checkpointing=True))
     assert (tmp_path / finetune.RECORD).exists()
 
@@ -179,7 +183,7 @@ def test_another_training_is_refused_where_one_was_begun(
 @pytest.mark.parametrize(
     ("family", "more", "why"),
     [
-        ("granite", {"logits_scaling": 8.0}, "scales or caps what its lm_head says"),
+        ("granite", {"logits_scaling": 8.0}, "scales or caps the output of its lm_head"),
         ("mistral", {"sliding_window": 100}, "its sliding_window is 100"),
         ("gpt2", {}, "it has no model"),
     ],
@@ -194,31 +198,31 @@ def test_a_model_that_would_learn_another_loss_is_refused(
     with pytest.raises(TrainingError, match=f"cannot be fine-tuned here: .*{why}"):
         finetune.finetune(wanted(folder, tmp_path / "out", extra, model=str(start)))
     assert not (tmp_path / "out" / "checkpoints").exists()
-    # Nothing was begun there that would be in another model's way.
+    # The refused training left nothing that prevents another one.
     finetune.finetune(wanted(folder, tmp_path / "out", budget__tokens=9000))
 
 
-def test_what_a_training_was_begun_with_must_be_readable(folder: Path, tmp_path: Path) -> None:
+def test_a_run_record_must_be_readable(folder: Path, tmp_path: Path) -> None:
     finetune.finetune(wanted(folder, tmp_path, budget__tokens=9000))
-    (tmp_path / request.NAME).write_text("{")
+    (tmp_path / RUN_RECORD).write_text("{")
     with pytest.raises(TrainingError, match=r"request\.json cannot be read .* give another --out"):
         finetune.finetune(wanted(folder, tmp_path))
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
-def test_the_best_checkpoint_is_what_comes_out(
+def test_the_best_checkpoint_is_exported(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
-    """From the second measurement on, everything measures worse: the first is exported."""
+    """From the second measurement on, the loss is worse, so the first checkpoint is exported."""
     original = loop.evaluate
     kept: list[dict[str, torch.Tensor]] = []
 
-    def evaluate(engine: Any, held_out: Any, kinds: int) -> Any:
-        found = original(engine, held_out, kinds)
-        named = dict(engine.module.model.named_parameters())
+    def evaluate(wrapped: Any, held_out: Any, kinds: int) -> Any:
+        measured = original(wrapped, held_out, kinds)
+        named = dict(wrapped.module.model.named_parameters())
         with deepspeed.zero.GatheredParameters(list(named.values())):
             kept.append({name: value.detach().clone() for name, value in named.items()})
-        return found if len(kept) == 1 else type(found)(9.9, 0.0, 0.0, {})
+        return measured if len(kept) == 1 else type(measured)(9.9, 0.0, 0.0, {})
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     extra = f"[deepspeed]\nzero_optimization = {{stage = {stage}}}\n"
@@ -230,13 +234,13 @@ def test_the_best_checkpoint_is_what_comes_out(
     assert json.loads((tmp_path / finetune.RECORD).read_text())["best"] == "update-3"
     folders = {path.name for path in (tmp_path / "checkpoints").glob("update-*")}
     assert folders == {"update-3", f"update-{len(log(tmp_path)) - len(kept)}"}
-    # Started again, it has nothing to do, and exports the same.
+    # Run again, it has nothing left to train, and exports the same weights.
     finetune.finetune(wanted(folder, tmp_path, extra))
     again = weights(tmp_path)
     assert all(torch.equal(again[name], out[name]) for name in out)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(
+def test_a_full_disk_leaves_the_last_checkpoint_intact(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = torch.save
@@ -249,7 +253,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
         original(*args, **kwargs)
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(CheckpointFailed, match="one before it is whole"):
+    with pytest.raises(CheckpointFailed, match="the previous one is intact"):
         finetune.finetune(wanted(folder, tmp_path))
     monkeypatch.setattr(torch, "save", original)
     latest = (tmp_path / "checkpoints" / "latest").read_text()
@@ -260,12 +264,13 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
 
 
 @pytest.mark.parametrize("written", ["gathered.bin", "model.safetensors"])
-def test_a_full_disk_at_the_export_ends_in_one_line_and_the_checkpoints_are_whole(
+def test_a_full_disk_at_the_export_ends_in_one_line_and_leaves_the_checkpoints_intact(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
-    save, save_file = torch.save, modeling_utils.safe_save_file
+    utils: Any = modeling_utils
+    save, save_file = torch.save, utils.safe_save_file
 
-    def full(_: object, path: Any, *args: Any, **kwargs: Any) -> None:
+    def full(_: Any, path: Any, *args: Any, **kwargs: Any) -> None:
         if str(path).endswith(written):
             failed = RuntimeError if written == "gathered.bin" else SafetensorError
             raise failed("file write failed")
@@ -274,7 +279,7 @@ def test_a_full_disk_at_the_export_ends_in_one_line_and_the_checkpoints_are_whol
     monkeypatch.setattr(torch, "save", full)
     monkeypatch.setattr(modeling_utils, "safe_save_file", full)
     with pytest.raises(
-        ExportFailed, match=r"\(file write failed\); its checkpoints are whole: make"
+        ExportFailed, match=r"\(file write failed\); its checkpoints are intact: free"
     ):
         finetune.finetune(wanted(folder, tmp_path))
     assert not (tmp_path / "gathered.bin").exists()
@@ -285,37 +290,37 @@ def test_a_full_disk_at_the_export_ends_in_one_line_and_the_checkpoints_are_whol
     assert len(log(tmp_path)) == done
 
 
-def test_an_export_that_failed_with_two_processes_ends_in_a_line(
+def test_an_export_that_fails_with_two_processes_ends_in_one_line(
     folder: Path, tmp_path: Path
 ) -> None:
-    """Where the weights are gathered to, there is a folder."""
+    """The path of the gathered weights is a folder, so they cannot be written."""
     wanted(folder, tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(path.read_text().replace("tokens = 60_000", "updates = 1"))
     (tmp_path / "gathered.bin").mkdir()
     done = run(command("--config", path, processes=2))
     assert done.returncode != 0
-    # The launcher ends the other one as soon as the first has ended.
-    assert "error: the model could not be written to" in done.stderr
-    assert "train/loop/distributed.py" not in done.stderr
+    # The launcher ends the second process as soon as the first one has ended.
+    assert "error: the model cannot be written to" in done.stderr
+    assert "train/loop/" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("every = 3", 'every = 3\ndevice = "gpu"'), "this configuration is for a GPU"),
         (("every = 3", "every = 3\nlearning_rate = 1"), "learning_rate"),
         (("tokens = 60_000", "tokens = 60_000\nepochs = 1"), "one of epochs, tokens and updates"),
         (("every = 3", "every = ["), "cannot be read as a configuration"),
-        (("/start", "/nowhere/at/all"), "no model could be loaded"),
+        (("/start", "/nowhere/at/all"), "no model can be loaded"),
         (("train.jsonl", "missing.jsonl"), "missing.jsonl"),
         (("row_tokens = 3000", "row_tokens = 30"), "no sample to train on"),
     ],
 )
 def test_bad_input_ends_in_one_line(
-    folder: Path, tmp_path: Path, change: tuple[str, str], said: str
+    folder: Path, tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
-    if "GPU" in said and torch.cuda.is_available():
+    if "GPU" in message and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.format(folder=folder, out=tmp_path).replace(*change))
@@ -323,7 +328,7 @@ def test_bad_input_ends_in_one_line(
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
-    assert said in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in done.stderr
 
 
@@ -333,6 +338,6 @@ def test_a_row_that_does_not_fit_into_memory_is_named(
     def full(*args: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("train.loss.WeightedLM.forward", full)
-    with pytest.raises(TrainingError, match="did not fit into memory: turn on"):
+    monkeypatch.setattr("train.model.loss.WeightedLM.forward", full)
+    with pytest.raises(TrainingError, match="does not fit into memory: turn on"):
         finetune.finetune(wanted(folder, tmp_path))

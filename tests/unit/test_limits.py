@@ -15,8 +15,8 @@ from sprint_agent import Limits, Prices
 NAMES = [field.name for field in fields(Limits)]
 
 
-def test_by_default_only_the_stages_are_limited() -> None:
-    assert asdict(Limits()) == {**dict.fromkeys(NAMES), "stages": 12}
+def test_by_default_no_limit_is_set() -> None:
+    assert asdict(Limits()) == dict.fromkeys(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +40,7 @@ def test_of_two_limits_the_tighter_one_counts(
     assert asdict(both) == {**asdict(Limits()), name: tighter}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "stages"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_limit_is_the_loosest_one(name: str) -> None:
     limited = Limits(**{name: 5})
     assert limited.within(Limits()) == limited == Limits().within(limited)
@@ -58,7 +58,7 @@ limits = st.builds(
     deadline=bounds,
     tokens=bounds,
     cost=bounds,
-    stages=st.integers(1, 9),
+    stages=bounds,
     executions=bounds,
     concurrency=bounds,
 )

@@ -1,4 +1,4 @@
-"""The curriculum of a Countdown model: which examples, in which order, what weighs how much, when."""
+"""The curriculum of a Countdown model: which examples come when, and with which loss weights."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import Any, cast
 
 import torch
 
-from train.config import Rates
-from train.data.packing import Forest, forests
-from train.data.padding import Batch, batches
+from train.config import Rates, deepspeed_base
+from train.data.packing import pack_rows
+from train.data.padding import batches
 from train.data.rows import ROLES, Row
 from train.data.trees import Tree
-from train.loop import distributed
-from train.loop.loop import Update
-from train.loop.schedule import rate
+from train.loop.schedule import Update, rate
+from train.model.loss import MicroBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The budget of a training and how the learning rates move over it.
+    """The budget of a training, its learning rates, and its loss weights.
 
-    `tokens` is the whole budget, padding included; the rates rise over the first `warmup` share of it
-    and then fall linearly to 0. `matrix_rate` is that of the matrices inside the model, which Muon
-    steps, `learning_rate` that of embeddings and norms, which AdamW steps. `decision_weights` are the
-    loss weights of decisions, one for each kind, with the share of the budget from which they hold;
-    all other learned ids weigh 1.
+    The learning rates rise over the first `warmup` share of the budget and then fall linearly to 0.
     """
 
     tokens: int
+    """The whole budget in ids, padding included."""
     batch_tokens: int = 2048
+    """About how many ids a batch has."""
     matrix_rate: float = 0.02
+    """The peak rate of the matrices inside the model, which Muon steps."""
     learning_rate: float = 3e-3
+    """The peak rate of embeddings and norms, which AdamW steps."""
     warmup: float = 0.02
     decision_weights: tuple[tuple[float, tuple[float, ...]], ...] = ((0.0, ()),)
+    """The loss weights of decisions, one for each kind, from a share of the budget on, as pairs of
+    share and weights. All other learned ids have the weight 1."""
     seed: int = 0
 
     def weights(self, done: int) -> torch.Tensor:
-        """The loss weight of each kind of ids after `done` tokens of the budget."""
+        """Returns the loss weight of each kind of ids after `done` tokens of the budget."""
         share = done / self.tokens
         decisions = [weights for start, weights in self.decision_weights if start <= share][-1]
         return torch.tensor([0.0, *[1.0] * len(ROLES), *decisions])
@@ -50,7 +51,7 @@ Examples = Sequence[Row] | Sequence[Tree]
 
 
 class Course:
-    """What is trained on from the share `start` of the budget: rows, or trees, over and over."""
+    """Rows or trees that are trained on repeatedly, from the share `start` of the budget on."""
 
     def __init__(self, start: float, examples: Examples) -> None:
         self.start = start
@@ -60,13 +61,13 @@ class Course:
         self._kinds = Counter(kind for row in parts for kind in row.kinds)
 
     def weight(self, weights: torch.Tensor) -> float:
-        """The mean weight of an id of its rows, where each kind has the weight that `weights` holds."""
+        """Returns the mean weight of an id of the examples, from the weight of each kind."""
         total = sum(self._kinds[kind] * weight for kind, weight in enumerate(weights.tolist()))
         return total / self._ids
 
 
 def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
-    """What DeepSpeed is told: ZeRO stage 0, bf16 by autocast over fp32 weights, Muon and AdamW."""
+    """Returns DeepSpeed's configuration: ZeRO 0, bf16 autocast over fp32 weights, Muon and AdamW."""
     muon = {
         "muon_lr": schedule.matrix_rate,
         "adam_lr": schedule.learning_rate,
@@ -76,14 +77,14 @@ def deepspeed_config(schedule: Schedule) -> dict[str, Any]:
         "torch_adam": True,
     }
     autocast = {"enabled": True, "dtype": "bfloat16"}
-    return distributed.config(1, {"type": "Muon", "params": muon}, torch_autocast=autocast)
+    return deepspeed_base(1, {"type": "Muon", "params": muon}, torch_autocast=autocast)
 
 
 def updates(courses: Sequence[Course], schedule: Schedule, until: float = 1.0) -> Iterator[Update]:
-    """The updates of the courses in their turn, until that share of the budget is used up.
+    """Yields the updates of the courses in order, until the share `until` of the budget is used.
 
-    A batch is one update. Its losses are divided by what as many ids of its course weigh in the mean,
-    so that an id has the same influence in whichever batch it is.
+    A batch is one update. Its losses are divided by the mean weight of `batch_tokens` ids of its
+    course, so that an id has the same influence in every batch.
     """
     rates = Rates(warmup=schedule.warmup)
     done = 0
@@ -99,11 +100,11 @@ def updates(courses: Sequence[Course], schedule: Schedule, until: float = 1.0) -
 
 def batches_of(
     courses: Sequence[Course], schedule: Schedule
-) -> Iterator[tuple[Course, Batch | Forest]]:
-    """All batches of the budget, each with its course, whose examples come over and over."""
+) -> Iterator[tuple[Course, MicroBatch]]:
+    """Yields all batches of the budget, each with its course. Examples are repeated as needed."""
     done = 0
-    for course, after in zip(courses, [*courses[1:], None], strict=True):
-        end = schedule.tokens * (after.start if after else 1.0)
+    for course, following in zip(courses, [*courses[1:], None], strict=True):
+        end = schedule.tokens * (following.start if following else 1.0)
         for epoch in count():
             for batch in batched(course.examples, schedule.batch_tokens, schedule.seed + epoch):
                 if done >= end:
@@ -114,10 +115,10 @@ def batches_of(
                 break
 
 
-def batched(examples: Examples, tokens: int, seed: int) -> Iterator[Batch | Forest]:
-    """All examples once, in batches of about `tokens` ids: padded rows, or forests of trees."""
+def batched(examples: Examples, tokens: int, seed: int) -> Iterator[MicroBatch]:
+    """Yields all examples once, in batches of about `tokens` ids: padded rows, or packed trees."""
     if any(isinstance(example, Tree) for example in examples):
-        return forests(cast("Sequence[Tree]", examples), tokens, seed)
+        return pack_rows(cast("Sequence[Tree]", examples), tokens, seed)
     return batches(cast("Sequence[Row]", examples), tokens, seed)
 
 

@@ -1,18 +1,19 @@
-"""A small Qwen3, randomly initialised: the model that the Countdown recipe starts from."""
+"""The model that the Countdown recipe starts from: a small, randomly initialized Qwen3."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Width, depth and context length (in ids) of a model that is trained from nothing."""
+    """The size of a model that is trained from scratch. `context_length` is in ids."""
 
     hidden: int = 160
     layers: int = 4
@@ -28,13 +29,14 @@ SHAPES: dict[Size, ModelShape] = {
     "medium": ModelShape(),
     "large": ModelShape(hidden=256, layers=5, heads=8, key_value_heads=4, feed_forward=704),
 }
-"""The sizes of the ablation; `medium` is the one that ships."""
+"""The sizes of the ablation. `medium` is the one that ships."""
 
 
 def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen3ForCausalLM:
-    """The model with its initial weights, the same for the same seed.
+    """Returns the model with its initial weights. Equal seeds give equal weights.
 
-    What a layer adds starts at zero: with Muon, that learns more from as many ids.
+    The output matrices of each layer start at zero. With Muon, the model then learns more from the
+    same number of ids.
     """
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -52,7 +54,7 @@ def build(shape: ModelShape, vocab_size: int, end_id: int, seed: int) -> Qwen3Fo
         pad_token_id=end_id,
     )
     model = Qwen3ForCausalLM(config)
-    for layer in model.model.layers:
+    for layer in cast("list[Qwen3DecoderLayer]", model.model.layers):
         nn.init.zeros_(layer.self_attn.o_proj.weight)
         nn.init.zeros_(layer.mlp.down_proj.weight)
     return model

@@ -1,9 +1,10 @@
-"""The Countdown recipe: data, tokenizer, model and training of SPRINT and RFT, from nothing.
+"""The Countdown recipe: data, tokenizer, model and training of SPRINT and RFT, from scratch.
 
-Both models come from the same trajectories, start from the same weights and have the same budget of
-tokens; they differ in how the trajectories are rendered. RFT reads them as they were written. SPRINT
-does so too for the first part of its budget, and learns to plan and execute in the rest: like the
-models of the paper, it is a sequential reasoner before. That part is both methods', and is made once.
+Both models train on the same trajectories, start from the same weights and have the same budget of
+tokens. They differ in how the trajectories are rendered. RFT reads them as they were written.
+SPRINT does so in the first part of its budget, and learns to plan and to execute in the rest: like
+the models of the paper, it is a sequential reasoner first. Both methods share that first part,
+which is trained once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from transformers import PreTrainedModel
 
 from curate import samples
@@ -34,7 +34,7 @@ from curate.countdown import (
 from curate.pack.stages import Packed
 from sprint_agent.countdown import Split
 from sprint_agent.tokenizer import FileTokenizer
-from train import request
+from train.config import check_run_record, write_run_record
 from train.countdown import curriculum, tokenizer
 from train.countdown import model as models
 from train.countdown.curriculum import Course, Examples, Schedule
@@ -42,59 +42,62 @@ from train.data.rows import DECISION
 from train.data.trees import Tree, TreeBuilder
 from train.errors import TrainingError
 from train.loop import distributed
-from train.loop.distributed import Place
-from train.loop.loop import Plan, Step, Update, Watcher
-from train.loop.loop import train as fit
-from train.model.loss import Measured
+from train.loop.checkpoints import TrainingState
+from train.loop.export import exporting
+from train.loop.loop import Plan, Step, TrainingObserver
+from train.loop.loop import train as run_training
+from train.loop.schedule import Update
+from train.model.loss import Measurement
 
 Method = Literal["sprint", "rft"]
 METHODS: tuple[Method, ...] = ("sprint", "rft")
 Part = Literal["shared", "sprint", "rft"]
-"""A training: the part that both methods share, or what one of them adds to it."""
+"""A training: the part that both methods share, or the rest of one method's training."""
 VALIDATION = 100
+"""The number of validation trajectories."""
 VALIDATION_SUFFIX = "-validation"
 EVERY = 1000
 """Updates between two measurements, each with a checkpoint."""
-_LOOK = 0.5
-"""Seconds between two looks at processes that train."""
+_POLL_SECONDS = 0.5
+"""Time between two checks whether the training processes have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides what comes out.
-
-    `sequential` is the share of SPRINT's budget in which it still reads sequential trajectories, and
-    `parallel_weights` are those of its decisions afterwards. From the share `calibrated` on, RFT's
-    decisions weigh no more than other ids: heavier, they teach it to claim hits that are none, which
-    ends its search, while a check passes by an executor's.
-    `decisions` are patterns of what has loss weights of its own: a hit, and whether one number divides
-    another; then how the numbers are named, the expressions that follow from a hit, and whether the
-    planner answers or opens another stage. They stand once in hundreds of ids, and without them a search
-    is lost.
-    """
+    """Everything that decides the result."""
 
     data: CountdownData = CountdownData()
     shape: models.ModelShape = models.ModelShape()
     schedule: Schedule = Schedule(tokens=40_000_000, decision_weights=((0.0, (4.0, 4.0)),))
     sequential: float = 0.35
+    """The share of SPRINT's budget in which it still reads sequential trajectories."""
     parallel_weights: tuple[float, float] = (3.0, 8.0)
+    """The weights of SPRINT's decisions after that share."""
     calibrated: float = 0.6
+    """The share of RFT's budget after which its decisions have the weight of other ids. With a
+    higher weight they teach RFT to claim hits that are wrong, which ends its search. A wrong claim
+    by one of SPRINT's executors does no such harm, because the check refuses it."""
     vocabulary: int = 2048
     decisions: tuple[str, str] = (
         r" yes|= [a-f] \d+ / .*|(?m:^\d+ / \d+ =|(?:(?<=high)|(?<=low))(?:\.$|, / \d+ \w+\.$))",
         r"(?<=Answer: ).*|(?<=\\boxed\{).*|^<(?:Plan_[2-9]|Final_answer)>|(?m:^a \d+, .* to \d+\.$)",
     )
+    """Regular expressions of the ids that have their own loss weights. The first matches a hit, and
+    whether one number divides another. The second matches the names of the numbers, the expressions
+    that follow from a hit, and whether the planner answers or opens another stage. Such ids occur
+    once in hundreds of ids, and a search fails if they are wrong."""
 
 
 def prepare(recipe: Recipe, folder: Path) -> None:
-    """Writes the tokenizer and both methods' samples to `folder`, where they are missing.
+    """Writes the tokenizer and the samples of both methods to `folder`, unless they are there already.
 
-    Raises TrainingError where they were made by another recipe.
+    Raises:
+        TrainingError: `folder` was prepared with a different recipe.
     """
-    request.check(folder, asdict(recipe))
+    check_run_record(folder, asdict(recipe))
     if (folder / f"rft{VALIDATION_SUFFIX}.jsonl").exists():
         return
-    request.keep(folder, asdict(recipe))
+    write_run_record(folder, asdict(recipe))
     packed = list(trajectories(recipe.data, "train"))
     trained = tokenizer.train(_texts(packed[:3000], recipe.data), recipe.vocabulary)
     tokenizer.save(trained, folder / "tokenizer", recipe.shape.context_length)
@@ -126,29 +129,33 @@ def _texts(packed: Sequence[Packed], data: CountdownData) -> Iterator[str]:
 def read_trees(
     path: Path, builder: TreeBuilder, longest: int, enough: int
 ) -> tuple[list[Tree], int]:
-    """The trees of a file of samples, and how many were dropped for a context longer than `longest`.
+    """Returns the trees of a file of samples, and how many samples were dropped.
 
-    It stops reading at `enough` ids: more would not be seen within the budget.
+    A sample is dropped if it has a context of more than `longest` ids. Reading stops after `enough`
+    ids, because the budget is too small for more.
     """
     kept: list[Tree] = []
     dropped = read = 0
     for sample in samples.read(path):
         if read >= enough:
             break
-        made = builder.tree(sample)
-        if made.longest > longest:
+        tree = builder.tree(sample)
+        if tree.longest > longest:
             dropped += 1
             continue
-        kept.append(made)
-        read += len(made)
+        kept.append(tree)
+        read += len(tree)
     return kept, dropped
 
 
 def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) -> None:
-    """Makes one part of a training on prepared data; a method's ends in its Hugging Face folder.
+    """Trains one part on prepared data. The training of a method ends with its Hugging Face folder.
 
-    A method goes on from the shared part where that was made before, and else begins from nothing.
-    Raises TrainingError.
+    A method resumes from the shared part if that was trained before, and otherwise starts from
+    scratch. Each line of the report is passed to `say`.
+
+    Raises:
+        TrainingError: the training cannot start or continue.
     """
     reader = FileTokenizer.load(folder / "tokenizer")
     builder = TreeBuilder(reader, recipe.decisions)
@@ -157,7 +164,7 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     def read(name: str) -> Examples:
         path = folder / f"{name}.jsonl"
         kept, dropped = read_trees(path, builder, recipe.shape.context_length, budget)
-        say(f"{name}: {len(kept)} samples, {dropped} that are too long were dropped")
+        say(f"{name}: {len(kept)} samples, {dropped} were dropped because they are too long")
         return kept if name.startswith("sprint") else [tree.trunk for tree in kept]
 
     courses = [Course(0.0, read("rft"))]
@@ -175,15 +182,15 @@ def train(recipe: Recipe, folder: Path, part: Part, say: Callable[[str], None]) 
     measured = list(curriculum.batched(held_out, schedule.batch_tokens, seed=0))
     distributed.start()
     stream = curriculum.updates(courses, schedule, until)
-    fit(model, stream, measured, plan, _Report(part, say))
+    run_training(model, stream, measured, plan, _Report(part, say))
     if part != "shared":
         _export(model, recipe, folder / "tokenizer", folder / part)
 
 
 def begin(folder: Path, part: Part) -> Path:
-    """The folder of a part's checkpoints: a method begins with those of the shared part.
+    """Returns the folder of a part's checkpoints. A method starts with a copy of the shared part's.
 
-    It appears when they are all copied.
+    The folder appears only when the copy is complete.
     """
     checkpoints, shared = folder / f"{part}.checkpoints", folder / "shared.checkpoints"
     if part != "shared" and shared.exists() and not checkpoints.exists():
@@ -194,8 +201,8 @@ def begin(folder: Path, part: Part) -> Path:
     return checkpoints
 
 
-class _Report(Watcher):
-    """Says a line at each measurement."""
+class _Report(TrainingObserver):
+    """Passes a line to `say` at each measurement."""
 
     def __init__(self, part: Part, say: Callable[[str], None]) -> None:
         self._part = part
@@ -203,18 +210,18 @@ class _Report(Watcher):
         self._seconds = 0.0
         self._tokens = 0
 
-    def stepped(self, step: Step, update: Update) -> None:
+    def on_step(self, step: Step, update: Update) -> None:
         self._seconds += step.seconds
         self._tokens += update.tokens
 
-    def measured(self, place: Place, found: Measured) -> None:
-        speed = self._tokens / self._seconds
-        said = {"tokens": place.tokens, "tokens_per_second": round(speed), **asdict(found)}
-        self._say(f"{self._part}: {json.dumps(said)}")
+    def on_measurement(self, state: TrainingState, measurement: Measurement) -> None:
+        speed = round(self._tokens / self._seconds)
+        line = {"tokens": state.tokens, "tokens_per_second": speed, **asdict(measurement)}
+        self._say(f"{self._part}: {json.dumps(line)}")
 
 
 def _schedule(recipe: Recipe, part: Part) -> Schedule:
-    """The schedule of a training: up to the end of the shared part, it is the same for both methods."""
+    """Returns the schedule of a part. It is the same for both methods until the shared part ends."""
     later: dict[Part, tuple[tuple[float, tuple[float, ...]], ...]] = {
         "shared": (),
         "sprint": ((recipe.sequential, recipe.parallel_weights),),
@@ -224,28 +231,32 @@ def _schedule(recipe: Recipe, part: Part) -> Schedule:
     return replace(recipe.schedule, decision_weights=weights)
 
 
-def _export(model: PreTrainedModel, recipe: Recipe, words: Path, out: Path) -> None:
+def _export(model: PreTrainedModel, recipe: Recipe, tokenizer_folder: Path, out: Path) -> None:
     """Writes a trained model in the Hugging Face layout, with its tokenizer and its recipe."""
-    with distributed.exporting(out):
-        model.to(torch.float32).save_pretrained(out)
+    with exporting(out):
+        model.float().save_pretrained(out)
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            (out / name).write_bytes((words / name).read_bytes())
+            (out / name).write_bytes((tokenizer_folder / name).read_bytes())
         (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
 
 
 def both(folder: Path, threads: int, arguments: Sequence[str]) -> None:
-    """Makes both methods' models on prepared data, in processes of their own.
+    """Trains the models of both methods on prepared data, in child processes.
 
-    The shared part has all `threads`; then the methods go side by side, each on half of them. Raises
-    TrainingError as soon as one fails; the other has its checkpoints.
+    The shared part uses all `threads`. Then the methods train at the same time, and each uses half
+    of the threads.
+
+    Raises:
+        TrainingError: a training failed. The other one is stopped at once and keeps its
+            checkpoints.
     """
     command = [sys.executable, "-m", "train", "countdown", "--out", str(folder), *arguments]
     if not any((folder / f"{method}.checkpoints").exists() for method in METHODS):
-        _side_by_side(("shared",), [*command, "--threads", str(threads)])
-    _side_by_side(METHODS, [*command, "--threads", str(max(1, threads // 2))])
+        _at_the_same_time(("shared",), [*command, "--threads", str(threads)])
+    _at_the_same_time(METHODS, [*command, "--threads", str(max(1, threads // 2))])
 
 
-def _side_by_side(parts: Sequence[Part], command: Sequence[str]) -> None:
+def _at_the_same_time(parts: Sequence[Part], command: Sequence[str]) -> None:
     processes = {part: subprocess.Popen([*command, "--part", part]) for part in parts}
     try:
         while True:
@@ -253,12 +264,12 @@ def _side_by_side(parts: Sequence[Part], command: Sequence[str]) -> None:
             for part, status in ended.items():
                 if status:
                     raise TrainingError(
-                        f"the training of {part} ended with exit status {status}, as it says above: "
-                        f"start again to go on"
+                        f"the training of {part} ended with exit status {status}; its error is above: "
+                        f"start again to resume"
                     )
             if None not in ended.values():
                 return
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
     finally:
         for process in processes.values():
             process.terminate()

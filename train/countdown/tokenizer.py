@@ -1,8 +1,8 @@
-"""A tokenizer trained on the data: byte-level BPE whose words are tags, integers and phrases.
+"""The Countdown tokenizer: byte-level BPE whose words are tags, integers and phrases of the data.
 
-A tag is cut off from the text around it, so that its closing mark ends a token; an integer is a word
-of its own; and what stands between integers on a line (" = ", ", leaving ", ": + ") is one word.
-What is frequent becomes a single token, and any other text still has one: its bytes.
+A tag is split from the text around it, so that the end of its closing tag is the end of a token. An
+integer is one word. The text between integers on a line (" = ", ", leaving ", ": + ") is one word
+too. Frequent words become single tokens. Any other text is encoded as its bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 END = "<|end|>"
 _WORDS = (
-    r"(?:\n-----)?\n?<prompt_\d+\.\d+[^<>\n]*> ?"  # a task opens, with the dashes before it
+    r"(?:\n-----)?\n?<prompt_\d+\.\d+[^<>\n]*> ?"  # an opening prompt tag, and dashes before it
     r"| ?</prompt_\d+\.\d+>"
     r"|\n?<(?:Plan|Execution|execution|Question|think|Final_answer)[\d_.]*(?: accepted)?>\n?"
     r"|</[A-Za-z_]+[\d.]*>"
@@ -50,7 +50,7 @@ def train(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
 
 
 def save(tokenizer: tokenizers.Tokenizer, folder: Path, context_length: int) -> None:
-    """Saves it in the Hugging Face layout."""
+    """Saves a tokenizer in the Hugging Face layout. `context_length` is in ids."""
     from transformers import PreTrainedTokenizerFast
 
     fast = PreTrainedTokenizerFast(

@@ -1,4 +1,4 @@
-"""What is trained on: samples as trees, none too long for a row, and what had to go said."""
+"""Reads samples as trees that fit into a row, and reports how many were dropped or cut."""
 
 from __future__ import annotations
 
@@ -13,57 +13,63 @@ from train.config import Data
 from train.data.trees import Tree, TreeBuilder
 from train.errors import TrainingError
 
-_NEEDED = (
+_REQUIRED_TEXT = (
     "<Question>\n\n</Question>\n<think>\n<Plan_1>\n<prompt_1.1></prompt_1.1>\n</Plan_1>\n\n<Execution_1>\n"
     "<execution_1.1>\n</execution_1.1>\n\n</Execution_1>\n\n<Final_answer>\n</Final_answer>\n</think>\n"
     "0123456789"
 )
-"""What every run's text holds, whatever it is about."""
+"""Text that every run contains, whatever its subject."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Trees that were read, from how many samples, and how many of those were dropped, or cut."""
+class LoadedTrees:
+    """The trees of files of samples."""
 
     trees: list[Tree]
     samples: int
+    """Samples that were read, including the dropped ones."""
     dropped: int
+    """Samples that were dropped because they are too long."""
     cut: int
+    """Samples that were cut after a stage because they are too long."""
 
     def __str__(self) -> str:
         ids = sum(map(len, self.trees))
-        said = [f"{self.samples:,} samples", f"{ids:,} ids in {len(self.trees):,} trees"]
-        lost = {"dropped": self.dropped, "cut": self.cut}
-        said += [f"{number:,} too long and {what}" for what, number in lost.items() if number]
-        return ", ".join(said)
+        parts = [f"{self.samples:,} samples", f"{ids:,} ids in {len(self.trees):,} trees"]
+        too_long = {"dropped": self.dropped, "cut": self.cut}
+        parts += [f"{number:,} too long and {what}" for what, number in too_long.items() if number]
+        return ", ".join(parts)
 
 
-def read(paths: Sequence[Path], data: Data, tokenizer: Tokenizer, context: int) -> Read:
-    """Reads samples in a layout. `context` is the longest that the model reads, in ids.
+def load_trees(
+    paths: Sequence[Path], data: Data, tokenizer: Tokenizer, context: int
+) -> LoadedTrees:
+    """Reads samples in the layout of `data`. `context` is the model's longest context, in ids.
 
-    Raises TrainingError for a corrupt sample, or where none is left.
+    Raises:
+        TrainingError: a sample is corrupt, or no sample is short enough.
     """
     builder = TreeBuilder(tokenizer)
     kept: list[Tree] = []
     count = dropped = cut = 0
     for sample in _samples(paths):
         count += 1
-        made = builder.trees(sample, data.layout)
-        if _fits(made, data, context):
-            kept += made
+        trees = builder.trees(sample, data.layout)
+        if _short_enough(trees, data, context):
+            kept += trees
             continue
-        made = _shortened(builder, sample, data, context) if data.longer == "cut" else None
-        if made is None:
+        shortened = _shorten(builder, sample, data, context) if data.longer == "cut" else None
+        if shortened is None:
             dropped += 1
         else:
             cut += 1
-            kept += made
+            kept += shortened
     if not kept:
         raise TrainingError(
             f"no sample to train on in {', '.join(map(str, paths))} ({dropped} of {count} are longer "
             f"than [data] row_tokens = {data.row_tokens} or the model's context of {context})"
         )
-    return Read(kept, count, dropped, cut)
+    return LoadedTrees(kept, count, dropped, cut)
 
 
 def _samples(paths: Sequence[Path]) -> Iterator[Sample]:
@@ -74,30 +80,38 @@ def _samples(paths: Sequence[Path]) -> Iterator[Sample]:
             raise TrainingError(f"{cause}; nothing was trained") from cause
 
 
-def _fits(trees: Iterable[Tree], data: Data, context: int) -> bool:
+def _short_enough(trees: Iterable[Tree], data: Data, context: int) -> bool:
     return all(len(tree) <= data.row_tokens and tree.longest <= context for tree in trees)
 
 
-def _shortened(builder: TreeBuilder, sample: Sample, data: Data, context: int) -> list[Tree] | None:
-    """The sample's run up to the last stage with which it fits; None where not even one does."""
+def _shorten(builder: TreeBuilder, sample: Sample, data: Data, context: int) -> list[Tree] | None:
+    """Returns the run up to the last stage with which it is short enough.
+
+    Returns None if even its first stage is too long.
+    """
     for stages in range(len(sample.transcript.stages), 0, -1):
-        made = builder.cut(sample, stages, data.layout)
-        if _fits(made, data, context):
-            return made
+        trees = builder.cut(sample, stages, data.layout)
+        if _short_enough(trees, data, context):
+            return trees
     return None
 
 
-def check(tokenizer: Tokenizer, paths: Sequence[Path]) -> None:
-    """Raises TrainingError where a tokenizer does not give back the tags, or the first sample."""
+def check_tokenizer(tokenizer: Tokenizer, paths: Sequence[Path]) -> None:
+    """Checks that a tokenizer decodes the tags and the first sample to the text that it encoded.
+
+    Raises:
+        TrainingError: the decoded text differs.
+    """
     first = next(_samples(paths[:1]), None)
-    for text in (_NEEDED, *([first.transcript.text] if first else [])):
-        again = tokenizer.decode(tokenizer.encode(text))
-        if again != text:
+    for text in (_REQUIRED_TEXT, *([first.transcript.text] if first else [])):
+        decoded = tokenizer.decode(tokenizer.encode(text))
+        if decoded != text:
             at = next(
-                (k for k, (a, b) in enumerate(zip(text, again, strict=False)) if a != b),
-                min(len(text), len(again)),
+                (k for k, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b),
+                min(len(text), len(decoded)),
             )
             raise TrainingError(
-                f"the model's tokenizer does not give back what it reads: {text[at : at + 20]!r} comes "
-                f"back as {again[at : at + 20]!r}; it needs all characters of the tags and samples"
+                f"the model's tokenizer changes the text that it encodes: {text[at : at + 20]!r} is "
+                f"decoded as {decoded[at : at + 20]!r}; use a model whose tokenizer knows all "
+                f"characters of the tags and the samples"
             )

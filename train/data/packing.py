@@ -1,7 +1,8 @@
-"""Forests: trees one after the other in a single row, with what says who sees whom.
+"""Packing: several trees in one flat row, and which ids of the row see which.
 
-A forest holds no padding, unless it is asked for a fixed length. `packed` lays the trees of a whole
-epoch into rows of at most so many ids; nothing attends from one tree to another.
+A packed row contains no padding unless a fixed length is asked for. Nothing attends from one tree
+to another. `assign_rows` divides the trees of an epoch among rows of limited length, and `pack_row`
+builds one row.
 """
 
 from __future__ import annotations
@@ -17,106 +18,122 @@ from train.data.rows import READ, Row
 from train.data.trees import Tree
 
 POOL = 1024
-"""How many trees are laid into rows together: more fit better, and are shuffled less."""
+"""How many trees are assigned to rows together. With more, rows are fuller but less shuffled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a flat row, `start` to `end`, which sees the `seen` ids from `root` on, and itself.
+    """A part of a flat row: a trunk, or a branch. All offsets are in ids of the row.
 
-    A trunk sees nothing before itself: its `seen` is 0.
+    Each of its ids sees the ids before it in the segment, and the `seen` ids from `root` on.
     """
 
     start: int
     end: int
     root: int
+    """The start of the segment's tree."""
     seen: int
+    """How many ids of its trunk the segment sees; 0 if the segment is a trunk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forest:
-    """Trees in one flat row: ids, kinds and positions, of shape [1, all ids], and who sees whom."""
+class PackedRow:
+    """Trees in one flat row. Each tensor has the shape [1, ids]."""
 
     ids: torch.Tensor
     kinds: torch.Tensor
     positions: torch.Tensor
+    """The position of each id in its own context."""
     segments: tuple[Segment, ...]
 
     @property
     def tokens(self) -> int:
-        """Ids in the row: what it costs."""
+        """The number of ids in the row, padding included: what the row costs."""
         return self.ids.numel()
 
-    def to(self, device: torch.device) -> Forest:
-        """The same on a device."""
-        tensors = (self.ids, self.kinds, self.positions)
-        return Forest(*(tensor.to(device) for tensor in tensors), self.segments)
+    def to(self, device: torch.device) -> PackedRow:
+        """Returns the same row on `device`."""
+        ids, kinds, positions = (
+            self.ids.to(device),
+            self.kinds.to(device),
+            self.positions.to(device),
+        )
+        return PackedRow(ids, kinds, positions, self.segments)
 
 
-def packed(lengths: Sequence[int], capacity: int, seed: int) -> list[list[int]]:
-    """Rows of at most `capacity` ids that hold all examples once, by number; equal seeds, equal rows.
+def assign_rows(lengths: Sequence[int], capacity: int, seed: int) -> list[list[int]]:
+    """Assigns examples to rows of at most `capacity` ids; returns the example numbers of each row.
 
-    Within pools of `POOL`, in shuffled order, each goes into the fullest row that still holds it, the
-    longest first; the rows of a pool come in any order. An example longer than a row stands alone.
+    Each example is in exactly one row. Equal seeds give equal rows. The examples are shuffled and
+    divided into pools of `POOL`. Within a pool the longest examples come first, and each goes into
+    the fullest row that has room for it. Then the rows of the pool are shuffled. An example that is
+    longer than `capacity` gets a row for itself.
     """
     rng = random.Random(seed)
     order = list(range(len(lengths)))
     rng.shuffle(order)
     rows: list[list[int]] = []
     for start in range(0, len(order), POOL):
-        pool = _fitted(order[start : start + POOL], lengths, capacity)
+        pool = _assign_pool(order[start : start + POOL], lengths, capacity)
         rng.shuffle(pool)
         rows += pool
     return rows
 
 
-def _fitted(order: Sequence[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
+def _assign_pool(order: Sequence[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
     rows: list[list[int]] = []
     free: list[tuple[int, int]] = []
     for number in sorted(order, key=lambda n: -lengths[n]):
         at = bisect_left(free, (lengths[number], -1))
         if at < len(free):
-            left, row = free.pop(at)
+            room, row = free.pop(at)
         else:
-            left, row = capacity, len(rows)
+            room, row = capacity, len(rows)
             rows.append([])
         rows[row].append(number)
-        insort(free, (left - lengths[number], row))
+        insort(free, (room - lengths[number], row))
     return rows
 
 
-def forests(trees: Sequence[Tree], tokens: int, seed: int) -> Iterator[Forest]:
-    """All trees once, shuffled, in forests of at most `tokens` ids; a larger tree stands alone."""
+def pack_rows(trees: Sequence[Tree], tokens: int, seed: int) -> Iterator[PackedRow]:
+    """Packs all trees once, shuffled, into rows of at most `tokens` ids.
+
+    A tree that is larger than `tokens` gets a row for itself.
+    """
     order = list(trees)
     random.Random(seed).shuffle(order)
     group: list[Tree] = []
-    for each in order:
-        if group and sum(map(len, group)) + len(each) > tokens:
-            yield forest(group)
+    for tree in order:
+        if group and sum(map(len, group)) + len(tree) > tokens:
+            yield pack_row(group)
             group = []
-        group.append(each)
+        group.append(tree)
     if group:
-        yield forest(group)
+        yield pack_row(group)
 
 
-def forest(trees: Sequence[Tree], length: int = 0) -> Forest:
-    """Lays trees into one row, padded up to `length` with a segment that nothing is learned of."""
+def pack_row(trees: Sequence[Tree], length: int = 0) -> PackedRow:
+    """Packs trees into one row.
+
+    A row that is shorter than `length` is padded to it with a segment of which nothing is learned.
+    """
     ids: list[int] = []
     kinds: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []
-    for each in (*trees, *_padding(length - sum(map(len, trees)))):
+    for tree in (*trees, *_padding(length - sum(map(len, trees)))):
         root = len(ids)
-        parts = [(0, each.trunk), *((branch.at, branch.row) for branch in each.branches)]
+        parts = [(0, tree.trunk), *((branch.at, branch.row) for branch in tree.branches)]
         for at, row in parts:
             start = len(ids)
             ids += row.ids
-            # Nothing is predicted across a border: the id before the first one is not its context.
+            # The first id of a segment is never predicted: the id before it is not its context.
             kinds += (READ, *row.kinds[1:])[: len(row.ids)]
             positions += range(at, at + len(row.ids))
             segments.append(Segment(start, len(ids), root, at))
-    rows = (torch.tensor([values]) for values in (ids, kinds, positions))
-    return Forest(*rows, tuple(segments))
+    return PackedRow(
+        torch.tensor([ids]), torch.tensor([kinds]), torch.tensor([positions]), tuple(segments)
+    )
 
 
 def _padding(length: int) -> list[Tree]:

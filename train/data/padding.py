@@ -1,4 +1,4 @@
-"""Batches: rows of similar length side by side, so that little of a batch is padding."""
+"""Padding: rows of similar length in one batch, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from train.data.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`ids` and `kinds`, both of shape [rows, longest row]; padding stands right, as READ.
+    """`ids` and `kinds`, both of the shape [rows, width]. The padding is on the right, of kind READ.
 
-    With causal attention nothing sees the padding behind it, so no mask is needed. Widths are
-    multiples of 64: kernels that were prepared for one batch serve many.
+    Attention is causal, so no id sees the padding after it and no mask is needed. The width is a
+    multiple of 64: kernels that are prepared for one batch can be used for many.
     """
 
     ids: torch.Tensor
@@ -24,18 +24,19 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Ids in the batch, padding included: what it costs."""
+        """The number of ids in the batch, padding included: what the batch costs."""
         return self.ids.numel()
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """Returns the same batch on `device`."""
         return Batch(self.ids.to(device), self.kinds.to(device))
 
 
 def batches(rows: Sequence[Row], tokens: int, seed: int, *, pool: int = 4096) -> Iterator[Batch]:
-    """All rows once, in batches of at most `tokens` ids, shuffled; equal seeds, equal batches.
+    """Yields all rows once, shuffled, in batches of at most `tokens` ids.
 
-    Rows are sorted by length within pools of `pool`, and the batches of a pool come in any order.
+    Equal seeds give equal batches. Rows are sorted by length within pools of `pool` rows, and the
+    batches of a pool are shuffled. A row that is longer than `tokens` gets a batch for itself.
     """
     rng = random.Random(seed)
     order = list(range(len(rows)))

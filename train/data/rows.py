@@ -1,18 +1,20 @@
 """Rows: the contexts of one run as a model sees them, and which of their ids are learned.
 
-A run makes one row for the planner (its whole path) and one for each executor (the path up to the end
-of its own prompt, and its execution). Rows are built with the runtime's own `Context` and `Turn`, so
-that they equal the contexts of inference, id for id. An id has a loss where, at inference, it is
-generated: what the planner writes in the planner's row, the execution in its executor's, and the stop
-string behind either. Glue, and executions on the planner's path, are read but not learned.
+A run has one row for the planner (its whole path) and one row for each executor (the path up to the
+end of the executor's own prompt, and its execution). The rows are built with the runtime's own
+`Context` and `GeneratedText`, so they equal the contexts of inference, id for id. An id has a loss
+if it is generated at inference: what the planner writes in the planner's row, the execution in its
+executor's row, and the stop string after each. Glue, and executions on the planner's path, are read
+but not learned.
 
-What is learned has a role: plan, prompt, execution or answer; training reports and weighs it by that.
-Some learned ids are decisions besides: they stand once in hundreds of ids, a mean loss would hardly hear
-them, and a run is lost where they are missed. They are told apart, by kind, so that training can weigh
-them.
+Each learned id has a role: plan, prompt, execution or answer. Training reports the loss and weights
+it by role. Some learned ids are also decisions: a run is lost if one of them is wrong, but they
+occur once in hundreds of ids, so they hardly change a mean loss. They have kinds of their own, so
+that training can give them other weights.
 
-`linear` is the paper's row: the whole run in one sequence, whose executions are learned where they stand
-on the planner's path. No executor ever sees that context at inference, for its siblings stand in it.
+A `linear` row is the paper's row: the whole run in one sequence, and the executions are learned
+where they appear on the planner's path. No executor sees such a context at inference, because it
+contains the execution's siblings.
 """
 
 from __future__ import annotations
@@ -27,28 +29,29 @@ from sprint_agent.protocol.context import Context, GeneratedText
 from sprint_agent.protocol.transcript import Transcript
 
 READ, PLAN, PROMPT, EXECUTION, ANSWER, DECISION = range(6)
-"""What an id of a row is. From DECISION on, each kind of decision has a number of its own."""
+"""The kinds of ids. The k-th kind of decision, from 0, has the number DECISION + k."""
 ROLES = ("plan", "prompt", "execution", "answer")
-"""The names of the kinds from PLAN to ANSWER."""
+"""The names of the kinds from PLAN to ANSWER, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Ids, and what each is: READ, the role of what is learned, or a decision."""
+    """A context as ids, with the kind of each id."""
 
     ids: tuple[int, ...]
     kinds: tuple[int, ...]
+    """READ for an id that is not learned, otherwise its role or a decision."""
 
     def prefix(self, end: int) -> Row:
-        """The row's first ids."""
+        """Returns the first `end` ids of the row."""
         return Row(self.ids[:end], self.kinds[:end])
 
 
 class RowBuilder:
     """Builds the rows of transcripts.
 
-    `decisions` are patterns; the learned ids whose text overlaps with a match of the k-th, from 0, are
-    decisions of the kind DECISION + k.
+    `decisions` are regular expressions. A learned id whose text overlaps a match of the k-th
+    expression, from 0, is a decision of the kind DECISION + k.
     """
 
     def __init__(self, tokenizer: Tokenizer, decisions: Sequence[str] = ()) -> None:
@@ -57,11 +60,14 @@ class RowBuilder:
         self._text_of: dict[int, str] = {}
 
     def planner(self, transcript: Transcript) -> Row:
-        """The planner's row: the whole run, with a loss on what the planner wrote."""
+        """Returns the planner's row: the whole run, with a loss on what the planner wrote."""
         return self.path(transcript.pieces)
 
     def path(self, pieces: Sequence[tags.Piece], executions: Collection[str] = ()) -> Row:
-        """The row of a run's pieces. `executions` are the texts of those that are learned there."""
+        """Returns the row of a run's pieces, with a loss on what the planner wrote.
+
+        `executions` are the texts of the executions that are learned in this row too.
+        """
         executions = {tags.escape(text) for text in executions}
         context = Context(self._tokenizer)
         kinds: list[int] = []
@@ -73,7 +79,8 @@ class RowBuilder:
             if piece.role in ("plan", "answer"):
                 role = PLAN if piece.role == "plan" else ANSWER
                 kinds += self._learned(new, piece.text, role)
-                # A plan that was cut off has no line break at its end: its stop was never written.
+                # A plan that was cut off does not end with a line break, and its stop was never
+                # written.
                 closing = "</Plan_" if role == PLAN else "</Final_answer>"
                 stop = closing if piece.text.endswith("\n") else ""
             elif piece.role == "execution" and piece.text in executions:
@@ -85,7 +92,7 @@ class RowBuilder:
         return Row(context.snapshot().ids or (), tuple(kinds))
 
     def executor(self, transcript: Transcript, stage: int, number: int, execution: str) -> Row:
-        """The row of executor `number` of `stage` (both from 1), with a loss on what it writes."""
+        """Returns the row of executor `number` of `stage`, both from 1, with a loss on its text."""
         context = Context(self._tokenizer)
         pieces = transcript.pieces
         turns = [k for k, piece in enumerate(pieces) if piece.role == "plan"]
@@ -107,6 +114,7 @@ class RowBuilder:
         return Row(ids, tuple(kinds))
 
     def _learned(self, ids: Sequence[int], text: str, role: int) -> list[int]:
+        """Returns the kinds of learned ids: `role`, or PROMPT or a decision if their text is one."""
         kinds = [role] * len(ids)
         marked: list[tuple[int, list[tuple[int, int]]]] = []
         if role == PLAN:
@@ -115,16 +123,19 @@ class RowBuilder:
             marked.append((kind, [match.span() for match in pattern.finditer(text)]))
         for kind, spans in marked:
             start = 0
-            for place, end in enumerate(self._ends(ids) if spans else ()):
+            for at, end in enumerate(self._ends(ids) if spans else ()):
                 while spans and spans[0][1] <= start:
                     del spans[0]
                 if spans and spans[0][0] < end:
-                    kinds[place] = kind
+                    kinds[at] = kind
                 start = end
         return kinds
 
     def _ends(self, ids: Sequence[int]) -> Iterator[int]:
-        """Where the text of each id ends; one that holds part of a character ends with its last part."""
+        """Yields the offset at which the text of each id ends, in characters.
+
+        An id that contains only a part of a character ends where the character ends.
+        """
         end = 0
         pending: list[int] = []
         for token in ids:
@@ -141,6 +152,7 @@ class RowBuilder:
         return self._text_of[token]
 
     def _stop(self, ids: Sequence[int], stop: str, role: int) -> list[int]:
+        """Returns the kinds of glue that begins with `stop`, of which the stop string is learned."""
         spelled = ""
         kinds: list[int] = []
         for token in ids:
@@ -151,12 +163,12 @@ class RowBuilder:
 
 
 def prompt_end(turn: str, number: int) -> int:
-    """The offset behind the closing tag of the `number`-th prompt of a planner's turn."""
+    """Returns the offset after the closing tag of prompt `number` (from 1) in a planner's turn."""
     return prompt_spans(turn)[number - 1][1]
 
 
 def prompt_spans(turn: str) -> list[tuple[int, int]]:
-    """Where the closed prompts of a planner's turn stand, from opening tag to closing tag."""
+    """Returns the span of each closed prompt in a planner's turn, tags included."""
     events = tags.TurnParser().feed(turn)
     ends = [event.end for event in events if isinstance(event, tags.PromptClosed)]
     return [(turn.rindex("<prompt_", 0, end), end) for end in ends]

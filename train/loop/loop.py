@@ -1,168 +1,160 @@
-"""Supervised fine-tuning: the loop, with DeepSpeed driving the steps.
+"""The training loop of supervised fine-tuning, with DeepSpeed.
 
-What is trained on comes as `Update`s, one for each step of the optimizer, always the same ones in the
-same order: a training that goes on from a checkpoint skips those that it has had.
+It trains on `Update`s, one for each step of the optimizer. They are always the same, in the same
+order. A training that resumes from a checkpoint skips the updates that it has done.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import torch
 from torch import nn
 
-from train.data.packing import Forest
-from train.data.padding import Batch
 from train.errors import OutOfMemory
-from train.loop import distributed as engines
-from train.loop.distributed import Checkpoints, Place
+from train.loop import distributed
+from train.loop.checkpoints import Checkpoints, TrainingState
+from train.loop.distributed import DeepSpeedModel
+from train.loop.schedule import Update
 from train.model import compatibility
-from train.model.loss import Measured, WeightedLM, by_role
-
-Rows = Sequence[Batch | Forest]
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What one step of the optimizer takes: `rows`, this process's part of it, one after the other.
-
-    `rate` is the share of their peaks that the learning rates have, `weights` the loss weights by
-    kind. `scale` is what the weighted losses of all processes' rows are divided by, together, and
-    `tokens` counts the ids of those rows.
-    """
-
-    rows: Rows
-    rate: float
-    weights: torch.Tensor
-    scale: float
-    tokens: int
+from train.model.loss import Measurement, MicroBatch, WeightedLM, mean_by_role
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that was done: the place after it, its mean loss by role, the norm of its gradient."""
+    """A step of the optimizer that was done."""
 
-    place: Place
+    state: TrainingState
+    """The state after the step."""
     losses: dict[str, float]
+    """The mean loss by role."""
     gradient_norm: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a training goes: what DeepSpeed is told, where checkpoints lie, and how often one is made.
-
-    `chunks` is into how many parts logits are made (see `WeightedLM`), `kinds` how many kinds of ids
-    there are. Every `every` updates, and behind the last, the held-out rows are measured and a
-    checkpoint is kept. With `best`, the weights at the end are those that measured best.
-    """
+    """How a training runs."""
 
     deepspeed: dict[str, Any]
+    """DeepSpeed's configuration."""
     checkpoints: Path
+    """The folder of the checkpoints."""
     every: int
+    """Updates between two measurements of the held-out rows, each with a checkpoint. The last
+    update is followed by one too."""
     kinds: int
+    """The number of kinds of ids."""
     chunks: int = 1
+    """In how many parts logits are computed; see `WeightedLM`."""
     best: bool = False
+    """Whether the training ends with the weights of the lowest held-out loss, or the last ones."""
 
 
-class Watcher:
-    """Is told how a training goes; by default, it does not care."""
+class TrainingObserver:
+    """Callbacks of a training. By default they do nothing."""
 
-    def began(self, place: Place) -> None:
-        """It begins, or goes on from this place."""
+    def on_start(self, state: TrainingState) -> None:
+        """Is called when a training starts, or resumes from `state`."""
 
-    def stepped(self, step: Step, update: Update) -> None:
-        """An update was done."""
+    def on_step(self, step: Step, update: Update) -> None:
+        """Is called after each update."""
 
-    def measured(self, place: Place, found: Measured) -> None:
-        """Held-out examples were measured, and a checkpoint was kept."""
+    def on_measurement(self, state: TrainingState, measurement: Measurement) -> None:
+        """Is called after held-out examples were measured and a checkpoint was saved."""
 
 
 def train(
-    model: nn.Module, updates: Iterator[Update], held_out: Rows, plan: Plan, watcher: Watcher
-) -> tuple[Any, Place]:
-    """Trains `model` in place by all `updates`; returns DeepSpeed's engine and where it ended.
+    model: nn.Module,
+    updates: Iterator[Update],
+    held_out: Sequence[MicroBatch],
+    plan: Plan,
+    observer: TrainingObserver,
+) -> tuple[DeepSpeedModel, TrainingState]:
+    """Trains `model` in place on all `updates`, from the last checkpoint if there is one.
 
-    A training that finds a checkpoint goes on from it. `engines.start` must have been called.
-    Raises OutOfMemory and CheckpointFailed, and TrainingError for a model that cannot be trained here.
+    `distributed.start` must have been called before. Returns the model as DeepSpeed wraps it, and
+    the final state.
+
+    Raises:
+        OutOfMemory: a row does not fit into memory.
+        CheckpointFailed: a checkpoint cannot be written.
+        TrainingError: the model is not supported.
     """
-    wrapped = WeightedLM(model, plan.chunks)
-    engine, *_ = deepspeed.initialize(
-        model=wrapped,
-        model_parameters=[p for p in wrapped.parameters() if p.requires_grad],
-        config=plan.deepspeed,
-    )
-    peaks = [group["lr"] for group in engine.optimizer.param_groups]
-    compatibility.logits(model, engine.device)
-    checkpoints = Checkpoints(engine, plan.checkpoints)
-    place = checkpoints.load()
-    watcher.began(place)
-    pending = _ahead(islice(updates, place.updates, None))
-    for update, last in pending:
-        for group, peak in zip(engine.optimizer.param_groups, peaks, strict=True):
+    wrapped = distributed.wrap(WeightedLM(model, plan.chunks), plan.deepspeed)
+    peaks = [group["lr"] for group in wrapped.optimizer.param_groups]
+    compatibility.check_logits(model, wrapped.device)
+    checkpoints = Checkpoints(wrapped, plan.checkpoints)
+    state = checkpoints.load()
+    observer.on_start(state)
+    for update, last in _mark_last(islice(updates, state.updates, None)):
+        for group, peak in zip(wrapped.optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * update.rate
-        began = time.monotonic()
-        seen = _step(engine, update)
-        place = Place(place.updates + 1, place.tokens + update.tokens, place.best, place.best_loss)
-        losses = by_role(*engines.add_up(seen))
-        norm = float(engine.get_global_grad_norm() or 0.0)
-        watcher.stepped(Step(place, losses, norm, time.monotonic() - began), update)
-        if place.updates % plan.every == 0 or last:
-            found = evaluate(engine, held_out, plan.kinds) if held_out else None
-            place = checkpoints.save(place, found.loss if found and plan.best else None)
-            if found:
-                watcher.measured(place, found)
-    checkpoints.load_best(place)
-    return engine, place
+        started = time.monotonic()
+        sums = _step(wrapped, update)
+        state = replace(state, updates=state.updates + 1, tokens=state.tokens + update.tokens)
+        losses = mean_by_role(*distributed.add_up(sums))
+        norm = float(wrapped.get_global_grad_norm() or 0.0)
+        observer.on_step(Step(state, losses, norm, time.monotonic() - started), update)
+        if state.updates % plan.every == 0 or last:
+            measurement = evaluate(wrapped, held_out, plan.kinds) if held_out else None
+            loss = measurement.loss if measurement and plan.best else None
+            state = checkpoints.save(state, loss)
+            if measurement:
+                observer.on_measurement(state, measurement)
+    checkpoints.load_best(state)
+    return wrapped, state
 
 
-def evaluate(engine: Any, held_out: Rows, kinds: int) -> Measured:
-    """Loss and accuracy on held-out rows, all processes' together."""
-    found = torch.zeros(3, kinds, device=engine.device)
+def evaluate(wrapped: DeepSpeedModel, held_out: Sequence[MicroBatch], kinds: int) -> Measurement:
+    """Returns loss and accuracy on the held-out rows of all processes together."""
+    sums = torch.zeros(3, kinds, device=wrapped.device)
     for row in held_out:
-        found += engine.module.measure(row.to(engine.device), kinds)
-    return Measured.of(engines.add_up(found))
+        sums += wrapped.module.measure(row.to(wrapped.device), kinds)
+    return Measurement.from_sums(distributed.add_up(sums))
 
 
-def _step(engine: Any, update: Update) -> torch.Tensor:
-    """One step of the optimizer; the sums and counts of losses by kind, of this process's rows."""
-    weights = update.weights.to(engine.device)
-    seen = torch.zeros(2, len(weights), device=engine.device)
-    # DeepSpeed takes the mean over processes and over rows; the loss here is a share of a sum.
-    scale = update.scale / (engines.world() * len(update.rows))
+def _step(wrapped: DeepSpeedModel, update: Update) -> torch.Tensor:
+    """Does one step of the optimizer.
+
+    Returns the sums and counts of losses by kind, over this process's rows.
+    """
+    weights = update.weights.to(wrapped.device)
+    sums = torch.zeros(2, len(weights), device=wrapped.device)
+    # DeepSpeed takes the mean over processes and over rows, but the loss here is a share of a sum.
+    scale = update.scale / (distributed.world() * len(update.rows))
     for row in update.rows:
         try:
-            loss, found = engine(row.to(engine.device), weights, scale)
-            engine.backward(loss)
-            engine.step()
+            loss, of_row = wrapped(row.to(wrapped.device), weights, scale)
+            wrapped.backward(loss)
+            wrapped.step()
         except RuntimeError as cause:
-            if not _memory(cause):
+            if not _is_out_of_memory(cause):
                 raise
             raise OutOfMemory(
-                f"a row of {row.tokens:,} ids did not fit into memory: turn on gradient_checkpointing "
-                f"and start again to go on; or shorten [data] row_tokens or raise DeepSpeed's ZeRO "
-                f"stage, with another --out"
+                f"a row of {row.tokens:,} ids does not fit into memory: turn on gradient_checkpointing "
+                f"and start again to resume; or give another --out and reduce [data] row_tokens or "
+                f"raise DeepSpeed's ZeRO stage"
             ) from cause
-        seen += found
-    return seen
+        sums += of_row
+    return sums
 
 
-def _memory(error: RuntimeError) -> bool:
+def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _ahead(updates: Iterator[Update]) -> Iterator[tuple[Update, bool]]:
-    """Each update, and whether it is the last."""
-    before: Update | None = None
+def _mark_last(updates: Iterator[Update]) -> Iterator[tuple[Update, bool]]:
+    """Yields each update, and whether it is the last."""
+    previous: Update | None = None
     for update in updates:
-        if before is not None:
-            yield before, False
-        before = update
-    if before is not None:
-        yield before, True
+        if previous is not None:
+            yield previous, False
+        previous = update
+    if previous is not None:
+        yield previous, True

@@ -1,4 +1,4 @@
-"""A fine-tuning on a terminal, and in a log: loss by role, speed, memory, the time that is left."""
+"""Shows a fine-tuning on a terminal and in a log: loss by role, speed, memory, remaining time."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from train.data.packing import Forest
-from train.loop.distributed import Place
-from train.loop.loop import Step, Update, Watcher
-from train.model.flops import Costs, memory
-from train.model.loss import Measured
+from train.data.packing import PackedRow
+from train.loop.checkpoints import TrainingState
+from train.loop.loop import Step, TrainingObserver
+from train.loop.schedule import Update
+from train.model.flops import FlopModel, peak_memory
+from train.model.loss import Measurement
 
 _WINDOW = 20
-"""How many updates the speed that is shown is the mean of."""
+"""The speed that is shown is a mean over the last updates, at most this many."""
 
 
 @dataclass
 class Speed:
-    """Ids a second of all processes, and the utilisation of this one's device, over the last updates."""
+    """The speed of all processes and the utilization of this one's device, over the last updates."""
 
-    costs: Costs
+    flops: FlopModel
     peak: float | None
+    """The device's peak operations per second, or None if they are not known."""
     _last: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def add(self, seconds: float, update: Update) -> None:
-        """Counts an update."""
-        operations = self.costs(cast("list[Forest]", update.rows))
+        """Adds an update that took `seconds`."""
+        operations = self.flops(cast("list[PackedRow]", update.rows))
         self._last.append((seconds, update.tokens, operations))
 
     @property
     def tokens(self) -> float:
-        """Ids a second."""
+        """Ids per second."""
         return sum(tokens for _, tokens, _ in self._last) / self._seconds
 
     @property
-    def utilisation(self) -> float | None:
-        """Model FLOP utilisation; None where the device's peak is not known."""
+    def utilization(self) -> float | None:
+        """Model FLOP utilization, from 0 to 1, or None if the device's peak is not known."""
         if self.peak is None:
             return None
         return sum(operations for *_, operations in self._last) / self._seconds / self.peak
@@ -55,11 +57,12 @@ class Speed:
         return sum(seconds for seconds, *_ in self._last) or 1.0
 
 
-class Screen(Watcher):
+class Screen(TrainingObserver):
     """Shows a training on a terminal, and writes a line to `log` for each update and measurement.
 
-    Lines that `log` holds of updates which are done again are cut off. `live` is the display to enter,
-    where there is a terminal. `total` is the budget, in updates where `in_updates`, else in ids.
+    When a training resumes, the lines of updates that are done again are removed from `log`. `live`
+    is the display that the caller must enter, or None if there is no terminal. `total` is the
+    budget, in updates if `in_updates` is true, otherwise in ids.
     """
 
     def __init__(
@@ -85,52 +88,52 @@ class Screen(Watcher):
     def __rich__(self) -> RenderableType:
         return Group(self._bar, *(Text(line, style="dim") for line in self._lines))
 
-    def began(self, place: Place) -> None:
+    def on_start(self, state: TrainingState) -> None:
         self._log.seek(0)
         kept = 0
-        while _update(self._log.readline()) <= place.updates:
+        while _update_of(self._log.readline()) <= state.updates:
             kept = self._log.tell()
         self._log.seek(kept)
         self._log.truncate()
 
-    def stepped(self, step: Step, update: Update) -> None:
+    def on_step(self, step: Step, update: Update) -> None:
         self._speed.add(step.seconds, update)
-        place, used = step.place, self._speed.utilisation
-        done = place.updates if self._in_updates else place.tokens
+        state, utilization = step.state, self._speed.utilization
+        done = state.updates if self._in_updates else state.tokens
         self._bar.update(self._task, completed=done)
-        held = memory(self._device)
+        memory = peak_memory(self._device)
         self._write(
             {
-                "update": place.updates,
-                "tokens": place.tokens,
+                "update": state.updates,
+                "tokens": state.tokens,
                 "loss": step.losses,
                 "gradient_norm": step.gradient_norm,
                 "rate": update.rate,
                 "tokens_per_second": self._speed.tokens,
-                "utilisation": used,
-                "memory_bytes": held,
+                "utilisation": utilization,
+                "memory_bytes": memory,
             }
         )
-        shown = f", {used:.0%} of the device's operations" if used is not None else ""
+        of_peak = f" ({utilization:.0%} of the device's peak)" if utilization is not None else ""
         self._lines = [
-            f"update {place.updates:,}, {place.tokens:,} ids, {self._speed.tokens:,.0f} a second"
-            f"{shown}, {held / 2**30:.1f} GiB",
+            f"update {state.updates:,}, {state.tokens:,} ids, {self._speed.tokens:,.0f} per second"
+            f"{of_peak}, {memory / 2**30:.1f} GiB",
             "loss: " + _named(step.losses),
             *([self._validation] if self._validation else []),
         ]
 
-    def measured(self, place: Place, found: Measured) -> None:
-        best = ", the best so far" if place.best == f"update-{place.updates}" else ""
+    def on_measurement(self, state: TrainingState, measurement: Measurement) -> None:
+        best = ", the best so far" if state.best == f"update-{state.updates}" else ""
         self._validation = (
-            f"held out, at update {place.updates:,}: loss {found.loss:.4f}{best}, "
-            f"{found.accuracy:.2%} right ({_named(found.by_role)})"
+            f"validation at update {state.updates:,}: loss {measurement.loss:.4f}{best}, "
+            f"{measurement.accuracy:.2%} of ids right ({_named(measurement.by_role)})"
         )
         self._write(
             {
-                "update": place.updates,
-                "validation_loss": found.loss,
-                "validation_accuracy": found.accuracy,
-                "validation_loss_by_role": found.by_role,
+                "update": state.updates,
+                "validation_loss": measurement.loss,
+                "validation_accuracy": measurement.accuracy,
+                "validation_loss_by_role": measurement.by_role,
             }
         )
         if not self.live:
@@ -142,8 +145,8 @@ class Screen(Watcher):
         self._log.flush()
 
 
-def _update(line: str) -> float:
-    """The update that a line of the log is of; what is no whole line comes after all of them."""
+def _update_of(line: str) -> float:
+    """Returns the update of a line of the log, or infinity for an incomplete or corrupt line."""
     try:
         return json.loads(line)["update"] if line.endswith("\n") else inf
     except ValueError:

@@ -1,11 +1,12 @@
-"""Attention that follows a forest's segments: a branch sees the trunk before it, and itself.
+"""Attention by the segments of a packed row: a branch sees the trunk before it, and itself.
 
-Two ways to the same numbers. `branched` computes each segment by itself over the ids that it sees,
-which suits a CPU. On a GPU the whole row is one call of FlexAttention, and `block_mask` tells it
-which blocks of 128 by 128 ids hold anything at all.
+There are two ways to the same numbers. `branched` computes each segment separately over the ids
+that it sees, which suits a CPU. On a GPU the whole row is one call of FlexAttention, and
+`block_mask` says which blocks of 128 by 128 ids contain a visible pair.
 
-On a CPU these are plain products over a few rows at a time: with bf16, a training step takes less than
-by the fused kernel, whose backward pass does not use the processor's bf16 products.
+On a CPU the attention is computed by plain matrix products over a few rows at a time. With bf16, a
+training step is then faster than with the fused kernel, whose backward pass does not use the
+processor's bf16 instructions.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import AttentionInterface
 
-from train.data.packing import Forest, Segment
+from train.data.packing import PackedRow, Segment
 from train.errors import TrainingError
 
 _ROWS = 128
-"""Rows of a segment that are computed at a time: the fewer, the less is computed that none sees."""
+"""Query ids that are computed at a time. With fewer, less is computed for invisible pairs."""
 ATTENTION = "branched"
-"""The name of the attention in a model's configuration."""
+"""The name of `branched` in a model's configuration."""
 
 
 def branched(
@@ -40,27 +41,32 @@ def branched(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over a flat row of trees, in the signature that transformers gives to attentions.
+    """Computes attention over a packed row, with the signature that transformers expects.
 
-    Shapes are [1, heads, ids, width], and [1, ids, heads, width] of what comes back. Nothing is computed
-    for ids that a segment does not see. What is kept for the way back grows with the square of a tree's
-    length. Raises TrainingError for a model that drops attention out, caps its scores, or has a window
-    that is shorter than what a segment sees.
+    Query, key and value have the shape [1, heads, ids, width]. The result has [1, ids, heads,
+    width]. Nothing is computed for ids that a segment does not see. The memory that is kept for the
+    backward pass grows with the square of a tree's length.
+
+    Raises:
+        TrainingError: the model has dropout in attention, caps the scores of attention, or has a
+            window that is shorter than the longest context.
     """
     if dropout:
         raise TrainingError("attention_dropout is not supported: set it to 0 in the model's config")
     if softcap is not None:
-        raise TrainingError("a model that caps the scores of attention cannot be trained here")
+        raise TrainingError(
+            "a model that caps the scores of attention is not supported: use another model"
+        )
     longest = max(s.seen + s.end - s.start for s in segments)
     if sliding_window and sliding_window < longest:
         raise TrainingError(
             f"a model whose attention has a window of {sliding_window} ids cannot be trained on "
-            f"contexts of {longest}"
+            f"contexts of {longest} ids: use shorter samples or another model"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts: list[torch.Tensor] = []
     for s in segments:
-        keys, values = (_seen(whole[0], s) for whole in (key, value))
+        keys, values = (_seen(each[0], s) for each in (key, value))
         for start in range(s.start, s.end, _ROWS):
             end = min(start + _ROWS, s.end)
             seen = s.seen + end - s.start
@@ -68,15 +74,15 @@ def branched(
     return torch.cat(parts, dim=1).transpose(0, 1).contiguous()[None], None
 
 
-def _seen(whole: torch.Tensor, s: Segment) -> torch.Tensor:
-    own = whole[:, s.start : s.end]
-    return torch.cat([whole[:, s.root : s.root + s.seen], own], dim=1) if s.seen else own
+def _seen(row: torch.Tensor, s: Segment) -> torch.Tensor:
+    own = row[:, s.start : s.end]
+    return torch.cat([row[:, s.root : s.root + s.seen], own], dim=1) if s.seen else own
 
 
 def _attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Attention of the last ids among those seen; several heads of a query share a key's."""
+    """Computes the attention of the last seen ids. Several query heads share a key head."""
     heads, rows, width = query.shape
     grouped = query.reshape(len(key), -1, width) * scale
     scores = torch.bmm(grouped, key.transpose(1, 2)).view(heads, rows, -1)
@@ -86,11 +92,11 @@ def _attend(
     return torch.bmm(weights, value).view(heads, rows, width)
 
 
-def block_mask(forest: Forest) -> BlockMask:
-    """The same for FlexAttention: which blocks of a forest's ids see which, and the rule within them."""
-    device = forest.ids.device
-    lengths = torch.tensor([s.end - s.start for s in forest.segments])
-    columns = ([s.start, s.root, s.root + s.seen] for s in forest.segments)
+def block_mask(packed: PackedRow) -> BlockMask:
+    """Returns FlexAttention's mask: which blocks of ids see which, and the rule within a block."""
+    device = packed.ids.device
+    lengths = torch.tensor([s.end - s.start for s in packed.segments])
+    columns = ([s.start, s.root, s.root + s.seen] for s in packed.segments)
     start, root, until = torch.tensor(list(columns)).repeat_interleave(lengths, 0).T.to(device)
 
     def sees(
@@ -99,32 +105,24 @@ def block_mask(forest: Forest) -> BlockMask:
         itself = (key >= start[query]) & (key <= query)
         return itself | ((key >= root[query]) & (key < until[query]))
 
-    length = forest.tokens
-    # Compiled where there is a compiler for it: else the mask is made whole first, id by id.
+    length = packed.tokens
+    # On a GPU the construction is compiled. Without that, the full mask is built first, id by id.
     return create_block_mask(
         sees, None, None, length, length, device=device, _compile=device.type == "cuda"
     )
 
 
-def mask_of(forest: Forest) -> dict[str, Any]:
-    """What a model is given beside a forest's ids, with the attention of `attention_on` its device."""
-    given: dict[str, Any] = {"position_ids": forest.positions}
-    if forest.ids.device.type == "cuda":
-        return {**given, "attention_mask": block_mask(forest)}
-    return {**given, "segments": forest.segments}
+def model_inputs(packed: PackedRow) -> dict[str, Any]:
+    """Returns the inputs of a model besides the ids, for `implementation_for` the row's device."""
+    given: dict[str, Any] = {"position_ids": packed.positions}
+    if packed.ids.device.type == "cuda":
+        return {**given, "attention_mask": block_mask(packed)}
+    return {**given, "segments": packed.segments}
 
 
-def attention_on(device: torch.device) -> str:
-    """The attention that suits a device: FlexAttention's kernel, or products for each segment."""
+def implementation_for(device: torch.device) -> str:
+    """Returns the name of a device's attention: FlexAttention on a GPU, otherwise `branched`."""
     return "flex_attention" if device.type == "cuda" else ATTENTION
-
-
-def work(forest: Forest) -> int:
-    """How many pairs of ids attend, by causality and segments: what attention costs."""
-    return sum(
-        (s.end - s.start) * s.seen + (s.end - s.start) * (s.end - s.start + 1) // 2
-        for s in forest.segments
-    )
 
 
 AttentionInterface.register(ATTENTION, branched)

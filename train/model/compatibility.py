@@ -1,8 +1,9 @@
-"""Which models can be fine-tuned: others would learn another loss than their own, without a word.
+"""Checks that a model can be fine-tuned. Other models would silently learn a different loss.
 
-The loss takes what `lm_head` says for logits, of what `model` makes of a forest by our attention. That
-`parts` and `reach` allow it is seen in a model's configuration; `logits` has it read a tree, and each of
-the tree's contexts as it would by itself.
+The loss takes the output of `lm_head` as the logits, of the hidden states that `model` returns for
+a packed row with our attention. `check_structure` and `check_context` read from a model's
+configuration whether that is possible. `check_logits` lets the model read a tree, and each context
+of the tree separately, and compares the logits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from train.data.packing import forest
+from train.data.packing import pack_row
 from train.data.rows import READ, Row
 from train.data.trees import Branch, Tree
 from train.errors import TrainingError
@@ -25,63 +26,79 @@ _CONFIGURED = (
     "num_attention_heads",
     "max_position_embeddings",
 )
-_STRETCHES = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-"""Layers that see a stretch of a context alone, and what a configuration calls its length."""
-_CLOSE = {torch.float32: 1e-3}
-_CLOSE_IN_HALF = 0.2
-"""How far logits may be apart, as a share of their norm: sums of 16 bits are rounded, and experts chosen
-by them."""
+_WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+"""Layers that see only a part of a context, and the name of its length in a configuration."""
+_TOLERANCE = {torch.float32: 1e-3}
+_TOLERANCE_IN_HALF = 0.2
+"""How much logits may differ, as a share of their norm. In 16 bits, sums are rounded, and the
+choice of experts depends on them."""
 _TREE = Tree(
     Row(tuple(range(1, 21)), (READ,) * 20), (Branch(9, Row(tuple(range(21, 31)), (READ,) * 10)),)
 )
 
 
-def parts(model: Any) -> None:
-    """Raises TrainingError where a model is not made of the parts that are trained here."""
+def check_structure(model: Any) -> None:
+    """Checks that a model has the parts that training needs.
+
+    Raises:
+        TrainingError: a part is missing.
+    """
     missing = [name for name in _PARTS if not hasattr(model, name)]
     missing += [f"config.{name}" for name in _CONFIGURED if not hasattr(model.config, name)]
     if missing:
-        raise _refused(model, f"it has no {', '.join(missing)}")
+        raise _unsupported(model, f"it has no {', '.join(missing)}")
 
 
-def reach(model: Any, longest: int) -> None:
-    """Raises TrainingError where layers do not see the whole of a context of `longest` ids."""
-    # Where layers are not told apart, a window is that of all.
+def check_context(model: Any, longest: int) -> None:
+    """Checks that all layers see the whole of a context of `longest` ids.
+
+    Raises:
+        TrainingError: a layer sees only a part of it, or is of an unknown type.
+    """
+    # If a configuration does not list its layers, its window applies to all of them.
     layers = set(getattr(model.config, "layer_types", None) or ["sliding_attention"])
-    other = layers - {"full_attention", *_STRETCHES}
+    other = layers - {"full_attention", *_WINDOWS}
     if other:
-        raise _refused(model, f"it has layers with {', '.join(sorted(other))}")
-    for name in (_STRETCHES[kind] for kind in layers if kind in _STRETCHES):
-        stretch = getattr(model.config, name, None)
-        if stretch and stretch < longest:
-            raise _refused(model, f"its {name} is {stretch}, and a context has {longest} ids")
+        raise _unsupported(model, f"it has layers with {', '.join(sorted(other))}")
+    for name in (_WINDOWS[kind] for kind in layers if kind in _WINDOWS):
+        window = getattr(model.config, name, None)
+        if window and window < longest:
+            raise _unsupported(
+                model, f"its {name} is {window}, but the longest context has {longest} ids"
+            )
 
 
 @torch.no_grad()
-def logits(model: Any, device: torch.device) -> None:
-    """Raises TrainingError where a model's own logits are not those that the loss is of.
+def check_logits(model: Any, device: torch.device) -> None:
+    """Checks that a model's own logits are those that the loss is computed from.
 
-    Under ZeRO 3, all processes call it together, when DeepSpeed holds the model.
+    Under ZeRO 3, all processes must call it together, after DeepSpeed has taken over the model.
+
+    Raises:
+        TrainingError: the logits differ, or the model cannot read a tree.
     """
-    said: list[torch.Tensor] = []
-    hook = model.lm_head.register_forward_hook(lambda *call: said.append(call[-1]))
+    outputs: list[torch.Tensor] = []
+    hook = model.lm_head.register_forward_hook(lambda *call: outputs.append(call[-1]))
     try:
-        whole, branch = (_read(model, row.ids, device) for row in _TREE.rows)
-        plain = len(said) == 2 and torch.equal(said[0].float(), whole.float())
-        own = torch.cat([whole, branch[:, _TREE.branches[0].at :]], 1)
-        ours = _read_tree(model, device)
+        trunk, branch = (_read(model, row.ids, device) for row in _TREE.rows)
+        unscaled = len(outputs) == 2 and torch.equal(outputs[0].float(), trunk.float())
+        expected = torch.cat([trunk, branch[:, _TREE.branches[0].at :]], 1)
+        logits = _read_tree(model, device)
     except TrainingError:
         raise
     except Exception as cause:
         line = str(cause).strip().split("\n")[0]
-        raise _refused(model, f"it cannot read a tree: {line}") from cause
+        raise _unsupported(model, f"it cannot read a tree: {line}") from cause
     finally:
         hook.remove()
-    if not plain:
-        raise _refused(model, "it scales or caps what its lm_head says")
-    apart = float((ours - own).float().norm() / own.float().norm())
-    if not apart <= _CLOSE.get(ours.dtype, _CLOSE_IN_HALF):
-        raise _refused(model, f"a tree's logits are not those of its contexts ({apart:.0%} apart)")
+    if not unscaled:
+        raise _unsupported(model, "it scales or caps the output of its lm_head")
+    difference = float((logits - expected).float().norm() / expected.float().norm())
+    # Written so that a difference of NaN is refused too.
+    if not difference <= _TOLERANCE.get(logits.dtype, _TOLERANCE_IN_HALF):
+        raise _unsupported(
+            model, f"its logits for a tree differ by {difference:.0%} from those of the contexts"
+        )
 
 
 def _read(model: Any, ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -89,14 +106,15 @@ def _read(model: Any, ids: tuple[int, ...], device: torch.device) -> torch.Tenso
 
 
 def _read_tree(model: Any, device: torch.device) -> torch.Tensor:
-    # Not by FlexAttention, whose kernel would be compiled for this length.
+    # FlexAttention's kernel would have to be compiled for this length, so it is not used here.
     model.set_attn_implementation(ATTENTION)
-    tree = forest([_TREE]).to(device)
-    more = {"position_ids": tree.positions, "segments": tree.segments}
-    return model.lm_head(model.model(input_ids=tree.ids, **more).last_hidden_state)
+    packed = pack_row([_TREE]).to(device)
+    more = {"position_ids": packed.positions, "segments": packed.segments}
+    return model.lm_head(model.model(input_ids=packed.ids, **more).last_hidden_state)
 
 
-def _refused(model: Any, why: str) -> TrainingError:
+def _unsupported(model: Any, why: str) -> TrainingError:
     return TrainingError(
-        f"{type(model).__name__} cannot be fine-tuned here: {why}; docs/training.md says what can"
+        f"{type(model).__name__} cannot be fine-tuned here: {why}; docs/training.md lists the "
+        f"supported models"
     )

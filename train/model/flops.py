@@ -1,4 +1,4 @@
-"""What a training asks of a machine: floating-point operations, and what the machine can do."""
+"""What a training costs in floating-point operations and memory, and what a device can do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
-from train.data.packing import Forest
+from train.data.packing import PackedRow
 from train.data.rows import READ
-from train.loop.distributed import parameters
-from train.model.attention import work
 
 _PEAKS = {
     "GB200": 2500e12,
@@ -29,56 +28,75 @@ _PEAKS = {
     "4090": 165e12,
     "3090": 71e12,
 }
-"""Dense bf16 operations a second, as the makers state them; a longer name stands before its part."""
+"""Dense bf16 operations per second, as the makers state. A longer name precedes its part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """What an id, and a pair of ids that attend, cost a model: forward and backward, in operations.
+class FlopModel:
+    """The operations of a training step, forward and backward.
 
-    Two operations for each weight that an id passes, twice as many again backward. Weights of the
-    output layer count for learned ids alone, for no other logits are made; what checkpointing
-    computes again does not count, as is usual for model FLOP utilisation.
+    Each weight that an id passes costs two operations forward and four backward. The weights of the
+    output layer count for learned ids only, because no other logits are computed. Operations that
+    gradient checkpointing repeats do not count, as is usual for model FLOP utilization.
     """
 
     body: float
+    """Operations per id, without the output layer."""
     head: float
+    """Operations of the output layer per learned id."""
     pair: float
+    """Operations per pair of ids that attend."""
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Costs:
-        """Reads them off a model."""
+    def of(cls, model: PreTrainedModel) -> FlopModel:
+        """Returns the costs of a model, read from its configuration and parameters."""
         config = model.config
         width = (
             getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         )
         table = config.vocab_size * config.hidden_size
         tables = 1 if config.tie_word_embeddings else 2
-        body = parameters(model) - tables * table
+        body = _count_parameters(model) - tables * table
         layers = config.num_hidden_layers * config.num_attention_heads * width
         return cls(6.0 * body, 6.0 * table, 12.0 * layers)
 
-    def __call__(self, rows: Iterable[Forest]) -> float:
-        """The operations of a training step over rows."""
+    def __call__(self, rows: Iterable[PackedRow]) -> float:
+        """Returns the operations of a training step over `rows`."""
         return sum(
             self.body * row.tokens
             + self.head * int((row.kinds != READ).sum())
-            + self.pair * work(row)
+            + self.pair * attended_pairs(row)
             for row in rows
         )
 
 
+def attended_pairs(packed: PackedRow) -> int:
+    """Returns how many pairs of ids attend, by causality and segments: the cost of attention."""
+    return sum(
+        (s.end - s.start) * s.seen + (s.end - s.start) * (s.end - s.start + 1) // 2
+        for s in packed.segments
+    )
+
+
 def peak(device: torch.device) -> float | None:
-    """The operations a second that a device is made for; None where that is not known."""
+    """Returns the peak operations per second of a device, or None if they are not known."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
     return next((value for part, value in _PEAKS.items() if part in name), None)
 
 
-def memory(device: torch.device) -> int:
-    """The most memory that was held so far, in bytes: the device's, or this process's."""
+def peak_memory(device: torch.device) -> int:
+    """Returns the most memory that was in use so far, in bytes.
+
+    On a GPU it is the memory that torch allocated there, otherwise the memory of this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held if sys.platform == "darwin" else held * 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident if sys.platform == "darwin" else resident * 1024
+
+
+def _count_parameters(model: nn.Module) -> int:
+    # A parameter that ZeRO 3 partitions is empty in each process and has its size in `ds_numel`.
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())

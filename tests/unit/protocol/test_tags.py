@@ -143,8 +143,23 @@ def test_after_the_plan_nothing_is_read() -> None:
     *_, closed = parser.feed(text + "<prompt_1.2> two </prompt_1.2>")
     assert closed == PlanClosed(text.index("</Plan_1>"))
     assert parser.state == "done"
+    before = parser.text
     assert parser.feed("<Final_answer>") == []
+    assert parser.text == before
     assert parser.end("</Final_answer>") == []
+
+
+def test_after_the_answer_nothing_is_read() -> None:
+    parser = TurnParser()
+    text = "<Final_answer>\n1\n</Final_answer><Plan_1>"
+    assert parser.feed(text) == [AnswerClosed("\n1\n")]
+    assert parser.state == "done"
+    assert parser.end("</Final_answer>") == []
+
+
+def test_an_answer_ends_at_its_own_closing_tag() -> None:
+    text = "1 </Plan_1> </think> <Final_answer> <prompt_1.1> 2"
+    assert read([f"<Final_answer>{text}</Final_answer>"]) == [AnswerClosed(text)]
 
 
 def test_after_a_malformed_turn_nothing_is_read() -> None:

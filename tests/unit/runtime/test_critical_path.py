@@ -96,6 +96,13 @@ def test_a_slot_that_came_free_before_costs_no_waiting(freed_at: list[int]) -> N
     assert (execution.clock.wait_tokens, execution.clock.now) == (0, 110)
 
 
+def test_without_a_wait_a_clock_at_0_stays_there() -> None:
+    clock = ExecutionClock(RunClock(), 0, lambda: 0)
+    clock.begin([])
+    clock.resume([])
+    assert (clock.slot_free_at, clock.wait_tokens, clock.now) == (0, 0, 0)
+
+
 async def test_an_execution_starts_when_the_slot_that_it_waited_for_came_free() -> None:
     run = RunClock()
     root = SlotPool(1)

@@ -452,3 +452,22 @@ class TestExecutors:
 
         with pytest.raises(ValueError, match="same"):
             Sprint(ScriptedEngine(Scripted([])), executors=[same, same])
+
+
+@pytest.mark.parametrize(("stages", "turns"), [(None, 12), (20, 20), (3, 3)])
+async def test_the_last_turn_that_the_limit_on_stages_allows_must_answer(
+    stages: int | None, turns: int
+) -> None:
+    """Without a limit of its own, a call keeps the agent's."""
+
+    def script(prompt: str) -> str:
+        if prompt.endswith("<Final_answer>\n"):
+            return "\\boxed{1}\n</Final_answer>"
+        if execution_of(prompt):
+            return "did it\n"
+        return plan("one", stage=prompt.count("</Execution_") + 1)
+
+    engine = ScriptedEngine(script)
+    agent = Sprint(engine, limits=Limits(stages=stages))
+    result = await agent.solve("What?", limits=Limits(deadline=60))
+    assert len(result.stages) == turns - 1

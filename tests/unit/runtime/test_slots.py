@@ -433,3 +433,39 @@ async def test_a_slot_that_is_lent_again_while_it_is_waited_for_is_freed_for_the
         with anyio.fail_after(1):
             async with root.take(1, 3, no_time()):
                 pass
+
+
+async def test_a_slot_that_is_waited_for_is_acquired_once() -> None:
+    root = SlotPool(1)
+    async with tasks() as group:
+        async with root.take(1, 2, clock := Reading(5)) as slot:
+            borrower = Holder(group, SlotPool(None, slot), 1, now=6)
+            ended: list[str] = []
+
+            async def lend(name: str, leave: anyio.Event) -> None:
+                async with slot.lend():
+                    await leave.wait()
+                ended.append(name)
+
+            leave_first, leave_second = anyio.Event(), anyio.Event()
+            group.start_soon(lend, "first", leave_first)
+            await anyio.wait_all_tasks_blocked()
+            leave_first.set()
+            await anyio.wait_all_tasks_blocked()  # the first one waits for the slot
+            group.start_soon(lend, "second", leave_second)
+            await anyio.wait_all_tasks_blocked()
+            leave_second.set()
+            await anyio.wait_all_tasks_blocked()
+            assert ended == ["second"]
+            await borrower.free()
+            assert ended == ["second", "first"]
+            assert (slot.held, clock.resumed) == (True, [[6]])
+            # It can be lent and acquired again.
+            async with slot.lend(), SlotPool(None, slot).take(1, 1, no_time()):
+                pass
+            assert (slot.held, clock.resumed) == (True, [[6], []])
+        first, second = (Holder(group, root, n) for n in (1, 2))
+        await anyio.wait_all_tasks_blocked()
+        assert (first.holds, second.holds) == (True, False)
+        await first.free()
+        await second.free()

@@ -1,4 +1,4 @@
-"""How processes that train together start, and how they hear of what failed in the first one."""
+"""How processes start together, and how all of them learn of an error in the first one."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ def raising(error: Exception) -> Callable[[], None]:
     return work
 
 
-def test_whatever_fails_in_the_first_process_is_told_to_all() -> None:
+def test_an_error_in_the_first_process_is_raised() -> None:
     distributed.start()
     cause = RuntimeError("[enforce fail]\n  file write failed")
     with pytest.raises(TrainingError) as raised:
-        distributed.first_alone(raising(cause))
-    said = "the first process could not do its part: RuntimeError: [enforce fail] file write failed"
-    assert str(raised.value) == said
+        distributed.on_rank_zero(raising(cause))
+    message = "the first process failed while the others waited: RuntimeError: [enforce fail] "
+    assert str(raised.value) == message + "file write failed"
     assert raised.value.__cause__ is cause
     with pytest.raises(CheckpointFailed, match="as it was"):
-        distributed.first_alone(raising(CheckpointFailed("as it was")))
+        distributed.on_rank_zero(raising(CheckpointFailed("as it was")))
 
 
-def test_it_is_told_to_the_others_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(failed: list[object]) -> None:
+def test_an_error_in_the_first_process_is_raised_in_the_others_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def receive(failed: list[object]) -> None:
         failed[0] = CheckpointFailed("of the first")
 
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(torch.distributed, "broadcast_object_list", told)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", receive)
     done: list[int] = []
     with pytest.raises(CheckpointFailed, match="of the first"):
-        distributed.first_alone(lambda: done.append(1))
+        distributed.on_rank_zero(lambda: done.append(1))
     assert not done

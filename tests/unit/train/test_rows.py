@@ -41,12 +41,12 @@ def reader(packed: list[Packed]) -> FileTokenizer:
 
 
 class Replay:
-    """Says what the transcript says, as the model that learned it would."""
+    """Replies with the text of a transcript, as a model that learned it would."""
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
         self.turns = [stage.turn for stage in transcript.stages]
-        # A plan that was cut had been written that far when the success ended its stage.
+        # A plan that was cut had been written up to there when the success ended its stage.
         self.cut = anyio.Event()
 
     def __call__(self, prompt: str) -> Reply:
@@ -88,7 +88,7 @@ def ended_early(sample: Sample) -> bool:
 
 
 def marks(sample: Sample) -> set[str]:
-    """What the stages of a sample say about a check."""
+    """Returns what the stages of a sample say about a check."""
     verdicts = [stage.verdict for stage in sample.transcript.stages]
     return {
         "no check" if v is None else "accepted" if v.accepted else "none accepted" for v in verdicts
@@ -105,7 +105,7 @@ def prompts_of(requests: list[Request], reader: FileTokenizer) -> dict[str, tupl
 
 
 def learned_from(row: Row) -> int:
-    """Where the last learned stretch of a row begins: the prompt of its last request."""
+    """Returns the start of the last learned part of a row: the length of its last request's prompt."""
     starts = [k for k in range(1, len(row.ids)) if row.kinds[k] and not row.kinds[k - 1]]
     return starts[-1]
 
@@ -120,7 +120,7 @@ async def test_training_contexts_are_those_of_inference(
         run_sample(trajectory, DATA, lambda text: len(reader.encode(text)), number)
         for number, trajectory in enumerate(packed)
     )
-    # Those first in which one stage hears that nothing was accepted, and another what was.
+    # First the samples in which one stage accepted nothing and another stage did.
     found = sorted((s for s in made if ended_early(s) == early), key=lambda s: -len(marks(s)))
     samples = (*found[:3], *found[-3:])
     assert {mark for sample in samples for mark in marks(sample)} >= {"accepted", "none accepted"}

@@ -1,8 +1,9 @@
-"""Trees are the contexts of inference, what they share held once: equal losses, equal gradients."""
+"""Trees contain the contexts of inference, shared ids once, with equal losses and gradients."""
 
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,14 @@ from sprint_agent.testing import CharTokenizer
 from tests.curated import SMALL
 from train.countdown import model as models
 from train.countdown.curriculum import Course, Schedule, batches_of
-from train.data.packing import Forest, forest, forests
-from train.data.packing import packed as packed_rows
+from train.data.packing import PackedRow, pack_row
 from train.data.padding import Batch
 from train.data.rows import DECISION, EXECUTION, PLAN, PROMPT, READ, Row
 from train.data.trees import Branch, Tree, TreeBuilder
 from train.errors import TrainingError
 from train.model import attention
-from train.model.attention import block_mask, work
+from train.model.attention import block_mask
+from train.model.flops import attended_pairs
 from train.model.loss import WeightedLM
 
 VOCABULARY = 128
@@ -38,7 +39,7 @@ def tiny(seed: int) -> Qwen3ForCausalLM:
     model = models.build(shape, VOCABULARY, 0, seed)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        # What layers add starts at zero, and then nothing would be attended to.
+        # The output matrices of layers start at zero, so attention would have no effect.
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, 0.0, 0.2, generator=generator)
     return model
@@ -50,7 +51,7 @@ def rows(least: int) -> st.SearchStrategy[Row]:
         min_size=least,
         max_size=12,
     )
-    # The first id of a row is read: nothing stands before it to predict it from.
+    # The first id of a row is not learned: there is no id before it to predict it from.
     return ids.map(
         lambda pairs: Row(tuple(i for i, _ in pairs), (READ, *(k for _, k in pairs[1:])))
     )
@@ -75,7 +76,7 @@ def gradients(model: WeightedLM) -> list[torch.Tensor]:
 
 
 def expanded(model: WeightedLM, given: list[Tree]) -> torch.Tensor:
-    """The loss of one row for each context: the slow way."""
+    """Returns the loss of one row for each context, which is the slow way."""
     total = torch.zeros(())
     for row in (row for tree in given for row in tree.rows):
         batch = Batch(torch.tensor([row.ids]), torch.tensor([row.kinds]))
@@ -85,18 +86,18 @@ def expanded(model: WeightedLM, given: list[Tree]) -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets attention take several steps over what is this short."""
+    """Lets attention take several steps, although the rows are short."""
     monkeypatch.setattr(attention, "_ROWS", 5)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(trees(), min_size=1, max_size=3), st.integers(0, 3), st.integers(1, 4))
-def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(
+def test_a_packed_row_has_the_loss_and_the_gradients_of_its_contexts(
     given: list[Tree], seed: int, chunks: int
 ) -> None:
     model = WeightedLM(tiny(seed), chunks)
-    # Padding neither weighs anything nor is it seen.
-    branched = loss_of(model, forest(given, sum(map(len, given)) + 5 * (seed % 2)))
+    # Padding has no weight, and no id sees it.
+    branched = loss_of(model, pack_row(given, sum(map(len, given)) + 5 * (seed % 2)))
     if not branched.requires_grad or not any(k for t in given for r in t.rows for k in r.kinds):
         return
     branched.backward()
@@ -109,26 +110,20 @@ def test_a_forest_has_the_loss_and_the_gradients_of_its_rows(
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
 
 
-def test_an_empty_trunk_takes_no_kinds() -> None:
-    branch = Branch(0, Row((3, 4), (READ, PLAN)))
-    made = forest([Tree(Row((), ())), Tree(Row((1,), (READ,)), (branch,))])
-    assert made.kinds.shape == made.ids.shape
-    assert made.kinds[made.ids == 4].tolist() == [PLAN]
-
-
-def test_a_model_that_drops_attention_out_is_refused() -> None:
-    made = forest([Tree(Row((1, 2, 3), (READ, PLAN, PLAN)))])
+def test_a_model_with_dropout_in_attention_is_refused() -> None:
+    made = pack_row([Tree(Row((1, 2, 3), (READ, PLAN, PLAN)))])
     model = tiny(0)
     model.config.attention_dropout = 0.1
-    for layer in model.model.layers:
+    layers: Any = model.model.layers
+    for layer in layers:
         layer.self_attn.attention_dropout = 0.1
     model.set_attn_implementation("branched")
     with pytest.raises(TrainingError, match="attention_dropout"):
         model.train()(made.ids, position_ids=made.positions, segments=made.segments)
 
 
-def sees(made: Forest) -> torch.Tensor:
-    """Who sees whom, as the segments say it: True at [query, key]."""
+def sees(made: PackedRow) -> torch.Tensor:
+    """Returns which ids see which by the segments: True at [query, key]."""
     seen = torch.zeros(made.tokens, made.tokens, dtype=torch.bool)
     for s in made.segments:
         for query in range(s.start, s.end):
@@ -139,25 +134,24 @@ def sees(made: Forest) -> torch.Tensor:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(trees(), min_size=1, max_size=3))
-def test_the_mask_for_a_gpu_says_what_the_segments_say(given: list[Tree]) -> None:
-    made = forest(given)
+def test_the_mask_for_a_gpu_equals_the_segments(given: list[Tree]) -> None:
+    made = pack_row(given)
     mask, seen = block_mask(made), sees(made)
     everyone = torch.arange(made.tokens)
     rule = mask.mask_mod(torch.tensor(0), torch.tensor(0), everyone[:, None], everyone[None, :])
     assert torch.equal(rule, seen)
-    assert work(made) == int(seen.sum())
-    # Blocks that hold nothing are left out: the first tree never sees the last one's blocks.
+    assert attended_pairs(made) == int(seen.sum())
     assert mask.shape[-2:] == (made.tokens, made.tokens)
 
 
-def test_flex_attention_gives_what_a_call_for_each_segment_gives() -> None:
+def test_flex_attention_equals_attention_by_segments() -> None:
     given = [
         Tree(
             Row(tuple(range(1, 61)), (READ, *[PLAN] * 59)),
             (Branch(20, Row(tuple(range(50, 90)), (READ, *[EXECUTION] * 39))),),
         )
     ] * 2
-    made = forest(given)
+    made = pack_row(given)
     model = tiny(0)
     with torch.no_grad():
         model.set_attn_implementation("branched")
@@ -170,12 +164,18 @@ def test_flex_attention_gives_what_a_call_for_each_segment_gives() -> None:
     assert torch.allclose(one, other, atol=1e-4)
 
 
+def numbers(name: str) -> tuple[int, int]:
+    """Returns the stage and the number in the name of an execution."""
+    stage, number = map(int, name.split("."))
+    return stage, number
+
+
 @pytest.fixture(scope="module")
 def packed() -> list[Packed]:
     return list(trajectories(CountdownData(spaces=SMALL, trajectories=60), "train"))
 
 
-def test_the_trees_of_runs_hold_their_contexts(packed: list[Packed]) -> None:
+def test_the_trees_of_runs_contain_their_contexts(packed: list[Packed]) -> None:
     data = CountdownData(spaces=SMALL, trajectories=60, runs=8)
     builder = TreeBuilder(CharTokenizer())
     branches = stopped = 0
@@ -194,7 +194,7 @@ def test_the_trees_of_runs_hold_their_contexts(packed: list[Packed]) -> None:
     assert stopped > 0
 
 
-def test_without_the_planner_s_whole_way_the_trunk_ends_with_the_last_branch(
+def test_the_trunk_ends_with_the_last_branch_if_the_planner_is_not_learned(
     packed: list[Packed],
 ) -> None:
     builder = TreeBuilder(CharTokenizer())
@@ -205,10 +205,10 @@ def test_without_the_planner_s_whole_way_the_trunk_ends_with_the_last_branch(
         assert tree.trunk == builder.planner(sample.transcript).prefix(read)
         assert {PLAN, PROMPT} <= set(tree.trunk.kinds) <= {READ, PLAN, PROMPT}
         for (name, text), row in zip(sample.executions.items(), tree.rows[1:], strict=True):
-            assert row == builder.executor(sample.transcript, *map(int, name.split(".")), text)
+            assert row == builder.executor(sample.transcript, *numbers(name), text)
 
 
-def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
+def test_shared_ids_are_stored_once(packed: list[Packed]) -> None:
     data = CountdownData(spaces=SMALL, trajectories=60, runs=8)
     characters = CharTokenizer()
     builder = TreeBuilder(characters)
@@ -217,36 +217,12 @@ def test_what_is_shared_is_held_once(packed: list[Packed]) -> None:
     assert late
     for sample in late:
         tree = builder.tree(sample)
-        # Each branch is held without the trunk before it, which reaches behind its own prompt.
+        # Each branch is stored without the trunk before it, which ends after its own prompt.
         shared = sum(branch.at for branch in tree.branches)
         assert len(tree) == sum(len(row.ids) for row in tree.rows) - shared
         for name, branch in zip(sample.executions, tree.branches, strict=True):
             text = characters.decode(tree.trunk.ids[: branch.at])
             assert text.rstrip("\n-<").endswith(f"</prompt_{name}>")
-
-
-def test_forests_hold_every_tree_once_and_no_more_ids_than_asked_for() -> None:
-    given = [Tree(Row((n + 1,) * (n % 7 + 1), (0, *(1,) * (n % 7)))) for n in range(50)]
-    made = list(forests(given, 10, seed=1))
-    assert all(one.tokens <= 10 for one in made)
-    assert sum(one.tokens for one in made) == sum(map(len, given))
-    starts = [int(one.ids[0, s.start]) for one in made for s in one.segments]
-    assert sorted(starts) == list(range(1, 51))
-    assert starts != sorted(starts)
-    assert [f.ids.tolist() for f in forests(given, 10, seed=1)] == [f.ids.tolist() for f in made]
-    assert len(list(forests(given, 1, seed=1))) == 50
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 3))
-def test_rows_hold_every_example_once_and_are_full(lengths: list[int], seed: int) -> None:
-    rows = packed_rows(lengths, 32, seed)
-    assert sorted(k for row in rows for k in row) == list(range(len(lengths)))
-    filled = [sum(lengths[k] for k in row) for row in rows]
-    assert all(size <= 32 or len(row) == 1 for size, row in zip(filled, rows, strict=True))
-    # Two rows that would fit into one are not left apart.
-    assert len(filled) < 2 or sum(sorted(filled)[:2]) > 32
-    assert rows == packed_rows(lengths, 32, seed)
 
 
 def test_a_course_of_trees_has_its_share_of_the_budget() -> None:

@@ -31,10 +31,10 @@ def build_model(folder: Path) -> Path:
     """A random Qwen2: 2 layers, 32 wide, two query heads for each key head."""
     tokenizer = build_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
-    # A seed whose greedy answers are whole characters for a while.
+    # With this seed, the greedy answers are complete characters for a while.
     torch.manual_seed(13)
     options: dict[str, Any] = {
-        # Eight rows more than the tokenizer has tokens, as checkpoints often do.
+        # Eight rows more than the tokenizer has tokens, as in many checkpoints.
         "vocab_size": tokenizer.get_vocab_size() + 8,
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -43,7 +43,7 @@ def build_model(folder: Path) -> Path:
         "num_key_value_heads": 2,
         "max_position_embeddings": CONTEXT,
         "tie_word_embeddings": True,
-        # A wide spread, or the random model says one token for ever.
+        # A wide spread. With a narrow one, the random model repeats one token.
         "initializer_range": 0.4,
         "bos_token_id": None,
         "eos_token_id": 0,
