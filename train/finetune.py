@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.integrations.deepspeed import HfDeepSpeedConfig
 from transformers.utils import logging
 
+from sprint_agent.extras import install_hint
 from sprint_agent.tokenizer import FileTokenizer
 from train import config
 from train.config import Settings
@@ -136,7 +137,7 @@ def _fuse(model: PreTrainedModel) -> None:
         )
     except ImportError as cause:
         raise TrainingError(
-            "fused_kernels needs Liger's kernels: install sprint-agent[liger], on a machine with CUDA"
+            "fused_kernels needs Liger's kernels, on a machine with CUDA: " + install_hint("liger")
         ) from cause
     _apply_liger_kernel_to_instance(
         model=model, cross_entropy=False, fused_linear_cross_entropy=False

@@ -34,9 +34,11 @@ async def test_the_last_stage_is_the_answer() -> None:
             return "None.\n</execution_"
         return plan("a - b", stage=context.count("</Execution_") + 1)
 
+    limit = solver.LIMITS.stages
+    assert limit is not None
     async with solver.agent(ScriptedEngine(always_plans)) as agent:
         result = await agent.solve(PUZZLE.question)
-    assert len(result.stages) == solver.LIMITS.stages - 1
+    assert len(result.stages) == limit - 1
 
 
 async def test_other_questions_are_refused_before_the_model_is_loaded(
