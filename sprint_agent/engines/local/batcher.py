@@ -1,7 +1,8 @@
 """The part of the local engine that uses torch: a model folder in transformers' continuous batching.
 
 Importing this module needs torch and transformers, so `sprint_agent.engines.local.engine` imports it
-only when it loads a model. transformers is untyped, so its objects are `Any` in this folder.
+only when it loads a model. transformers is untyped, so its models and its manager are `Any` here.
+Protocols describe the parts of its requests and outputs that this folder uses.
 """
 
 from __future__ import annotations
