@@ -1,4 +1,7 @@
-"""What `sprint solve` and `sprint resume` do with their options. Replay: tests/unit/traces/test_replay.py."""
+"""What `sprint solve` and `sprint resume` do with their options.
+
+The tests of replay are in tests/unit/traces/test_replay.py.
+"""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from sprint_agent import (
     executor,
     with_policy,
 )
+from sprint_agent.errors import BudgetExhausted
 from sprint_agent.executors import ModelExecutor, policy
-from sprint_agent.limits import BudgetExhausted
 from sprint_agent.testing import ScriptedEngine
 from tests.script import Scripted, a_task, answer, executed
 from tests.unit.executors.works import Works, one
