@@ -167,6 +167,7 @@ class AlwaysOpen:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None:
         pass
 
@@ -195,4 +196,5 @@ class Engine(Protocol):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None: ...

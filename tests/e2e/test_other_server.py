@@ -49,12 +49,15 @@ async def test_a_plan_is_executed(url: str) -> None:
 
     engine = OpenAIEngine(url, model=MODEL, mode="completions")
     agent = Sprint(engine, executors=[model], sampling=solver.SAMPLING)
+    stage = None
     async with agent.stream("Use 3, 5, 7 and 11 to make 24.") as run:
         async for event in run:
             if isinstance(event, StageEnded):
+                stage = event.stage
                 break
-    assert [p.text for p in event.stage.prompts][:2] == ["a + b", "a - b"]
-    assert all(e.text.endswith("is known") for e in event.stage.executions)
+    assert stage is not None
+    assert [p.text for p in stage.prompts][:2] == ["a + b", "a - b"]
+    assert all(e.text.endswith("is known") for e in stage.executions)
 
 
 @pytest.mark.parametrize("mode", ["completions", "chat"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -38,7 +38,7 @@ class _Allocator(Protocol):
 class _Cache(Protocol):
     """transformers' paged cache."""
 
-    layer_to_allocator: Sequence[_Allocator]
+    layer_to_allocator: Mapping[int, _Allocator]
 
 
 class _Layer(Protocol):

@@ -34,7 +34,11 @@ class CharTokenizer:
 def serving(*faults: Fault, answer: str | Script = ANSWER, **settings: Any) -> FaultServer:
     """Returns a server that generates `answer`, with `faults` in its queue."""
     script = (lambda _: answer) if isinstance(answer, str) else answer
-    chosen = {"context_length": CONTEXT, "end_id": END_ID, "cached_tokens": 5} | settings
+    chosen: dict[str, Any] = {
+        "context_length": CONTEXT,
+        "end_id": END_ID,
+        "cached_tokens": 5,
+    } | settings
     server = FaultServer(script, tokenizer=CharTokenizer(), **chosen)
     server.fail(*faults)
     return server

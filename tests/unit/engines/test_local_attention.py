@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,10 +31,17 @@ class Cache:
         self.values = torch.randn(ROWS // 4, 4, KEY_HEADS, WIDTH)
         self.index = 0
         self.layer_type = "full_attention"
-        self.layer_to_allocator = {0: self}
+        self.layer_to_allocator: Mapping[int, attention._Allocator] = {0: self}
 
     def get_cache_for_block_table(self, layer: int) -> tuple[Any, Any]:
         return self.keys, self.values
+
+
+@dataclass
+class Layer:
+    """The attention of one layer, as transformers presents it."""
+
+    layer_idx: int
 
 
 def running_totals(lengths: list[int]) -> list[int]:
@@ -54,7 +63,7 @@ def attend(lengths: list[tuple[int, int]]) -> tuple[Any, Any]:
     written = torch.cat([r[old:] for r, (old, _) in zip(rows, lengths, strict=True)])
     has_past = any(old for old, _ in lengths)
     out, _ = attention._packed_attention(
-        SimpleNamespace(layer_idx=0),
+        Layer(layer_idx=0),
         query,
         key,
         value,

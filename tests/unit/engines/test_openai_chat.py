@@ -12,7 +12,7 @@ from sprint_agent.errors import PlanError
 from sprint_agent.events import PlanRepaired
 from sprint_agent.testing import ScriptedEngine
 from tests.script import Scripted, answer, plan
-from tests.unit.engines.fake_openai import Body, chunk, generates, serving
+from tests.unit.engines.fake_openai import Body, ResponseWriter, Server, chunk, generates, serving
 
 QUESTION = "What are 3 + 5 and 8 * 7?"
 A, B = "<prompt_1.1> a </prompt_1.1>\n", "<prompt_1.2> b </prompt_1.2>\n"
@@ -26,7 +26,7 @@ class Model:
         self.turns = list(turns)
         self.frame = frame
 
-    async def __call__(self, server: object, response: object, body: Body) -> None:
+    async def __call__(self, server: Server, response: ResponseWriter, body: Body) -> None:
         task = re.search(r"Your task:\n(.*)\Z", body["messages"][-1]["content"], re.DOTALL)
         text = f"did {task[1]}" if task else self.frame.format(self.turns.pop(0))
         await generates(text)(server, response, body)
@@ -91,7 +91,7 @@ async def test_a_model_that_never_follows_the_tags() -> None:
 
 @pytest.mark.anyio
 async def test_an_executor_that_the_model_refuses_fails_alone() -> None:
-    async def behave(server: object, response: object, body: Body) -> None:
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
         if body["messages"][-1]["content"].endswith("Your task:\nb"):
             await response.start_stream()
             await response.send_event(chunk(body, None, "content_filter"))
@@ -114,8 +114,10 @@ async def test_a_trained_model_continues_the_text() -> None:
     engine = ScriptedEngine(Scripted([plan("a"), answer("4")]), tokenizer=None)
     expected = await Sprint(engine).solve(QUESTION)
 
-    async def behave(server: object, response: object, body: Body) -> None:
-        await generates(script(body["prompt"]))(server, response, body)
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
+        text = script(body["prompt"])
+        assert isinstance(text, str)
+        await generates(text)(server, response, body)
 
     script = Scripted([plan("a"), answer("4")])
     async with serving(behave) as server, Sprint(server.engine()) as agent:

@@ -27,6 +27,8 @@ from tests.unit.engines.fake_openai import (
     PROMPT,
     Behaviour,
     Body,
+    ResponseWriter,
+    Server,
     breaks_off,
     chunk,
     crashes,
@@ -77,8 +79,8 @@ async def test_a_cancelled_reader_closes_the_stream(behaviour: Behaviour, mode: 
 async def test_a_server_that_never_ends_its_body_does_not_delay_the_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def behave(server: object, response: object, body: Body) -> None:
-        await generates("so", done=False)(server, _Endless(response), body)
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
+        await generates("so", done=False)(server, _Endless(response.socket, response.drip), body)
         await server.wait_for_disconnect(response)
 
     monkeypatch.setattr(http_client, "_CLOSE_SECONDS", 0.2)
@@ -89,14 +91,8 @@ async def test_a_server_that_never_ends_its_body_does_not_delay_the_reader(
         await server.disconnected.wait()
 
 
-class _Endless:
+class _Endless(ResponseWriter):
     """A response that is never ended."""
-
-    def __init__(self, response: object) -> None:
-        self._response = response
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._response, name)
 
     async def end_stream(self) -> None:
         pass
@@ -124,7 +120,7 @@ async def test_a_stream_without_a_finish_reason_is_truncated(
 
 
 async def test_an_event_without_a_blank_line_is_incomplete() -> None:
-    async def behave(server: object, response: object, body: Body) -> None:
+    async def behave(server: Server, response: ResponseWriter, body: Body) -> None:
         await response.start_stream()
         await response.send_chunk(b'data: {"choices": [{"text": "A", "finish_reason": "stop"}]}\n')
         await response.end_stream()

@@ -21,6 +21,7 @@ from sprint_agent import (
 )
 from sprint_agent.runtime.scope import Dispatch
 from sprint_agent.testing import Reply, ScriptedEngine
+from sprint_agent.testing.scripted import Script
 from tests.script import answer, execution_of, plan
 
 pytestmark = pytest.mark.anyio
@@ -281,7 +282,7 @@ class TestShares:
         assert both.usage.completion_tokens == 2 * alone.usage.completion_tokens
 
 
-def _work_is(outside: str, inside: str) -> object:
+def _work_is(outside: str, inside: str) -> Script:
     def named(context: str) -> str:
         said = script(context)
         return said.replace('"solve"', f'"{outside}"').replace('"work"', f'"{inside}"')
