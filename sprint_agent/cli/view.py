@@ -123,11 +123,15 @@ class _StageView:
 
     def render(self, width: int) -> RenderableType:
         thought = self.plan.split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
-        lines = [line for line in thought.splitlines() if line.strip("- ")]
-        head = Text(f"Plan {self.number}  ", style="bold magenta")
-        head.append(" ".join(lines), style="default")
+        lines = [line.strip() for line in thought.splitlines() if line.strip("- ")]
         count = len(self.executions)
-        head.append(f"  {count} prompt{'s' if count > 1 else ''}", style="dim")
+        head = Text("  ").join(
+            [
+                Text(f"Plan {self.number}", style="bold magenta"),
+                *([Text(" ".join(lines))] if lines else []),
+                Text(f"{count} prompt{'s' if count > 1 else ''}", style="dim"),
+            ]
+        )
         beside = max(1, (width + 1) // (_PANEL_WIDTH + 1))
         panel_width = min(width, (width + 1) // beside - 1)
         panels = [execution.render(panel_width) for execution in self.executions.values()]
