@@ -153,9 +153,12 @@ class RunView:
         self._callers: dict[int, tuple[int, int | None]] = {}
         self._answer = ""
         self._resumed: float | None = None
+        self._written = False
+        """Whether the planner wrote anything. Before, a run can fail with one line of error alone."""
 
     def feed(self, event: events.Event) -> None:
         """Takes the next event of the run."""
+        self._written = self._written or isinstance(event, events.PlanText | events.AnswerText)
         match event:
             case events.RunStarted():
                 self._question = event.question
@@ -225,8 +228,9 @@ class RunView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         stages = [s for s in self._stages.values() if s.executions and not s.outdated]
-        if self._stages or self._answer:
-            yield Text(self._question, style="bold")
+        if not self._written:
+            return
+        yield Text(self._question, style="bold")
         if self._resumed is not None:
             yield Text(f"resumed after {self._resumed:.2f} s", style="dim")
         yield from (stage.render(options.max_width) for stage in stages)

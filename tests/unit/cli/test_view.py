@@ -24,6 +24,7 @@ from sprint_agent import (
     first_success,
 )
 from sprint_agent.cli.view import RunView
+from sprint_agent.engine import Sampling
 from sprint_agent.result import Execution
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Continuing, Scripted, answer, plan
@@ -202,7 +203,8 @@ def _transient() -> Exception:
 
 @pytest.mark.parametrize(("width", "beside"), [(20, 1), (64, 1), (65, 2), (100, 3), (140, 4)])
 def test_executions_share_the_width(width: int, beside: int) -> None:
-    prompts = [events.PromptReady(0.0, 1, number, "task", "model") for number in range(1, 9)]
+    prompts: list[Event] = [PlanText(0.0, 1, "<Plan_1>", (), 1)]
+    prompts += [events.PromptReady(0.0, 1, number, "task", "model") for number in range(1, 9)]
     lines = shown(view_of(prompts), width).splitlines()
     titles = [line for line in lines if "╭" in line]
     assert titles[0].count("╭") == beside
@@ -213,7 +215,7 @@ def test_executions_share_the_width(width: int, beside: int) -> None:
 def test_a_name_is_not_read_as_markup() -> None:
     """The planner may write any name, also one that no executor has."""
     ready = events.PromptReady(0.0, 1, 1, "[/red] task", "[/red]")
-    text = shown(view_of([ready]))
+    text = shown(view_of([PlanText(0.0, 1, "<Plan_1>", (), 1), ready]))
     assert "· 1.1 [/red]" in text
     assert "[/red] task" in text
 
@@ -221,5 +223,15 @@ def test_a_name_is_not_read_as_markup() -> None:
 def test_events_of_a_damaged_trace_are_shown() -> None:
     """A call that never began, and an execution without its prompt."""
     text = events.ExecutionText(0.0, 1, 2, "wrote this", (), 7)
-    view = view_of([events.CallRetried(0.0, 7, "busy", 0.1), text])
+    retried = events.CallRetried(0.0, 7, "busy", 0.1)
+    view = view_of([retried, PlanText(0.0, 1, "<Plan_1>", (), 1), text])
     assert "wrote this" in shown(view)
+
+
+def test_nothing_is_shown_before_the_planner_writes() -> None:
+    """A run that fails before shows its error alone."""
+    called = events.CallStarted(0.0, 1, 1, None, "digest", Sampling(), ())
+    view = view_of([RunResumed(3.0), events.RunStarted(0.0, "What?"), called])
+    assert shown(view) == ""
+    view.feed(PlanText(0.0, 1, "So", (), 1))
+    assert shown(view).splitlines() == ["What?", "resumed after 3.00 s"]
