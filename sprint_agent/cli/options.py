@@ -27,11 +27,16 @@ _ENGINES = Group("Engine", sort_key=1)
 _EXECUTORS = Group("Executors", sort_key=2)
 _LIMITS = Group("Limits", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
+_CONFIGURATION = Group("Configuration", sort_key=5)
 
 
 def _whole_number(kind: object, tokens: Sequence[Token]) -> int:
     """Reads a whole number. cyclopts would round others."""
-    return int(tokens[0].value)
+    value = tokens[0].value
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{value} is not a whole number") from None
 
 
 _WHOLE_LIMIT = Parameter(group=_LIMITS, converter=_whole_number)
@@ -90,7 +95,7 @@ class RunOptions:
     stages: Annotated[int | None, _WHOLE_LIMIT] = None
     concurrency: Annotated[int | None, _WHOLE_LIMIT] = None
     json: Annotated[bool, Parameter(group=OUTPUT, show_default=False)] = False
-    config: Path | None = None
+    config: Annotated[Path | None, Parameter(group=_CONFIGURATION)] = None
 
     def puzzle(self, question: str) -> Puzzle | None:
         """Returns the Countdown puzzle that the question asks, None if it asks something else.

@@ -123,11 +123,15 @@ class _StageView:
 
     def render(self, width: int) -> RenderableType:
         thought = self.plan.split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
-        lines = [line for line in thought.splitlines() if line.strip("- ")]
-        head = Text(f"Plan {self.number}  ", style="bold magenta")
-        head.append(" ".join(lines), style="default")
+        lines = [line.strip() for line in thought.splitlines() if line.strip("- ")]
         count = len(self.executions)
-        head.append(f"  {count} prompt{'s' if count > 1 else ''}", style="dim")
+        head = Text("  ").join(
+            [
+                Text(f"Plan {self.number}", style="bold magenta"),
+                *([Text(" ".join(lines))] if lines else []),
+                Text(f"{count} prompt{'s' if count > 1 else ''}", style="dim"),
+            ]
+        )
         beside = max(1, (width + 1) // (_PANEL_WIDTH + 1))
         panel_width = min(width, (width + 1) // beside - 1)
         panels = [execution.render(panel_width) for execution in self.executions.values()]
@@ -149,9 +153,12 @@ class RunView:
         self._callers: dict[int, tuple[int, int | None]] = {}
         self._answer = ""
         self._resumed: float | None = None
+        self._written = False
+        """Whether the planner wrote anything. Before, a run can fail with one line of error alone."""
 
     def feed(self, event: events.Event) -> None:
         """Takes the next event of the run."""
+        self._written = self._written or isinstance(event, events.PlanText | events.AnswerText)
         match event:
             case events.RunStarted():
                 self._question = event.question
@@ -221,8 +228,9 @@ class RunView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         stages = [s for s in self._stages.values() if s.executions and not s.outdated]
-        if self._stages or self._answer:
-            yield Text(self._question, style="bold")
+        if not self._written:
+            return
+        yield Text(self._question, style="bold")
         if self._resumed is not None:
             yield Text(f"resumed after {self._resumed:.2f} s", style="dim")
         yield from (stage.render(options.max_width) for stage in stages)

@@ -1,4 +1,4 @@
-"""`sprint solve` as a user calls it: a process of its own, its output, its exit status."""
+"""`sprint` as a user calls it: in a separate process, with its output and its exit status."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ QUESTION = "Use 3, 5, 7 and 11 to make 24."
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
 
 
-def sprint(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sprint_agent.cli.main", "solve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def sprint(*arguments: str, command: str = "solve") -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "sprint_agent.cli.main", command, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_puzzle_is_solved_and_shown() -> None:
@@ -27,7 +27,7 @@ def test_a_puzzle_is_solved_and_shown() -> None:
     assert QUESTION in done.stdout
     assert "Plan 1" in done.stdout
     assert "✓ 1." in done.stdout
-    for words in ("answer", "right", "total tokens", "sequential tokens", "wall time"):
+    for words in ("answer", "right", "generated tokens", "sequential tokens", "wall time"):
         assert words in done.stdout
 
 
@@ -50,13 +50,27 @@ def test_the_result_as_json(extra: list[str]) -> None:
         assert usage["sequential_tokens"] == usage["completion_tokens"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
-def test_a_result_is_shown_though_its_trace_cannot_be_written() -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_result_is_shown_even_if_its_trace_cannot_be_written() -> None:
     done = sprint("--json", "--trace", "/dev/full", QUESTION)
     assert done.returncode == 2
     assert verify(json.loads(done.stdout)["answer"], PUZZLE)
     (line,) = done.stderr.splitlines()
-    assert "is not whole: No space left on device" in line
+    assert "is incomplete: No space left on device" in line
+
+
+def test_a_run_that_a_limit_ended_is_resumed_and_shown_again(tmp_path: Path) -> None:
+    path, config = tmp_path / "run.jsonl", tmp_path / "sprint.toml"
+    config.write_text(f"trace = '{path}'\ndispatch = 'stage'\njson = true\n")
+    done = sprint("--config", str(config), "--tokens", "30", QUESTION)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["limit"] == "tokens"
+    done = sprint("--config", str(config), str(path), command="resume")
+    assert done.returncode == 0, done.stderr
+    assert verify(json.loads(done.stdout)["answer"], PUZZLE)
+    done = sprint(str(path), "--speed", "100", command="replay")
+    assert done.returncode == 0, done.stderr
+    assert "resumed after" in done.stdout
 
 
 def long_question() -> str:
@@ -67,6 +81,7 @@ def long_question() -> str:
     ("arguments", "words"),
     [
         ([""], "the question is empty"),
+        (["hello"], "the shipped model solves Countdown puzzles only"),
         (["Use 3, x and 7 to make 24."], "is not a Countdown question"),
         (["Use 3, 5 and 7 to make 24.5."], "is not a Countdown question"),
         (["Use 3 and 5 to make 8."], "3 to 6 numbers"),
@@ -74,15 +89,15 @@ def long_question() -> str:
         (["--engine", "/no/such/folder", QUESTION], "is not a model folder"),
         (["--engine", ".", QUESTION], "is not a model folder"),
         (["--engine", "URL", QUESTION], "no server answers"),
-        (["--engine", str(solver.MODEL), "LONG"], "shorten it"),
+        (["--engine", str(solver.MODEL), "LONG"], "shorten the prompt"),
         (["--dispatch", "never", QUESTION], "dispatch"),
         (["--nonsense", QUESTION], "nonsense"),
         ([], "QUESTION"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], words: str) -> None:
-    stand_in = {"URL": f"http://127.0.0.1:{free_port()}", "LONG": long_question()}
-    done = sprint(*(stand_in.get(argument, argument) for argument in arguments))
+    replaced = {"URL": f"http://127.0.0.1:{free_port()}", "LONG": long_question()}
+    done = sprint(*(replaced.get(argument, argument) for argument in arguments))
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,4 +1,7 @@
-"""What `sprint solve` and `sprint resume` do with their options. Replay: tests/unit/traces/test_replay.py."""
+"""What `sprint solve` and `sprint resume` do with their options.
+
+The tests of replay are in tests/unit/traces/test_replay.py.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ class TestLimits:
     def test_a_fraction_is_not_rounded(self, cli: Cli, name: str) -> None:
         line = cli.refuse("solve", "What?", "--engine", URL, f"--{name}", "1.5")
         assert f"--{name}" in line
-        assert "1.5" in line
+        assert "1.5 is not a whole number" in line
 
 
 class TestEngines:

@@ -255,6 +255,11 @@ class TestScanner:
         found = [tag for character in text for tag in scanner.feed(character)]
         assert found == [Tag("execution", False, (1234, 5678), name, 0, len(text))]
 
+    def test_only_the_last_bracket_may_begin_a_tag(self) -> None:
+        scanner = tags.Scanner()
+        scanner.feed("a < b" + " " * 200 + "<Plan")
+        assert scanner.feed("_1>") == [Tag("Plan", False, (1,), None, 205, 213)]
+
     def test_a_bracket_that_opens_no_tag_hides_none(self) -> None:
         scanner = tags.Scanner()
         scanner.feed("a < b" + " " * 200)

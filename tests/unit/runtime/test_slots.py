@@ -256,6 +256,18 @@ async def test_of_equal_positions_the_first_to_arrive_is_served_first() -> None:
             await holder.free()
 
 
+async def test_of_equal_positions_the_one_that_is_cancelled_stops_waiting() -> None:
+    """Executions of two nested runs side by side have equal positions."""
+    pool = SlotPool(1)
+    async with tasks() as group:
+        first, second, third = (Holder(group, pool, 1) for _ in range(3))
+        await anyio.wait_all_tasks_blocked()
+        await third.cancel()
+        await first.free()
+        assert second.holds
+        await second.free()
+
+
 async def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
     pool = SlotPool(1)
     async with tasks() as group:

@@ -1,4 +1,4 @@
-"""`sprint replay` shows what a trace holds, whole or cut off, and says what is wrong with others."""
+"""`sprint replay` shows a complete trace or one that was cut off, and refuses other files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPTS = {
 
 @pytest.fixture
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run with a run inside, and one inside of that."""
+    """The trace of a run with a nested run, which has a nested run too."""
     monkeypatch.setenv("COLUMNS", "120")
     path = tmp_path / "run.jsonl"
     engine = ScriptedEngine(lambda prompt: SCRIPTS[prompt.split("\n")[1]](prompt), chunk=1000)
@@ -36,21 +36,21 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def replay(*arguments: str) -> int | str | None:
-    """The exit status of `sprint replay`."""
+    """Returns the exit status of `sprint replay`."""
     with pytest.raises(SystemExit) as ended:
         main(["replay", *arguments])
     return ended.value.code
 
 
 def one_line(captured: pytest.CaptureFixture[str]) -> str:
-    """What went to stderr, where that is one line; nothing may have been shown."""
+    """Returns the one line on stderr. Nothing may be on stdout."""
     out, err = captured.readouterr()
     assert out == ""
     (line,) = err.splitlines()
     return line
 
 
-def test_a_run_is_shown_with_the_runs_inside_of_it(
+def test_a_run_is_shown_with_its_nested_runs(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert replay(str(trace)) == 0
@@ -58,15 +58,15 @@ def test_a_run_is_shown_with_the_runs_inside_of_it(
     assert err == ""
     starts = {line.strip(): len(line) - len(line.lstrip()) for line in out.splitlines()}
     assert [starts[question] for question in ("What?", "hard", "harder")] == [0, 4, 8]
-    assert [starts[f"Answer  {said}"] for said in ("5", "inner", "innermost")] == [0, 4, 8]
-    # Two executions of the run, two inside, one inside of that: all are done, none still runs.
+    assert [starts[f"Answer  {text}"] for text in ("5", "inner", "innermost")] == [0, 4, 8]
+    # Two executions of the run, two of its nested run, one of the innermost run. All are done.
     assert out.count("✓ 1.") == 5
     assert "▶" not in out
-    for words in ("easy", "half of it", "a rest", "total tokens", "wall time"):
+    for words in ("easy", "half of it", "a rest", "generated tokens", "wall time"):
         assert words in out
 
 
-def test_an_empty_answer_is_no_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_answer_is_not_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.jsonl"
 
     async def record() -> None:
@@ -81,7 +81,7 @@ def test_an_empty_answer_is_no_limit(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "empty" in out
 
 
-def test_a_torn_trace_is_shown_as_far_as_it_goes(
+def test_a_torn_trace_is_shown_up_to_its_end(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = trace.read_bytes().splitlines(keepends=True)
@@ -93,18 +93,18 @@ def test_a_torn_trace_is_shown_as_far_as_it_goes(
     assert "▶ 1.1 solve" in out
     assert "Answer  5" not in out
     assert "the run was cut off after" in err
-    assert "Sprint.resume" in err
+    assert f"sprint resume {trace} continues it" in err
 
 
-def test_a_trace_of_no_run_is_no_run_to_go_on_with(
+def test_a_trace_that_ends_before_its_run_began(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace.write_bytes(trace.read_bytes().splitlines(keepends=True)[0] + b'{"event": "Run')
     assert replay(str(trace)) == 2
-    assert "start the run anew" in one_line(capsys)
+    assert "start the run again" in one_line(capsys)
 
 
-def test_what_is_no_trace_of_this_version_is_one_line(
+def test_a_file_that_is_not_a_trace_is_one_line(
     trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for first, message in (
@@ -122,11 +122,12 @@ def test_what_is_no_trace_of_this_version_is_one_line(
 
 
 def test_the_speed_divides_the_time(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run of an hour; at any other reading of the speed, it would be shown for minutes."""
+    """The run took an hour. With any other meaning of the speed, this would take minutes."""
     records = [json.loads(line) for line in trace.read_text().splitlines()]
     records[-1]["at"] = 3600.0
     trace.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert replay(str(trace), "--speed", "100000") == 0
     assert "Answer  5" in capsys.readouterr().out
-    assert replay(str(trace), "--speed", "0") == 2
-    assert "the speed must be above 0" in one_line(capsys)
+    for speed in ("0", "-1", "nan"):
+        assert replay(str(trace), "--speed", speed) == 2
+        assert "the speed must be above 0" in one_line(capsys)
