@@ -53,17 +53,17 @@ class RunOptions:
     Parameters
     ----------
     engine
-        The engine that plans, and executes prompts without an executor. By default, it is the shipped
-        model, which solves Countdown puzzles only. Name the URL of an SGLang server, openai+URL#MODEL
-        for a chat model on an OpenAI-compatible server, or the folder of a model.
+        The engine of the model: the URL of an SGLang server, openai+URL#MODEL for a chat model on an
+        OpenAI-compatible server, or the folder of a model. The default is the shipped model, which
+        solves Countdown puzzles only.
     model
         The model of an OpenAI-compatible server, if --engine is openai+URL without #MODEL.
     executor_engine
-        The engine that executors use to generate text. It is named like --engine, which is its default.
+        Another engine, which executors use to generate text. It is named like --engine, the default.
     executor
         An executor besides the model, for example tools:search for `search` in tools.py. It is an
         executor object, a function with the decorator @executor, or a class that is called without
-        arguments. The module is also searched in the current folder. Repeat the option for several.
+        arguments. The current folder is searched first. Repeat the option for several.
     dispatch
         When an executor starts: when its prompt is complete (tag), or when the whole plan is (stage).
     sequential

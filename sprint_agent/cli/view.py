@@ -51,8 +51,8 @@ class _ExecutionView:
         self.executor = "" if executor == MODEL else executor
 
     def write(self, event: events.ExecutionText) -> None:
-        # An execution that was stopped may run again if the run is resumed.
-        self.state, self.result = "running", None
+        # An execution that was stopped runs again if its stage is planned again.
+        self.state = "running"
         self.texts[event.call] = self.texts.get(event.call, "") + event.text
 
     def end(self, execution: Execution) -> None:
@@ -173,7 +173,7 @@ class RunView:
             case events.CallRetried():
                 self._discard(event.call)
             case events.PlanRepaired():
-                self._discard_turn(event.stage)
+                self._stage(event.stage).discard()
             case events.ExecutionStarted():
                 self._stage(event.stage).execution(event.number).state = "running"
             case events.ExecutionText():
@@ -213,13 +213,9 @@ class RunView:
         """Removes what a call wrote that failed."""
         stage, number = self._callers.get(call, (0, 0))
         if number is None:
-            self._discard_turn(stage)
+            self._stage(stage).discard()
         elif stage:
             self._stage(stage).execution(number).texts.pop(call, None)
-
-    def _discard_turn(self, stage: int) -> None:
-        self._stage(stage).discard()
-        self._answer = ""
 
     def _resume(self, seconds: float) -> None:
         self._resumed = seconds

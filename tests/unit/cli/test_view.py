@@ -24,7 +24,7 @@ from sprint_agent import (
     first_success,
 )
 from sprint_agent.cli.view import RunView
-from sprint_agent.engine import Sampling
+from sprint_agent.engine import Sampling, TokenUsage
 from sprint_agent.result import Execution
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Continuing, Scripted, answer, plan
@@ -163,6 +163,14 @@ class TestRewritten:
         assert "Plan 1  Good.  1 prompt" in text
         assert "Bad idea" not in text
 
+    async def test_a_plan_that_is_continued_after_its_last_complete_prompt(self) -> None:
+        whole = f"Good. {plan('one', 'two')}"
+        kept = whole[: whole.index("two")]
+        turns = [Reply(kept, error=_transient()), "<prompt_1.2> two </prompt_1.2></Plan_1>"]
+        happened = await live(Sprint(ScriptedEngine(Scripted([*turns, answer("5")]), chunk=1000)))
+        assert any(isinstance(event, events.CallRetried) for event in happened)
+        assert "Plan 1  Good.  2 prompts" in shown(view_of(happened))
+
     async def test_a_plan_that_is_repaired(self) -> None:
         turns: list[str | Reply] = [
             "<Plan_1>\nBad idea. <prompt_1.1> one </Plan_1>",
@@ -199,6 +207,59 @@ class TestRewritten:
 
 def _transient() -> Exception:
     return EngineError("the server is busy", transient=True, retry_after=0.0)
+
+
+def begun(stage: int, call: int) -> list[Event]:
+    """The planner of a stage calls the engine."""
+    return [
+        events.CallStarted(0.0, call, stage, None, "digest", Sampling(), ()),
+        PlanText(0.0, stage, f"<Plan_{stage}>\nCall {call}.", (), call),
+    ]
+
+
+def test_later_stages_are_hidden_until_they_are_planned_again_too() -> None:
+    """A trace does not repeat what both plans have in common, such as the prompt of stage 2."""
+    view = view_of(
+        [
+            *begun(1, 1),
+            events.PromptReady(0.0, 1, 1, "first", "model"),
+            *begun(2, 2),
+            events.PromptReady(0.0, 2, 1, "second", "model"),
+            RunResumed(1.0),
+            *begun(1, 3),
+        ]
+    )
+    text = shown(view)
+    assert "Plan 1  Call 3." in text
+    assert "Plan 2" not in text
+    for event in begun(2, 4):
+        view.feed(event)
+    text = shown(view)
+    assert "Plan 2  Call 4.  1 prompt" in text
+    assert "second" in text
+
+
+def test_an_execution_that_writes_is_running() -> None:
+    usage = TokenUsage(0, 0)
+    stopped = Execution(1, 1, "model", "stopped", "stopped", usage, started=0.0, ended=0.0)
+    view = view_of([*begun(1, 1), events.PromptReady(0.0, 1, 1, "task", "model")])
+    view.feed(ExecutionEnded(0.0, stopped))
+    assert "■ 1.1" in shown(view)
+    view.feed(events.ExecutionText(0.0, 1, 1, "again", (), 2))
+    assert "▶ 1.1" in shown(view)
+
+
+async def test_the_execution_that_was_accepted_is_marked() -> None:
+    script = Scripted([plan("one", "two"), answer("5")])
+    agent = Sprint(ScriptedEngine(script, chunk=1000), join=first_success(lambda e: e.number == 2))
+    happened = await live(agent)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+    console.print(view_of(happened))
+    assert isinstance(console.file, io.StringIO)
+    borders = [line for line in console.file.getvalue().splitlines() if "╰" in line]
+    bold_green = "\x1b[1;32m╰"
+    assert borders[0].count(bold_green) == 1
+    assert borders[0].index(bold_green) > borders[0].index("╰")
 
 
 @pytest.mark.parametrize(("width", "beside"), [(20, 1), (64, 1), (65, 2), (100, 3), (140, 4)])
