@@ -10,12 +10,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import anyio
 
+from sprint_agent import __version__
 from sprint_agent.agent import Run, Sprint
 from sprint_agent.countdown import Puzzle, explain
 from sprint_agent.errors import SprintError, TraceError
@@ -44,21 +44,12 @@ _REFRESHES = 12
 """How often a second the terminal is redrawn."""
 
 _Begin = Callable[[], AbstractAsyncContextManager[Run]]
-
-
-def _version() -> str:
-    try:
-        return metadata.version("sprint-reasoning")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
 _Options = Annotated[RunOptions, cyclopts.Parameter(name="*")]
 
 app = cyclopts.App(
     name="sprint",
     help="A reasoning model plans, and executors work on the parts of the plan at the same time.",
-    version=_version,
+    version=__version__,
     config=read_config,
     default_parameter=cyclopts.Parameter(negative=()),
     suppress_keyboard_interrupt=False,
