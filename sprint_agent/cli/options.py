@@ -122,7 +122,7 @@ class RunOptions:
             OptionError: An option has a wrong value, or two options contradict each other.
             EngineUnavailable: The engine needs an extra that is not installed, or names no model.
         """
-        greedy = Sampling(temperature=0.0) if self.engine else countdown.SAMPLING
+        greedy = countdown.SAMPLING if self.engine is None else Sampling(temperature=0.0)
         engine = self._engine()
         given = [load_executor(address) for address in self.executor]
         try:
@@ -141,7 +141,7 @@ class RunOptions:
     def _engine(self) -> str | Path:
         engine, model = self.engine, self.model
         if model is None:
-            return engine or countdown.MODEL
+            return countdown.MODEL if engine is None else engine
         if engine is None or not engine.startswith("openai+"):
             raise OptionError(
                 f"--model {model} needs an OpenAI-compatible server: add --engine openai+URL"
@@ -153,7 +153,7 @@ class RunOptions:
         return f"{engine}#{model}"
 
     def _limits(self) -> Limits:
-        base = Limits() if self.engine else countdown.LIMITS
+        base = countdown.LIMITS if self.engine is None else Limits()
         concurrency = base.concurrency if self.concurrency is None else self.concurrency
         return replace(
             base,
