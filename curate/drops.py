@@ -64,7 +64,7 @@ class SkippedRecord:
     """A record of a source, or one of its trajectories, that cannot be used."""
 
     source: str
-    """Where it was read, such as `part.jsonl:17`."""
+    """The place that it was read from, such as `part.jsonl:17`."""
     reason: Reason
     detail: str
 

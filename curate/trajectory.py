@@ -15,7 +15,7 @@ class Trajectory:
     answer: str
     """The reference answer."""
     source: str = ""
-    """Where it was read, such as "part.jsonl:17" (the line).
+    """The place that it was read from, such as "part.jsonl:17" (the line).
 
     "part.jsonl:17#2" is the second of several trajectories on one question.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sprint_agent import Execution, Executor, Limits, Sprint, Task
@@ -64,6 +64,29 @@ class Continuing:
             return text[len(prompt) - opened[-1].end() :]
         stages = list(re.finditer(r"<think>\n|</Execution_\d+>\n\n", prompt))
         return self.turns[len(stages) - 1][len(prompt) - stages[-1].end() :]
+
+
+def continuing(script: Callable[[str], str]) -> Callable[[str], str]:
+    """Returns a script that also continues one of its answers from the middle, as a model does.
+
+    Such an answer begins after a line break of the prompt.
+    """
+
+    def continued(prompt: str) -> str:
+        for end in range(len(prompt), 0, -1):
+            if prompt[end - 1] == "\n":
+                said, begun = script(prompt[:end]), prompt[end:]
+                if said.startswith(begun) and (begun or not _inside(prompt)):
+                    return said[len(begun) :]
+        return script(prompt)
+
+    return continued
+
+
+def _inside(prompt: str) -> bool:
+    """Returns whether a prompt ends in the middle of a plan or an answer."""
+    last = re.split(r"<think>\n|</Execution_\d+>\n\n", prompt)[-1]
+    return bool(last) and not _EXECUTION.search(prompt)
 
 
 async def executed(

@@ -25,7 +25,7 @@ attempt is its opening and what remains after it. The second line says that 8 an
 recognize a hit. At a hit, results are replaced by what made them, one at a time: the last result first,
 and the result of the opening last.
 
-With five numbers, three and a result remain, which are a puzzle of their own. The text asks it as a
+With five numbers, three and a result remain, which are a puzzle themselves. The text asks it as a
 question and solves it in the same way, but without products and quotients. The outer puzzle tries those
 instead.
 

@@ -53,7 +53,7 @@ _LOST = "SELECT model, total(prompt_tokens), total(completion_tokens) FROM lost 
 
 
 class CacheError(Exception):
-    """The file of a cache cannot be used: it is no database, it is locked, or it cannot be written."""
+    """The file of a cache is not a database, is locked, or cannot be written."""
 
 
 class Cache(contextlib.AbstractContextManager["Cache"]):
@@ -78,7 +78,7 @@ class Cache(contextlib.AbstractContextManager["Cache"]):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         with self._naming_the_file():
-            # Without an isolation level, each statement is a transaction of its own.
+            # Without an isolation level, each statement is a separate transaction.
             self._file = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
                 self._prepare()

@@ -95,6 +95,6 @@ def too_slow(url: str, timeout: float) -> RequestFailed:
 
 
 def malformed(url: str, error: ValueError) -> RequestFailed:
-    """Returns the error of a response that has a status of success but is no chat completion."""
+    """Returns the error of a response that has a status of success but is not a chat completion."""
     detail = f"the server at {url} sent no chat completion: {error}"
     return RequestFailed(Dropped(Reason.FAILED, detail), transient=True)

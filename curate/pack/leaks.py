@@ -5,7 +5,7 @@ then the annotation is wrong: the component's executor would have to invent the 
 such data learn to invent things. So `leak_free.py` adds the missing edge, which moves the component to
 a later stage.
 
-A component may use what the question says, what earlier stages contain, what the plan of its own stage
+A component may use what the question says, what earlier stages contain, what the plan of its stage
 says before it, and what it finds itself. A sibling's finding is a value that the sibling's execution,
 or the comment on it, produces first. A comment is written into the plan of the next stage, so it may
 use everything that was found before that plan.

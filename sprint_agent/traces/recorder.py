@@ -17,7 +17,10 @@ from sprint_agent.events import (
     CallStarted,
     Event,
     ExecutionEnded,
+    ExecutionStarted,
+    ExecutionText,
     NestedEvent,
+    PromptReady,
     RunEnded,
     StageEnded,
 )
@@ -72,7 +75,7 @@ class Recorder:
             content = self._file.read()
             self.trace = Trace.parse(content, path)
             self._check(self.trace)
-            self._written = Counter(map(_key, self.trace.events))
+            self._written = _written(self.trace)
             # A torn line is removed, so that what follows begins a line.
             self._file.seek(content.rfind(b"\n") + 1)
             self._file.truncate()
@@ -147,6 +150,55 @@ class Recorder:
                 "(the run's result is in `result` of this error)",
                 result=self._result,
             ) from self._failure
+
+
+def _written(trace: Trace) -> Counter[Hashable]:
+    """Counts what a trace contains and a resumed run need not write again.
+
+    If the planner planned a stage again later, what happened to the old prompts does not count, and
+    nor does the end of that stage and of the stages after it.
+    """
+    written: Counter[Hashable] = Counter()
+    prompts: dict[tuple[int, int], tuple[str, str]] = {}
+    executions: dict[tuple[int, int], list[Hashable]] = {}
+    ends: dict[int, Hashable] = {}
+
+    def plan_again(stage: int) -> None:
+        for number in [number for number in ends if number >= stage]:
+            written[ends.pop(number)] -= 1
+
+    for event in trace.events:
+        key, execution = _key(event), _execution_of(event)
+        match event:
+            case PromptReady() if execution is not None:
+                prompt = (event.text, event.executor)
+                if prompts.setdefault(execution, prompt) != prompt:
+                    prompts[execution] = prompt
+                    written.subtract(executions.pop(execution))
+                    plan_again(event.stage)
+            case CallStarted(number=None):
+                plan_again(event.stage)
+            case StageEnded():
+                ends[event.stage.number] = key
+            case _:
+                pass
+        if execution is not None:
+            executions.setdefault(execution, []).append(key)
+        written[key] += 1
+    return written
+
+
+def _execution_of(event: Event) -> tuple[int, int] | None:
+    """Returns the stage and number of the execution that an event is about, if it is about one."""
+    match event:
+        case NestedEvent():
+            return event.path[0].stage, event.path[0].number
+        case PromptReady() | ExecutionStarted() | ExecutionText():
+            return event.stage, event.number
+        case ExecutionEnded(execution=e):
+            return e.stage, e.number
+        case _:
+            return None
 
 
 def _key(event: Event) -> Hashable:

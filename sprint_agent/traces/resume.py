@@ -167,10 +167,11 @@ class ResumedRun:
         work = self._of(who)
         if work.prompt not in (None, prompt):
             work = self._work[who] = _Work()
+            self._forget_from(who[0])
         work.prompt = prompt
 
     def _forget_from(self, stage: int) -> None:
-        """The planner writes a stage, again if the stage had ended before."""
+        """The planner plans a stage, perhaps again: what ended from there on does not count any more."""
         for number in [number for number in self._stages if number >= stage]:
             del self._stages[number]
 

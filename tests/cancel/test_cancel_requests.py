@@ -21,7 +21,7 @@ async def left_in(server: FaultServer) -> int:
 
 @pytest.mark.parametrize("fresh", [True, False])
 async def test_cancelling_a_request_everywhere(fresh: bool) -> None:
-    """On a connection of its own, and on one that is shared by all runs."""
+    """On a separate connection, and on one that all runs share."""
     finished: set[str] = set()
 
     async def run() -> None:

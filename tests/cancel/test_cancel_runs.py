@@ -1,4 +1,4 @@
-"""A run that is cancelled, at whatever step, leaves no task and no request behind."""
+"""A run that is cancelled at any step leaves no task and no request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @executor
 async def patient(task: Task) -> str:
-    """Waits, calls the model, and cleans up behind itself."""
+    """Waits, calls the model, and cleans up."""
     try:
         await anyio.lowlevel.checkpoint()
         return (await task.generate()).text

@@ -1,6 +1,6 @@
 """A real browser for tests: Chromium without a window, told what to do over a pair of pipes.
 
-Nothing but Debian's `chromium` is needed: the DevTools protocol is JSON, with a zero byte behind each
+Nothing but Debian's `chromium` is needed: the DevTools protocol is JSON, with a zero byte after each
 message, on descriptors 3 and 4 of the browser.
 """
 
@@ -60,7 +60,7 @@ class Browser:
             time.sleep(0.05)
 
     def value(self, expression: str) -> Any:
-        """What an expression comes to in the page."""
+        """Returns the value of an expression in the page."""
         got = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in got, got
         return got["result"].get("value")
@@ -123,7 +123,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with an empty profile, which is gone behind this with all of its processes."""
+    """A browser with an empty profile, which is deleted after this, with all of its processes."""
     assert CHROMIUM is not None
     command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
     # The shell puts the pipes where the browser looks for them.

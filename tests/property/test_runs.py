@@ -1,7 +1,7 @@
 """A run under whatever may happen to it, in any order: plan, finish, fail, break off, kill, resume.
 
-Hypothesis holds the engine's pen: each rule lets one open request go on by a step. Whatever it does,
-the events are well nested, each prompt ends just once, results stand in prompt order, and what was
+Hypothesis holds the engine's pen: each rule lets one open request take a step. Whatever it does,
+the events are well nested, each prompt ends just once, results are in prompt order, and what was
 generated is counted once and never generated again.
 """
 
@@ -189,7 +189,7 @@ class Runs(RuleBasedStateMachine):
     def the_planner_breaks_off(self) -> None:
         assert self.planner is not None
         self.breaks[self.stage, None] += 1
-        # It goes on behind the last prompt that was closed.
+        # It continues after the last complete prompt.
         self.rest = ""
         self.planner.send.send_nowait(EngineError("full", transient=True, retry_after=0.0))
         self.settle()
@@ -286,7 +286,7 @@ class Runs(RuleBasedStateMachine):
 
 
 def tokens(seen: list[events.Event]) -> int:
-    """What was written, except by executions that have ended: a run that goes on has those whole."""
+    """What was written, except by executions that have ended: a resumed run has those complete."""
     ends = [e.execution for e in seen if isinstance(e, events.ExecutionEnded)]
     ended = {(execution.stage, execution.number) for execution in ends}
     count = 0

@@ -9,7 +9,7 @@ but not learned.
 
 Each learned id has a role: plan, prompt, execution or answer. Training reports the loss and weights
 it by role. Some learned ids are also decisions: a run is lost if one of them is wrong, but they
-occur once in hundreds of ids, so they hardly change a mean loss. They have kinds of their own, so
+occur once in hundreds of ids, so they hardly change a mean loss. They have separate kinds, so
 that training can give them other weights.
 
 A `linear` row is the paper's row: the whole run in one sequence, and the executions are learned

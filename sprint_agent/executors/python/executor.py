@@ -50,7 +50,7 @@ class PythonExecutor:
     without this protection and the task's logger warns. macOS has no such namespaces and does not
     enforce `memory`. Windows is not supported.
 
-    **This is no security boundary by itself.** It contains mistakes of a model, not attacks. The
+    **This alone is not a security boundary.** It contains mistakes of a model, not attacks. The
     program runs as your user and can read whatever that user can read. It can reach sockets in the
     file system, and nothing filters its system calls. For programs that you do not trust, run the
     whole application in a container or a virtual machine that contains nothing worth stealing.

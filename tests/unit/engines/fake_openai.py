@@ -35,7 +35,7 @@ class ResponseWriter:
 
     socket: SocketStream
     drip: bool = False
-    """Sends each byte of a stream in a chunk of its own."""
+    """Sends each byte of a stream in a separate chunk."""
 
     async def send_response(self, status: int, body: str) -> None:
         head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body.encode())}\r\n\r\n"

@@ -458,7 +458,7 @@ class TestExecutors:
 async def test_the_last_turn_that_the_limit_on_stages_allows_must_answer(
     stages: int | None, turns: int
 ) -> None:
-    """Without a limit of its own, a call keeps the agent's."""
+    """A call that sets no limit on stages keeps the agent's."""
 
     def script(prompt: str) -> str:
         if prompt.endswith("<Final_answer>\n"):

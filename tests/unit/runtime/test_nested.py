@@ -30,7 +30,7 @@ OUTER_PLAN = plan(f"solve: {INNER}", "other")
 
 
 def script(context: str) -> str:
-    """Outside, one prompt of two is solved by a run of its own, which has a stage of two."""
+    """In the outer run, a nested run solves one prompt of two. It has a stage of two."""
     inside = context.startswith(f"<Question>\n{INNER}\n")
     number = execution_of(context)
     if number:

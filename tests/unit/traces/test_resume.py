@@ -1,4 +1,4 @@
-"""What a resumed run takes from its trace, and which trace stands when it is left."""
+"""What a resumed run takes from its trace, and what it appends to it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import pytest
 
 from sprint_agent import (
     Execution,
+    ExecutionStarted,
     ExecutionText,
     Limits,
     PlanText,
+    PromptReady,
     Sprint,
     Task,
     Trace,
@@ -28,7 +30,7 @@ from sprint_agent.result import Prompt
 from sprint_agent.testing import Reply, ScriptedEngine
 from sprint_agent.traces import recorder
 from sprint_agent.traces.resume import ResumedRun
-from tests.script import Continuing, Scripted, answer, plan
+from tests.script import Continuing, Scripted, answer, continuing, plan
 
 pytestmark = pytest.mark.anyio
 Record = dict[str, Any]
@@ -93,7 +95,7 @@ class TestWhatIsTaken:
             return plan("stubborn: a", "pay: b")
 
         def agent(paid: Paid) -> Sprint:
-            engine = ScriptedEngine(script)
+            engine = ScriptedEngine(continuing(script))
             return Sprint(engine, executors=[stubborn, paid], join=first_success(check))
 
         result = await agent(Paid()).solve("What?", trace=path)
@@ -239,6 +241,23 @@ class TestTheTrace:
         assert [p.text for p in result.stages[1].prompts] == ["invoice none"]
         assert again.calls == []
 
+    async def test_a_run_that_went_back_to_its_first_way_is_complete(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        accepting = first_success(lambda e: "took 0 ms" if e.stage == 1 else False)
+        for join in (accepting, "all", accepting):
+            if path.exists():
+                await invoices(Paid()).resume(path, join=join)
+            else:
+                await invoices(Paid()).solve("What?", join=join, trace=path)
+            cut(path, stage_ended(2), last=True)
+        again = Paid()
+        async with invoices(again).stream_resume(path, join=accepting) as run:
+            seen = [event async for event in run]
+        assert again.calls == []
+        assert [e.text for e in seen if isinstance(e, PromptReady)] == ["zero", "invoice 0"]
+        started = [(e.stage, e.number) for e in seen if isinstance(e, ExecutionStarted)]
+        assert started == [(1, 1), (2, 1)]
+
     async def test_one_that_cannot_be_written_loses_no_result(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -298,4 +317,4 @@ def invoices(paid: Paid) -> Sprint:
             return plan(f"pay: invoice {told[0] if told else 'none'}", stage=2)
         return plan("pay: zero")
 
-    return Sprint(ScriptedEngine(script), executors=[paid])
+    return Sprint(ScriptedEngine(continuing(script)), executors=[paid])

@@ -1,4 +1,4 @@
-"""Traces: what is written reads back, and a run that was killed goes on without doing anything twice."""
+"""Traces: what is written reads back, and a run that was killed resumes and repeats nothing."""
 
 from __future__ import annotations
 

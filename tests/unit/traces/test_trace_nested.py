@@ -1,4 +1,4 @@
-"""Nested runs in traces: they are recorded, answered from a trace, and gone on with after a kill."""
+"""Nested runs in traces: they are recorded, answered from a trace, and resumed after a kill."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def script(prompt: str) -> str:
 
 
 class Counted:
-    """An executor that notes what it worked on: where the run goes on, stage, number."""
+    """An executor that records what it worked on: the run, the stage and the number."""
 
     name = "tool"
     description = "counts"
@@ -59,7 +59,7 @@ class Counted:
 
 @executor
 async def late(task: Task) -> str:
-    """Calls the engine behind the execution that comes after this one."""
+    """Calls the engine after the execution that follows this one."""
     for _ in range(3):
         await anyio.lowlevel.checkpoint()
     return (await task.generate()).text
@@ -102,7 +102,7 @@ def answered(path: Path) -> Counter[str]:
 
 
 def kills(whole: Path) -> Iterator[Path]:
-    """The trace as kills leave it: cut behind each record, and in the middle of the next."""
+    """The trace as kills leave it: cut after each record, and in the middle of the next."""
     lines = whole.read_bytes().splitlines(keepends=True)
     path = whole.with_name("killed.jsonl")
     for kept in range(2, len(lines)):

@@ -13,7 +13,7 @@ import pytest
 from sprint_agent import Limits, NestedExecutor, Sprint, Trace, first_success
 from sprint_agent.result import Verdict
 from sprint_agent.testing import ScriptedEngine
-from tests.script import answer, plan
+from tests.script import answer, continuing, plan
 
 pytestmark = pytest.mark.anyio
 OLD = Path(__file__).parent / "data" / "version-2.jsonl"
@@ -60,7 +60,7 @@ async def test_it_is_resumed(tmp_path: Path) -> None:
     for kept in range(2, len(lines), 7):
         path = tmp_path / "run.jsonl"
         path.write_bytes(b"".join(lines[:kept]))
-        engine = ScriptedEngine(continuing)
+        engine = ScriptedEngine(continuing(script))
         result = await agent(engine).resume(path)
         # Whether the nested run ends before the check accepts its sibling is a matter of time.
         assert result.answer == whole.answer
@@ -68,14 +68,3 @@ async def test_it_is_resumed(tmp_path: Path) -> None:
         assert Trace.read(path).result == result
         headers = [json.loads(line).get("trace") for line in path.read_bytes().splitlines()]
         assert [version for version in headers if version] == [2, 3]
-
-
-def continuing(prompt: str) -> str:
-    """Continues what was cut off: the text that follows the end of the prompt."""
-    starts = [prompt[: k + 1] for k in range(len(prompt)) if prompt[k] == "\n"]
-    for start in reversed(starts):
-        said = script(start)
-        begun = prompt[len(start) :]
-        if said.startswith(begun):
-            return said[len(begun) :]
-    raise AssertionError(f"nothing continues {prompt[-80:]!r}")
