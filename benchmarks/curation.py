@@ -110,13 +110,12 @@ def stub(latency: float, log: Path) -> Iterator[str]:
     """Runs a stub endpoint in its own process and yields its URL."""
     command = [sys.executable, "-m", "benchmarks.stub_endpoint"]
     options = ["--latency", str(latency), "--log", str(log)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 def _start(workload: Workload, url: str, source: Path, out: Path) -> subprocess.Popen[bytes]:
