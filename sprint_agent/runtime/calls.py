@@ -208,9 +208,10 @@ class CallStream:
             if self._request is not None:
                 await self._request.__aexit__(exc_type, exc, traceback)
         except EngineError as error:
-            if exc is not None and failure is None:
-                raise
-            failure = error
+            # An engine may translate here what its stream raised. But a cancellation, or an answer that
+            # its reader has, counts more than an engine that fails while it is left.
+            if isinstance(exc, Exception):
+                failure = error
         finally:
             self._settle(failure)
         if failure is not None:
