@@ -79,6 +79,8 @@ class HeldEngine:
             yield self._stream(held)
         finally:
             held.open = False
+            held.send.close()
+            held.receive.close()
 
     async def _stream(self, held: Held) -> AsyncIterator[Delta | Finish]:
         async for event in held.receive:
