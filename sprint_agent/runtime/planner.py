@@ -8,7 +8,7 @@ neither.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -26,6 +26,15 @@ from sprint_agent.runtime.execution import ExecutionHandle, execute
 from sprint_agent.runtime.scope import RunScope
 
 _REPAIR_TEMPERATURE = 0.6
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A prompt that is complete, and whose executor has not started."""
+
+    closed: PromptClosed
+    context: Snapshot
+    handle: ExecutionHandle | None = None
 
 
 class PlannerTurn:
@@ -46,7 +55,8 @@ class PlannerTurn:
         self._parser = tags.TurnParser(forced=forced)
         self._group: TaskGroup | None = None
         self._failure: Exception | None = None
-        self._pending: list[tuple[PromptClosed, Snapshot]] = []
+        self._pending: list[_Pending] = []
+        self._plan_complete = anyio.Event()
         self._malformed: Malformed | None = None
         self._cut_off: TokenUsage | None = None
         self._good = 0  # the end of the last complete prompt, in characters
@@ -186,9 +196,7 @@ class PlannerTurn:
         match event:
             case PromptClosed():
                 self._good = event.end
-                self._pending.append((event, self._execution_context(event)))
-                if self._scope.dispatch == "tag":
-                    self._start_pending()
+                self._close_prompt(event)
             case PlanClosed():
                 self._end = event.end
             case AnswerClosed():
@@ -211,13 +219,25 @@ class PlannerTurn:
 
     # --- the executions ---------------------------------------------------------------------------
 
-    def _start_pending(self) -> None:
-        """Starts the executors of the prompts that are complete and not started yet."""
+    def _close_prompt(self, closed: PromptClosed) -> None:
+        """A prompt is complete: starts its executor, or prepares it to start after the plan."""
         assert self._group is not None
+        pending = _Pending(closed, self._execution_context(closed))
+        self._pending.append(pending)
+        if self._scope.dispatch == "tag":
+            self._start_pending()
+        # A task that waits already starts sooner than one that is made when the plan is complete.
+        self._group.start_soon(self._execute, pending)
+
+    def _start_pending(self) -> None:
+        """Lets the executors of the prompts start that are complete and not started yet."""
         pending, self._pending = self._pending, []
-        for closed, context in pending:
+        tokens = self.usage.usage.completion_tokens
+        for prompt in pending:
             self._scope.account.budget.begin_execution()
-            self._group.start_soon(self._execute, self._open(closed), context)
+            prompt.handle = self._open(prompt.closed, tokens)
+        if self._scope.dispatch == "stage":
+            self._plan_complete.set()
 
     def _execution_context(self, closed: PromptClosed) -> Snapshot:
         """Returns the context of the execution of a prompt that was just closed."""
@@ -228,10 +248,12 @@ class PlannerTurn:
         context.append(tags.execution_opening(self._number, number))
         return context.snapshot()
 
-    def _open(self, closed: PromptClosed) -> ExecutionHandle:
-        """Returns the handle of a new execution, and reports its prompt."""
+    def _open(self, closed: PromptClosed, tokens: int) -> ExecutionHandle:
+        """Returns the handle of a new execution, and reports its prompt.
+
+        `tokens` are those that the planner has written.
+        """
         scope, stage, number = self._scope, self._number, len(self._handles) + 1
-        tokens = self.usage.usage.completion_tokens
         prompt = Prompt(number, closed.text, closed.executor, tokens)
         handle = ExecutionHandle(scope, stage, prompt)
         self._handles.append(handle)
@@ -241,9 +263,13 @@ class PlannerTurn:
         scope.emit(events.PromptReady(scope.now(), stage, number, closed.text, name))
         return handle
 
-    async def _execute(self, handle: ExecutionHandle, context: Snapshot) -> None:
+    async def _execute(self, pending: _Pending) -> None:
+        if pending.handle is None:
+            await self._plan_complete.wait()
+        handle = pending.handle
+        assert handle is not None
         try:
-            execution = await execute(handle, context)
+            execution = await execute(handle, pending.context)
         except BaseException:
             self._ended(handle.stopped())
             raise
