@@ -85,10 +85,13 @@ class ScriptedEngine(AlwaysOpen):
         self._check(request)
         self.requests.append(request)
         self.in_flight += 1
+        stream = self._stream(request)
         try:
-            yield self._stream(request)
+            yield stream
         finally:
             self.in_flight -= 1
+            # An unfinished generator that is left to the garbage collector is a warning under trio.
+            await stream.aclose()
 
     def prompt_text(self, request: Request) -> str:
         """Returns the prompt of a request as text."""
@@ -101,7 +104,7 @@ class ScriptedEngine(AlwaysOpen):
         if self.tokenizer is not None:
             checked_prompt(request, self.tokenizer.vocab_size, self.context_length)
 
-    async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
+    async def _stream(self, request: Request) -> AsyncGenerator[Delta | Finish]:
         scripted = self.script(self.prompt_text(request))
         reply = Reply(scripted) if isinstance(scripted, str) else scripted
         text, reason, stop = _until_stop(reply, request.stop)
