@@ -65,7 +65,7 @@ def llama_server(model: Path, chat_template: str) -> Iterator[str]:
                 yield url
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.communicate()
 
 
 def write_gguf(model: Path, file: Path) -> None:

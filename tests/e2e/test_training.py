@@ -30,7 +30,8 @@ from train.countdown.model import ModelShape
 from train.errors import TrainingError
 from train.loop import distributed
 
-pytestmark = pytest.mark.slow
+# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 RECIPE = recipe.Recipe(
     data=CountdownData(spaces=SMALL, trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),
