@@ -144,6 +144,7 @@ def test_the_mask_for_a_gpu_equals_the_segments(given: list[Tree]) -> None:
     assert mask.shape[-2:] == (made.tokens, made.tokens)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_equals_attention_by_segments() -> None:
     given = [
         Tree(
