@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -117,7 +117,9 @@ class TimedEngine(AlwaysOpen):
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
         self.calls += 1
-        yield self._stream(request)
+        # Closed here: a generator that is left to the event loop costs a task of its own.
+        async with aclosing(self._stream(request)) as stream:
+            yield stream
 
     def critical_path(self, dispatch: Dispatch) -> float:
         """Returns the seconds that a run takes if nothing but the engine takes time."""
@@ -146,7 +148,7 @@ class TimedEngine(AlwaysOpen):
             start = end
         return tokens
 
-    async def _stream(self, request: Request) -> AsyncIterator[Delta | Finish]:
+    async def _stream(self, request: Request) -> AsyncGenerator[Delta | Finish]:
         assert not isinstance(request.prompt, str)
         clock = asyncio.get_running_loop().time
         due = clock() + self.latency.first

@@ -242,8 +242,9 @@ def _stage_json(stage: Stage) -> dict[str, Any]:
 
 def add(usages: Sequence[TokenUsage]) -> TokenUsage:
     """Returns what several calls cost together."""
-    return TokenUsage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-    )
+    prompt = completion = cached = 0
+    for usage in usages:
+        prompt += usage.prompt_tokens
+        completion += usage.completion_tokens
+        cached += usage.cached_tokens
+    return TokenUsage(prompt, completion, cached)

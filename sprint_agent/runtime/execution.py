@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
 import anyio
@@ -74,6 +74,7 @@ class ExecutionHandle:
         self._runs = 0
         self._calls = 0
         self._requests: set[anyio.CancelScope] = set()
+        self._host_task: object = None
         self._closed = False
 
     def recorded(self) -> Execution | None:
@@ -89,6 +90,7 @@ class ExecutionHandle:
 
     def slot(self) -> Slot:
         """Waits for a concurrency slot when it is entered, and frees it when it is left."""
+        self._host_task = _current_task()
         return self.scope.account.slots.take(self.stage, self.prompt.number, self._clock)
 
     def close(self) -> None:
@@ -202,22 +204,28 @@ class ExecutionHandle:
         self._calls += 1
         return self.scope.seeded(self.stage, self.prompt.number, self._calls - 1)
 
-    @contextmanager
-    def _request(self) -> Generator[None]:
+    def _request(self) -> AbstractContextManager[None]:
         """Surrounds what the task asks for.
 
         Raises:
             ExecutorError: The execution has ended.
         """
-        if not self._closed:
-            with anyio.CancelScope() as scope:
-                self._requests.add(scope)
-                try:
-                    yield
-                    return
-                finally:
-                    self._requests.discard(scope)
-        raise ExecutorError("the execution has ended: its task cannot ask for anything more")
+        if self._closed:
+            raise ExecutorError("the execution has ended: its task cannot ask for anything more")
+        # What the execution itself awaits cannot outlive it. Only the requests of others need a scope.
+        own = self._host_task is not None and _current_task() is self._host_task
+        return nullcontext() if own else self._cancellable()
+
+    @contextmanager
+    def _cancellable(self) -> Generator[None]:
+        with anyio.CancelScope() as scope:
+            self._requests.add(scope)
+            try:
+                yield
+            finally:
+                self._requests.discard(scope)
+        if scope.cancelled_caught:
+            raise ExecutorError("the execution has ended: its task cannot ask for anything more")
 
 
 def _take(earlier: RecordedRun, result: Result, scope: RunScope) -> None:
@@ -249,11 +257,17 @@ def _outer_alone(error: BaseException) -> bool:
 
 def _cancelled() -> bool:
     """Returns whether this task was cancelled, and not only something that it awaited."""
+    task = _current_task()
+    # Under trio, a cancellation is always the task's own.
+    return task is None or task.cancelling() > 0
+
+
+def _current_task() -> asyncio.Task[object] | None:
+    """Returns the current asyncio task, None under trio."""
     try:
-        task = asyncio.current_task()
-    except RuntimeError:  # under trio, a cancellation is always the task's own
-        return True
-    return task is not None and task.cancelling() > 0
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:

@@ -103,7 +103,8 @@ class SlotPool:
         """Frees the slot in this pool and in those around it."""
         if self._within is not None:
             self._within.pool.release(slot)
-        self._release_here([slot.clock.now])
+        # Nobody waits in most pools, and to read the clock is the dearest part.
+        self._release_here([slot.clock.now] if self._waiting else [])
 
     def _release_here(self, freed_at: list[int]) -> None:
         if self._free is None:
