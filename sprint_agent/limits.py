@@ -28,8 +28,10 @@ class Limits:
     tokens: int | None = None
     """Tokens that the run generates, nested runs included.
 
-    It is never exceeded: a call reserves the `max_tokens` of its sampling until it ends. If running
-    calls leave too few tokens, the call waits for them. If too few are left after that, it gets fewer.
+    It is never exceeded: each call reserves a share, which grows while its answer arrives. Calls run
+    at the same time as long as there are tokens for all of them. If too few are left, a call waits
+    until others end, and is cut off if nothing comes back. With an engine that reports no ids, what a
+    call has used is estimated until it ends.
     """
     cost: float | None = None
     """What generated tokens and prompts cost, by the agent's `Prices`. Reserved like `tokens`."""

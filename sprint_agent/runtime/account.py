@@ -112,15 +112,27 @@ class RunAccount:
             self.call_ends,
         )
 
-    async def reserve(self, prompt_tokens: int, wanted: int) -> Grant:
-        """Reserves tokens for a call. If too few are left, waits until running calls end.
+    async def reserve(self, prompt_tokens: int, wanted: int, ahead: int, arrived: int) -> Grant:
+        """Reserves the first share of a call. If too little is left, waits until running calls end.
+
+        The arguments are those of `Budget.reserve`.
 
         Raises:
             BudgetExhausted: No token is left, and no running call can give any back.
         """
-        while (grant := self.budget.reserve(prompt_tokens, wanted)) is None:
+        while (grant := self.budget.reserve(prompt_tokens, wanted, ahead, arrived)) is None:
             await self.call_ends.wait()
         return grant
+
+    async def extend(self, grant: Grant, arrived: int) -> None:
+        """Lets the share of a call grow. If too little is left, waits until other calls end.
+
+        Raises:
+            BudgetExhausted: Too little is left, and no other running call can give any back.
+        """
+        while not self.budget.extend(grant, arrived):
+            with self.budget.waiting():
+                await self.call_ends.wait()
 
     def settle(self, grant: Grant, used: TokenUsage) -> None:
         """Ends a call: what it reserved and did not use is free again."""

@@ -176,6 +176,7 @@ class CallStream:
         self._grant: Grant | None = None
         self._recorded: RecordedCall | None = None
         self._read = 0
+        self._arrived = 0
         self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
         self._events: AsyncIterator[Delta | Finish] | None = None
         self.number: int = 0
@@ -186,10 +187,13 @@ class CallStream:
         prompt = digest(context)
         if calls.recorded is not None:
             self._recorded = calls.recorded.call(caller.stage, caller.number, prompt)
-        prompt_tokens = len(context.ids or ())
-        self._grant = grant = await calls.account.reserve(prompt_tokens, self._sampling.max_tokens)
-        if grant.tokens != self._sampling.max_tokens:
-            self._sampling = replace(self._sampling, max_tokens=grant.tokens)
+        prompt_tokens, wanted = len(context.ids or ()), self._sampling.max_tokens
+        arrived = sum(map(_tokens_of, self._recorded.deltas)) if self._recorded else 0
+        self._grant = grant = await calls.account.reserve(
+            prompt_tokens, wanted, _unseen(self._stop), arrived
+        )
+        if grant.most != wanted:
+            self._sampling = replace(self._sampling, max_tokens=grant.most)
         self.number = self._recorded.number if self._recorded else calls.next_number()
         self._attempt.number = self.number
         who = (self.number, caller.stage, caller.number)
@@ -254,6 +258,10 @@ class CallStream:
         if isinstance(event, Finish):
             self.finish = _with_recorded(event, self._recorded)
             raise StopAsyncIteration
+        assert self._grant is not None
+        self._arrived += _tokens_of(event)
+        if not self._grant.suffices(self._arrived):
+            await self._calls.account.extend(self._grant, self._arrived)
         self._caller.usage.receive(self.number, event)
         return event
 
@@ -279,12 +287,27 @@ class CallStream:
         if self._read < len(recorded.deltas):
             delta = recorded.deltas[self._read]
             self._read += 1
+            self._arrived += _tokens_of(delta)
             self._caller.usage.receive(self.number, delta)
             return delta
         if recorded.error is not None:
             raise EngineError(recorded.error, transient=True, retry_after=0.0)
         self.finish = recorded.finish
         return None
+
+
+def _tokens_of(delta: Delta) -> int:
+    """Returns how many tokens a delta is charged with. Without ids that is an estimate."""
+    return len(delta.ids) or max(1, len(delta.text) // 4)
+
+
+def _unseen(stop: tuple[str, ...]) -> int:
+    """Returns how many tokens an engine may have generated at most that it has not handed over.
+
+    They are those of a stop string, which is held back, of half a character, and the id that ends the
+    answer.
+    """
+    return max((len(text.encode()) for text in stop), default=0) + 4
 
 
 def _seconds_left() -> float:

@@ -140,6 +140,7 @@ class TestRetries:
                 with_policy(ModelExecutor(), Policy(retries=5, pure=True, fallback=Works()))
             ],
             limits=Limits(tokens=len(plan("model: x", "model: y")) + 3),
+            dispatch="stage",
         )
         result = await agent.solve("What?")
         assert result.limit == "tokens"

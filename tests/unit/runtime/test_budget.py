@@ -8,6 +8,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
 from sprint_agent.errors import BudgetExhausted
@@ -19,9 +20,11 @@ PRICES = Prices(prompt=2e6, completion=10e6, cached=1e6)
 """Two a token of a prompt, one where it is cached, ten a token of an answer."""
 
 
-def granted(budget: Budget, prompt_tokens: int, wanted: int) -> Grant:
+def granted(
+    budget: Budget, prompt_tokens: int, wanted: int, *, ahead: int = 16, arrived: int = 0
+) -> Grant:
     """Returns what the budget grants to a call that does not have to wait."""
-    grant = budget.reserve(prompt_tokens, wanted)
+    grant = budget.reserve(prompt_tokens, wanted, ahead, arrived)
     assert grant is not None
     return grant
 
@@ -29,21 +32,21 @@ def granted(budget: Budget, prompt_tokens: int, wanted: int) -> Grant:
 class TestLedger:
     def test_without_a_limit_everything_can_be_reserved(self) -> None:
         ledger = Ledger[int](None)
-        ledger.reserve(1_000)
+        ledger.open(1_000)
         assert ledger.left is None
         assert ledger.attainable(7) == 7
 
     def test_what_is_reserved_is_not_left(self) -> None:
         ledger = Ledger(10)
         assert ledger.left == 10
-        ledger.reserve(4)
+        ledger.open(4)
         assert ledger.left == 6
-        ledger.reserve(6)
+        ledger.open(6)
         assert ledger.left == 0
 
     def test_what_a_call_did_not_use_is_left_again(self) -> None:
         ledger = Ledger(10)
-        ledger.reserve(8)
+        ledger.open(8)
         ledger.settle(8, 3)
         assert ledger.left == 7
 
@@ -61,9 +64,45 @@ class TestLedger:
         money.spend(2.0)
         assert money.left == 0.0
 
+    def test_a_share_grows(self) -> None:
+        ledger = Ledger(10)
+        ledger.open(4)
+        ledger.grow(3)
+        assert ledger.left == 3
+        ledger.settle(7, 5)
+        assert (ledger.left, ledger.attainable(10)) == (5, 5)
+
+    def test_only_another_running_call_can_free_what_a_call_lacks(self) -> None:
+        ledger = Ledger(10)
+        ledger.open(6)
+        assert ledger.may_free(4)
+        assert not ledger.may_free(5)
+        ledger.open(4)
+        assert ledger.may_free(5)
+        with ledger.waiting():
+            assert not ledger.may_free(5)
+        assert ledger.may_free(5)
+        ledger.settle(4, 4)
+        assert not ledger.may_free(5)
+
+    def test_a_ledger_around_decides_too_what_may_be_freed(self) -> None:
+        outer = Ledger(10)
+        inner = Ledger[int](None, outer)
+        inner.open(10)
+        assert not inner.may_free(1)
+        outer.open(0)
+        assert inner.may_free(1)
+
+    def test_a_call_that_waits_is_not_counted_on(self) -> None:
+        ledger = Ledger(10)
+        ledger.open(8)
+        with ledger.waiting():
+            assert ledger.attainable(10) == 2
+        assert ledger.attainable(10) == 10
+
     def test_while_a_call_runs_everything_may_come_back(self) -> None:
         ledger = Ledger(10)
-        ledger.reserve(8)
+        ledger.open(8)
         assert ledger.attainable(10) == 10
         ledger.settle(8, 8)
         assert ledger.attainable(10) == 2
@@ -71,10 +110,10 @@ class TestLedger:
 
     def test_every_running_call_counts(self) -> None:
         ledger = Ledger(10)
-        ledger.reserve(2)
-        ledger.reserve(2)
+        ledger.open(2)
+        ledger.open(2)
         ledger.settle(2, 2)
-        assert ledger.attainable(10) == 10
+        assert ledger.attainable(10) == 8
         ledger.settle(2, 2)
         assert ledger.attainable(10) == 6
 
@@ -89,7 +128,7 @@ class TestLedger:
     def test_what_is_taken_is_taken_from_all_ledgers_around(self) -> None:
         outer = Ledger(10)
         inner = Ledger(None, Ledger(8, outer))
-        inner.reserve(5)
+        inner.open(5)
         assert (outer.left, inner.left) == (5, 3)
         inner.settle(5, 1)
         assert (outer.left, inner.left) == (9, 7)
@@ -99,10 +138,10 @@ class TestLedger:
     def test_running_calls_of_a_nested_ledger_count_in_the_ledger_around(self) -> None:
         outer = Ledger(10)
         inner = Ledger(None, outer)
-        inner.reserve(6)
-        inner.reserve(3)
+        inner.open(6)
+        inner.open(3)
         inner.settle(6, 6)
-        assert outer.attainable(10) == 10
+        assert outer.attainable(10) == 4
         inner.settle(3, 3)
         assert outer.attainable(10) == 1
         assert inner.attainable(10) == 1
@@ -110,7 +149,7 @@ class TestLedger:
     def test_running_calls_around_do_not_widen_a_nested_ledger(self) -> None:
         outer = Ledger(10)
         inner = Ledger(4, outer)
-        outer.reserve(8)
+        outer.open(8)
         assert inner.left == 2
         assert inner.attainable(10) == 4
 
@@ -119,100 +158,174 @@ class TestGrants:
     """What `Budget.reserve` grants. A prompt token costs 2, a generated one costs 10."""
 
     def test_without_limits_all_is_granted(self) -> None:
-        assert Budget(Limits()).reserve(5, 100) == Grant(100, 0.0, None)
-        assert Budget(Limits(), PRICES).reserve(5, 100) == Grant(100, 1_010.0, None)
+        assert Budget(Limits()).reserve(5, 100, 4) == Grant(100, 0.0, 100, None, 4)
+        assert Budget(Limits(), PRICES).reserve(5, 100, 4) == Grant(100, 0.0, 100, None, 4)
+
+    def test_the_first_share_is_what_may_be_on_its_way(self) -> None:
+        budget = Budget(Limits(tokens=100), PRICES)
+        assert budget.reserve(5, 50, 4) == Grant(4, 50.0, 50, None, 4)
+        assert budget.tokens_left == 96
+
+    def test_a_resumed_call_needs_a_share_for_what_arrived_too(self) -> None:
+        assert granted(Budget(Limits(tokens=100)), 0, 50, ahead=4, arrived=20).tokens == 24
+        assert granted(Budget(Limits(tokens=100)), 0, 50, ahead=4, arrived=60).tokens == 50
 
     def test_an_exact_fit_of_tokens_is_not_cut(self) -> None:
-        assert Budget(Limits(tokens=10)).reserve(5, 10) == Grant(10, 0.0, None)
+        assert Budget(Limits(tokens=10)).reserve(5, 10, 16) == Grant(10, 0.0, 10, None, 16)
 
     def test_the_last_tokens_are_granted(self) -> None:
-        budget = Budget(Limits(tokens=10))
-        assert budget.reserve(0, 11) == Grant(10, 0.0, "tokens")
-        assert Budget(Limits(tokens=1)).reserve(0, 2) == Grant(1, 0.0, "tokens")
+        assert Budget(Limits(tokens=10)).reserve(0, 11, 16) == Grant(10, 0.0, 10, "tokens", 16)
+        assert Budget(Limits(tokens=1)).reserve(0, 2, 16) == Grant(1, 0.0, 1, "tokens", 16)
 
     def test_a_call_waits_if_a_running_one_may_give_tokens_back(self) -> None:
         budget = Budget(Limits(tokens=10))
         first = granted(budget, 0, 8)
         assert budget.tokens_left == 2
-        assert budget.reserve(0, 3) is None
-        assert budget.reserve(0, 2) == Grant(2, 0.0, None)
+        assert budget.reserve(0, 3, 16) is None
+        assert budget.reserve(0, 2, 16) == Grant(2, 0.0, 2, None, 16)
         budget.settle(first, 0, 5, 0)
         assert budget.tokens_left == 3
+
+    def test_calls_run_side_by_side_on_what_all_of_them_could_use_up(self) -> None:
+        budget = Budget(Limits(tokens=100))
+        calls = [granted(budget, 0, 8_000, ahead=10) for _ in range(10)]
+        assert [(call.tokens, call.most, call.bound) for call in calls] == [
+            (10, 100, "tokens")
+        ] * 10
+        assert budget.reserve(0, 8_000, 10) is None
 
     def test_no_token_is_left(self) -> None:
         budget = Budget(Limits(tokens=10))
         grant = granted(budget, 0, 10)
         budget.settle(grant, 0, 10, 0)
         with pytest.raises(BudgetExhausted, match=r"^the run's limit on tokens is reached$"):
-            budget.reserve(0, 1)
+            budget.reserve(0, 1, 16)
 
-    def test_nothing_is_granted_to_a_call_for_nothing(self) -> None:
+    @pytest.mark.parametrize("limits", [Limits(), Limits(tokens=5)])
+    def test_nothing_is_granted_to_a_call_for_nothing(self, limits: Limits) -> None:
         with pytest.raises(BudgetExhausted) as raised:
-            Budget(Limits()).reserve(0, 0)
+            Budget(limits).reserve(0, 0, 16)
         assert raised.value.limit == "tokens"
 
     def test_an_exact_fit_of_cost_is_not_cut(self) -> None:
-        assert Budget(Limits(cost=30), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
-        assert Budget(Limits(cost=39), PRICES).reserve(5, 2) == Grant(2, 30.0, None)
+        assert Budget(Limits(cost=30), PRICES).reserve(5, 2, 9) == Grant(2, 30.0, 2, None, 9)
+        assert Budget(Limits(cost=39), PRICES).reserve(5, 2, 9) == Grant(2, 30.0, 2, None, 9)
 
     def test_what_is_not_affordable_is_cut(self) -> None:
-        assert Budget(Limits(cost=30), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
-        assert Budget(Limits(cost=39), PRICES).reserve(5, 3) == Grant(2, 30.0, "cost")
+        assert Budget(Limits(cost=30), PRICES).reserve(5, 3, 9) == Grant(2, 30.0, 2, "cost", 9)
+        assert Budget(Limits(cost=39), PRICES).reserve(5, 3, 9) == Grant(2, 30.0, 2, "cost", 9)
 
     def test_little_money_buys_cheap_tokens(self) -> None:
         cheap = Prices(prompt=0.0, completion=0.25e6)
-        assert Budget(Limits(cost=0.5), cheap).reserve(9, 9) == Grant(2, 0.5, "cost")
+        assert Budget(Limits(cost=0.5), cheap).reserve(9, 9, 9) == Grant(2, 0.5, 2, "cost", 9)
 
     @pytest.mark.parametrize("prompt", [13, 15, 16, 100])
     def test_a_prompt_may_use_up_the_cost(self, prompt: int) -> None:
         with pytest.raises(BudgetExhausted) as raised:
-            Budget(Limits(cost=30), PRICES).reserve(prompt, 1)
+            Budget(Limits(cost=30), PRICES).reserve(prompt, 1, 9)
         assert raised.value.limit == "cost"
 
     def test_the_tighter_limit_is_named(self) -> None:
         both = Budget(Limits(tokens=5, cost=40), PRICES)
-        assert both.reserve(0, 9) == Grant(4, 40.0, "cost")
+        assert both.reserve(0, 9, 9) == Grant(4, 40.0, 4, "cost", 9)
         both = Budget(Limits(tokens=5, cost=60), PRICES)
-        assert both.reserve(0, 9) == Grant(5, 50.0, "tokens")
+        assert both.reserve(0, 9, 9) == Grant(5, 50.0, 5, "tokens", 9)
         both = Budget(Limits(tokens=5, cost=50), PRICES)
-        assert both.reserve(0, 9) == Grant(5, 50.0, "tokens")
+        assert both.reserve(0, 9, 9) == Grant(5, 50.0, 5, "tokens", 9)
 
     def test_free_tokens_are_limited_by_their_prompt_alone(self) -> None:
         free = Prices(prompt=1e6, completion=0.0)
-        assert Budget(Limits(cost=5), free).reserve(5, 9) == Grant(9, 5.0, None)
+        assert Budget(Limits(cost=5), free).reserve(5, 9, 9) == Grant(9, 5.0, 9, None, 9)
         with pytest.raises(BudgetExhausted, match="cost"):
-            Budget(Limits(cost=5), free).reserve(6, 9)
+            Budget(Limits(cost=5), free).reserve(6, 9, 9)
 
     def test_a_call_waits_if_a_running_one_may_give_cost_back(self) -> None:
         budget = Budget(Limits(cost=99), PRICES)
         first = granted(budget, 10, 5)
-        assert first == Grant(5, 70.0, None)
-        assert budget.reserve(0, 4) is None
+        assert first == Grant(5, 70.0, 5, None, 16)
+        assert budget.reserve(0, 4, 16) is None
         # 6 of the prompt's 10 tokens were cached, 2 of 5 tokens were generated: 8 + 6 + 20. 65 are left.
         budget.settle(first, 10, 2, 6)
-        assert budget.reserve(0, 7) == Grant(6, 60.0, "cost")
+        assert budget.reserve(0, 7, 16) == Grant(6, 60.0, 6, "cost", 16)
+
+    def test_a_prompt_that_cannot_be_paid_yet_waits(self) -> None:
+        budget = Budget(Limits(cost=99), PRICES)
+        granted(budget, 40, 1)
+        assert budget.reserve(10, 1, 16) is None
 
     def test_a_limit_on_cost_needs_prices(self) -> None:
         with pytest.raises(ValueError, match=r"^a limit on cost needs prices: Sprint\(…, prices="):
             Budget(Limits(cost=1))
 
 
+class TestShares:
+    """How the share of a call grows with its answer."""
+
+    def test_it_stays_ahead_of_what_arrives(self) -> None:
+        budget = Budget(Limits(tokens=100))
+        grant = granted(budget, 0, 80, ahead=10)
+        for arrived in range(1, 81):
+            assert budget.extend(grant, arrived)
+            assert grant.suffices(arrived)
+            assert arrived <= grant.tokens <= min(80, arrived + 20)
+        assert budget.tokens_left == 20
+
+    def test_a_share_that_suffices_does_not_grow(self) -> None:
+        budget = Budget(Limits(tokens=100))
+        grant = granted(budget, 0, 80, ahead=10)
+        assert budget.extend(grant, 0)
+        assert grant.tokens == 10
+
+    def test_its_cost_grows_too(self) -> None:
+        budget = Budget(Limits(cost=1_000), PRICES)
+        grant = granted(budget, 5, 80, ahead=10)
+        assert budget.extend(grant, 1)
+        assert (grant.tokens, grant.cost) == (21, 220.0)
+        budget.settle(grant, 5, 1, 0)
+        # 20 were spent, and 98 tokens can be paid.
+        assert granted(budget, 0, 500).most == 98
+
+    def test_the_last_call_takes_what_it_must(self) -> None:
+        budget = Budget(Limits(tokens=15))
+        grant = granted(budget, 0, 80, ahead=10)
+        assert budget.extend(grant, 3)
+        assert (grant.tokens, grant.most) == (15, 15)
+        assert budget.extend(grant, 15)
+
+    def test_it_waits_if_another_running_call_may_give_tokens_back(self) -> None:
+        budget = Budget(Limits(tokens=20))
+        first, second = (granted(budget, 0, 80, ahead=10) for _ in range(2))
+        assert not budget.extend(first, 1)
+        with budget.waiting(), pytest.raises(BudgetExhausted, match="tokens"):
+            budget.extend(second, 1)
+        budget.settle(second, 0, 2, 0)
+        assert budget.extend(first, 1)
+        assert first.tokens == 18
+
+    def test_it_waits_for_cost_too(self) -> None:
+        budget = Budget(Limits(cost=200), PRICES)
+        first, second = (granted(budget, 0, 80, ahead=10) for _ in range(2))
+        assert not budget.extend(first, 1)
+        with budget.waiting(), pytest.raises(BudgetExhausted) as raised:
+            budget.extend(second, 1)
+        assert raised.value.limit == "cost"
+
+
 class TestNestedBudgets:
     def test_it_has_its_own_limits(self) -> None:
         outer = Budget(Limits(tokens=10, executions=5, cost=90), PRICES)
-        assert outer.nested(Limits(tokens=4)).reserve(0, 9) == Grant(4, 40.0, "tokens")
+        assert granted(outer.nested(Limits(tokens=4)), 0, 9) == Grant(4, 40.0, 4, "tokens", 16)
         assert outer.nested(Limits(tokens=4)).tokens_left == 4
-        assert Budget(Limits(), PRICES).nested(Limits(cost=25)).reserve(0, 9) == Grant(
-            2, 20.0, "cost"
-        )
+        inner = Budget(Limits(), PRICES).nested(Limits(cost=25))
+        assert granted(inner, 0, 9) == Grant(2, 20.0, 2, "cost", 16)
 
     def test_it_is_within_the_budget_around(self) -> None:
         outer = Budget(Limits(tokens=10, cost=90), PRICES)
         inner = outer.nested(Limits(tokens=40)).nested(Limits())
-        assert inner.reserve(0, 9) == Grant(9, 90.0, None)
+        assert inner.reserve(0, 9, 16) == Grant(9, 90.0, 9, None, 16)
         assert (outer.tokens_left, inner.tokens_left) == (1, 1)
         # All of the cost is reserved, by a call of another run.
-        assert outer.reserve(0, 1) is None
+        assert outer.reserve(0, 1, 16) is None
 
     def test_it_may_not_be_within_prices_that_are_not_known(self) -> None:
         with pytest.raises(ValueError, match="needs prices"):
@@ -242,7 +355,7 @@ class TestResumedBudgets:
         # 4 tokens, 2 of 5 prompt tokens cached: 6 + 2 + 40. 50 are left.
         budget.resume(prompt_tokens=5, used=4, cached_tokens=2, executions=1)
         assert budget.tokens_left == 6
-        assert budget.reserve(0, 6) == Grant(5, 50.0, "cost")
+        assert granted(budget, 0, 6) == Grant(5, 50.0, 5, "cost", 16)
         budget.begin_execution()
         with pytest.raises(BudgetExhausted):
             budget.begin_execution()
@@ -252,7 +365,7 @@ class TestResumedBudgets:
         budget.resume(prompt_tokens=0, used=15, cached_tokens=0, executions=3)
         assert budget.tokens_left == 0
         with pytest.raises(BudgetExhausted, match="tokens"):
-            budget.reserve(0, 1)
+            budget.reserve(0, 1, 16)
         with pytest.raises(BudgetExhausted, match="executions"):
             budget.begin_execution()
 
@@ -260,7 +373,7 @@ class TestResumedBudgets:
         budget = Budget(Limits(cost=10), PRICES)
         budget.resume(prompt_tokens=0, used=2, cached_tokens=0, executions=0)
         with pytest.raises(BudgetExhausted, match="cost"):
-            budget.reserve(0, 1)
+            budget.reserve(0, 1, 16)
 
 
 def two_stages() -> Scripted:
@@ -317,6 +430,39 @@ class TestTokens:
         assert [e.status for e in result.stages[0].executions] == ["done"] * 10
         assert result.usage.completion_tokens <= bound
 
+    async def test_calls_run_at_the_same_time_where_the_budget_suffices(self) -> None:
+        """Each call may take 8,000 tokens, and all of them together take 364 + 10 * 20 + 33."""
+        reached = [anyio.Event() for _ in range(10)]
+        last = reached[-1]
+        replies = {
+            (1, n): Reply("did", sets=reached[n - 1], after=None if n == 10 else last)
+            for n in range(1, 11)
+        }
+        turns: list[str | Reply] = [plan(*"abcdefghij"), answer("42")]
+        engine = ScriptedEngine(Scripted(turns, replies))
+        with anyio.fail_after(5):  # the first nine wait for the tenth
+            result = await Sprint(engine, limits=Limits(tokens=800)).solve("What?")
+        assert result.answer == "42"
+
+    async def test_a_budget_that_suffices_takes_no_time(self) -> None:
+        """Eight executions that use some 900 of 5,000 tokens, each of which may take 8,000."""
+
+        async def seconds(limits: Limits) -> float:
+            work = {(1, n): Reply("x" * 96, delay=0.004) for n in range(1, 9)}
+            turns: list[str | Reply] = [plan(*"abcdefgh"), answer("42")]
+            agent = Sprint(ScriptedEngine(Scripted(turns, work)), limits=limits)
+            result = await agent.solve("What?")
+            assert [e.status for e in result.stages[0].executions] == ["done"] * 8
+            return result.seconds
+
+        ratios: list[float] = []
+        for _ in range(5):
+            free = await seconds(Limits())
+            ratios.append(await seconds(Limits(tokens=5_000)) / free)
+            if ratios[-1] <= 1.2:
+                return
+        raise AssertionError(f"the limit made the runs longer by {ratios}")
+
     async def test_of_cost_too(self) -> None:
         whole = await Sprint(self.engine(), prices=PRICES).solve("What?")
         assert whole.cost is not None
@@ -331,7 +477,8 @@ class TestTokens:
         # Enough for the plan and the first three executions.
         plan_tokens = len(plan(*"abcdefghij")) - len("1>")
         tokens = plan_tokens + 3 * (len("did 1.1\n") + 12) + 2
-        result = await Sprint(engine, limits=Limits(tokens=tokens)).solve("What?")
+        agent = Sprint(engine, limits=Limits(tokens=tokens), dispatch="stage")
+        result = await agent.solve("What?")
         assert result.limit == "tokens"
         assert result.usage.completion_tokens <= tokens
         statuses = [e.status for e in result.stages[0].executions]
@@ -343,7 +490,9 @@ class TestTokens:
         hangs = Reply("on", sets=said, hang=True)
         turns: list[str | Reply] = [plan("a", "b"), answer("42")]
         engine = ScriptedEngine(Scripted(turns, {(1, 1): hangs, (1, 2): hangs}))
-        agent = Sprint(engine, limits=Limits(tokens=9_000))
+        # Enough for the plan and for one execution at a time.
+        limits = Limits(tokens=len(plan("a", "b")) + 20)
+        agent = Sprint(engine, limits=limits, dispatch="stage")
         async with anyio.create_task_group() as group:
             group.start_soon(agent.solve, "What?")
             await said.wait()
@@ -380,58 +529,93 @@ class TestCost:
             assert (result.limit == "cost") == (result.answer is None)
 
 
-CALLS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(1, 30), st.integers(0, 30))
-)
+class BudgetsInUse(RuleBasedStateMachine):
+    """Calls on a chain of budgets, whose tokens arrive in any order. Nothing is ever overdrawn."""
 
+    AHEAD = 6
 
-@settings(deadline=None)
-@given(
-    st.none() | st.integers(1, 60),
-    st.none() | st.integers(1, 400),
-    st.none() | st.integers(1, 60),
-    CALLS,
-)
-def test_budgets_within_budgets_are_never_overdrawn(
-    tokens: int | None, cost: int | None, inner: int | None, calls: list[tuple[int, int, int, int]]
-) -> None:
-    """Calls on a chain of budgets. Every third one ends at once, the others at the end."""
-    outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
-    chain = [outer, middle := outer.nested(Limits(tokens=inner)), middle.nested(Limits())]
-    spent = generated = 0
-    open_calls: list[tuple[Budget, Grant, int, int]] = []
+    @initialize(
+        tokens=st.none() | st.integers(1, 60),
+        cost=st.none() | st.integers(1, 800),
+        inner=st.none() | st.integers(1, 60),
+    )
+    def begin(self, tokens: int | None, cost: int | None, inner: int | None) -> None:
+        outer = Budget(Limits(tokens=tokens, cost=cost), PRICES)
+        middle = outer.nested(Limits(tokens=inner))
+        self.chain = [outer, middle, middle.nested(Limits())]
+        self.tokens, self.cost, self.inner = tokens, cost, inner
+        self.calls: list[tuple[int, int, Grant, list[int]]] = []
+        """The depth of each open call, its prompt, its grant, and a token for each that arrived."""
+        self.ended: list[tuple[int, int, int]] = []
+        """The depth of each ended call, its prompt, and how many tokens it generated."""
 
-    def end(budget: Budget, grant: Grant, prompt: int, used: int) -> None:
-        budget.settle(grant, prompt, used, 0)
-
-    for number, (depth, prompt, wanted, written) in enumerate(calls):
+    @rule(depth=st.integers(0, 2), prompt=st.integers(0, 30), wanted=st.integers(1, 40))
+    def call(self, depth: int, prompt: int, wanted: int) -> None:
         try:
-            grant = chain[depth].reserve(prompt, wanted)
+            grant = self.chain[depth].reserve(prompt, wanted, self.AHEAD)
         except BudgetExhausted:
-            continue
+            return
         if grant is None:
-            assert open_calls
-            continue
-        assert 1 <= grant.tokens <= wanted
-        assert (grant.bound is None) == (grant.tokens == wanted)
-        used = min(written, grant.tokens)
-        spent += 2 * prompt + 10 * used
-        generated += used
-        if number % 3 == 0:
-            end(chain[depth], grant, prompt, used)
+            assert self.calls, "a call waits, and none runs that could end its wait"
+            return
+        assert 1 <= grant.tokens <= grant.most <= wanted
+        assert (grant.bound is None) == (grant.most == wanted)
+        self.calls.append((depth, prompt, grant, []))
+
+    @precondition(lambda self: self.calls)
+    @rule(which=st.integers(0, 9), many=st.integers(1, 5))
+    def tokens_arrive(self, which: int, many: int) -> None:
+        depth, prompt, grant, arrived = self.calls[which % len(self.calls)]
+        many = min(many, grant.most - len(arrived))
+        try:
+            extended = self.chain[depth].extend(grant, len(arrived) + many)
+        except BudgetExhausted:
+            self._end(which, 0)
+            return
+        if extended:
+            arrived.extend([0] * many)
         else:
-            open_calls.append((chain[depth], grant, prompt, used))
-    while open_calls:
-        end(*open_calls.pop())
-    for budget in chain:
-        # After the last end, no call is told to wait.
-        with suppress(BudgetExhausted):
-            grant = granted(budget, 0, 1000)
-            end(budget, grant, 0, 0)
-    assert tokens is None or generated <= tokens
-    assert cost is None or spent <= cost
-    if tokens is not None:
-        assert outer.tokens_left == tokens - generated
+            assert len(self.calls) > 1, "a call waits, and no other runs"
+
+    @precondition(lambda self: self.calls)
+    @rule(which=st.integers(0, 9), unseen=st.integers(0, AHEAD))
+    def call_ends(self, which: int, unseen: int) -> None:
+        self._end(which, unseen)
+
+    def _end(self, which: int, unseen: int) -> None:
+        """Ends a call. It generated `unseen` tokens that did not arrive, such as its stop string."""
+        depth, prompt, grant, arrived = self.calls.pop(which % len(self.calls))
+        generated = min(len(arrived) + unseen, grant.most)
+        self.chain[depth].settle(grant, prompt, generated, 0)
+        self.ended.append((depth, prompt, generated))
+
+    @invariant()
+    def nothing_is_overdrawn(self) -> None:
+        if not hasattr(self, "chain"):
+            return
+        open_calls = [(depth, prompt, len(arrived)) for depth, prompt, _, arrived in self.calls]
+        calls = [*self.ended, *open_calls]
+        assert self.tokens is None or sum(used for _, _, used in calls) <= self.tokens
+        assert self.inner is None or sum(used for d, _, used in calls if d) <= self.inner
+        spent = sum(2 * prompt + 10 * used for _, prompt, used in calls)
+        assert self.cost is None or spent <= self.cost
+
+    def teardown(self) -> None:
+        if not hasattr(self, "chain"):
+            return
+        while self.calls:
+            self._end(0, 0)
+        for budget in self.chain:
+            # After the last end, no call is told to wait.
+            with suppress(BudgetExhausted):
+                budget.settle(granted(budget, 0, 1000), 0, 0, 0)
+        if self.tokens is not None:
+            generated = sum(used for _, _, used in self.ended)
+            assert self.chain[0].tokens_left == self.tokens - generated
+
+
+TestBudgetsInUse = BudgetsInUse.TestCase
+TestBudgetsInUse.settings = settings(deadline=None)
 
 
 @given(
@@ -451,7 +635,7 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
         depth = min(at, len(ledgers) - 1)
         left = ledgers[depth].left
         granted = wanted if left is None else min(wanted, left)
-        ledgers[depth].reserve(granted)
+        ledgers[depth].open(granted)
         assert ledgers[depth].left == (None if left is None else left - granted)
         open_calls.append((depth, granted, min(used, granted)))
     for depth, granted, used in open_calls:
