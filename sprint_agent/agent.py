@@ -21,6 +21,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
+from sprint_agent.background import BackgroundTask
 from sprint_agent.engine import Engine, Sampling
 from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.join import Join
@@ -271,7 +272,6 @@ class Sprint:
         trace: TracePath | None,
     ) -> AsyncGenerator[Run]:
         """Runs a question. If it is None, resumes the run of the trace."""
-        failure: Exception | None = None
         async with self:
             resumed = _Resumption(trace) if question is None and trace is not None else None
             sent, received = anyio.create_memory_object_stream[events.Event | Exception](math.inf)
@@ -289,18 +289,10 @@ class Sprint:
                     except Exception as error:
                         sent.send_nowait(error)
 
-            # The stream is closed after the group: what is cancelled there still reports that.
+            # The stream is closed after the task: what is cancelled there still reports that.
             with received:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(drive)
-                    try:
-                        yield Run(received)
-                    except Exception as error:
-                        # Raised after the group, which would put it into an exception group.
-                        failure = error
-                    group.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+                async with BackgroundTask(drive):
+                    yield Run(received)
 
     async def _run(
         self,
