@@ -117,7 +117,7 @@ class TimedEngine(AlwaysOpen):
     @asynccontextmanager
     async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
         self.calls += 1
-        # Closed here: a generator that is left to the event loop costs a task of its own.
+        # Closed here: a generator that is left to the event loop costs a task.
         async with aclosing(self._stream(request)) as stream:
             yield stream
 

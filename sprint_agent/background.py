@@ -18,7 +18,7 @@ import anyio
 
 
 class BackgroundTask:
-    """Runs `work` in a task of its own while the block runs. Leaving the block cancels it and waits.
+    """Runs `work` in a separate task while the block runs. Leaving the block cancels it and waits.
 
         async with BackgroundTask(work):
             ...

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 class SprintError(Exception):
     """Base of all errors of this library. The message says what is wrong and what to do."""
 
+    result: Result | None = None
+    """What the run had finished when the error ended it, without an answer. None outside of a run."""
+
 
 class QuestionError(SprintError):
     """The question is empty, or the task it belongs to cannot read it."""
@@ -80,7 +83,14 @@ class TraceError(SprintError):
 
 
 class PlanError(SprintError):
-    """The planner's turn cannot be run, and its repair turn did not correct it."""
+    """The planner's turn cannot be run, and its repair turn did not correct it.
+
+    `text` is what the planner wrote.
+    """
+
+    def __init__(self, message: str, *, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
 
 
 class ExecutorError(SprintError):

@@ -12,7 +12,7 @@
       StageEnded
       …
       AnswerText …              the planner writes its last turn
-    RunEnded
+    RunEnded                    or RunFailed
 
 A resumed run first reports RunResumed. Then it reports again what its trace contains, and continues.
 
@@ -192,6 +192,17 @@ class RunEnded:
     result: Result
 
 
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The run failed. The call that began it raises the error."""
+
+    at: float
+    error: str
+    """The error, with the name of its class."""
+    result: Result
+    """What was finished before. It has no answer."""
+
+
 OwnEvent = (
     RunStarted
     | RunResumed
@@ -209,6 +220,7 @@ OwnEvent = (
     | StageEnded
     | AnswerText
     | RunEnded
+    | RunFailed
 )
 """What a run reports about itself."""
 

@@ -169,6 +169,11 @@ class Result:
     """The limit that ended the run."""
     prices: Prices | None = None
     """The agent's prices."""
+    fault: str | None = None
+    """How the planner departed from the format in its answer, None if it did not.
+
+    The planner was asked once more, and what it wrote then is the answer all the same.
+    """
 
     @property
     def usage(self) -> Usage:
@@ -223,6 +228,7 @@ class Result:
         return {
             "question": self.question,
             "answer": self.answer,
+            "fault": self.fault,
             "limit": self.limit,
             "stages": [_stage_json(stage) for stage in self.stages],
             "usage": {**asdict(self.usage), "total_tokens": self.usage.total_tokens},

@@ -123,8 +123,9 @@ def replay(trace: Path, /, *, speed: float = 1.0) -> int:
         _fail(f"the trace {trace} ends before its run began: start the run again")
     anyio.run(_replay, recorded, speed)
     if recorded.result is None:
+        ended = f"failed ({recorded.error})" if recorded.error else "was cut off"
         after = f"{recorded.seconds:.2f} s"
-        _fail(f"the run was cut off after {after}: sprint resume {trace} continues it")
+        _fail(f"the run {ended} after {after}: sprint resume {trace} continues it")
     _print(recorded.result, None, as_json=False)
     return int(recorded.result.answer is None)
 
@@ -147,6 +148,10 @@ def _finish(agent: Sprint, begin: _Begin, puzzle: Puzzle | None, *, as_json: boo
         if error.result is None:
             raise
         result, incomplete = error.result, error
+    except SprintError as error:
+        if as_json and error.result is not None:
+            print(json.dumps({**error.result.to_json(), "error": str(error)}))
+        raise
     mistake = explain(result.answer or "", puzzle) if puzzle else None
     verdict = f"wrong: {mistake}" if mistake else "right"
     _print(result, verdict if puzzle else None, as_json=as_json)

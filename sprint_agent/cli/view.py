@@ -251,4 +251,4 @@ def summary(result: Result, verdict: str | None) -> RenderableType:
 def _answer(result: Result) -> str:
     if result.answer is None:
         return f"none: the limit {result.limit} ended the run"
-    return result.answer or "empty: the planner wrote no text in its answer"
+    return result.answer

@@ -57,6 +57,8 @@ _LONGEST_TAG = 120
 _NAMES = r"(?:plan|execution|prompt)_|final_answer|think|question"
 _LOOKALIKE = re.compile(rf"<(?=\s*/?\s*(?:{_NAMES}))|<(?=/?[a-z_]{{0,12}}\Z)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{")
+_PLANNING = ("Plan", "prompt", "execution", "Execution")
+"""The names of tags that no final answer may contain."""
 
 
 Role = Literal["opening", "plan", "glue", "execution", "answer"]
@@ -360,6 +362,12 @@ class TurnParser:
     def _fail(self, reason: str, at: int) -> Malformed:
         self.state = "done"
         return Malformed(reason, at)
+
+
+def fault_of_answer(text: str) -> str | None:
+    """Returns how a final answer departs from the format, None if it does not."""
+    found = [tag.name for tag in Scanner().feed(text) if tag.name in _PLANNING]
+    return f"the final answer contains the tag {found[0]}, which it must not" if found else None
 
 
 def boxed(text: str) -> str:

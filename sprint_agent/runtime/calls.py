@@ -28,6 +28,7 @@ from sprint_agent.errors import BudgetExhausted, EngineError, TruncatedStream
 from sprint_agent.protocol.context import Snapshot
 from sprint_agent.runtime.account import RunAccount, UsageCounter
 from sprint_agent.runtime.budget import Grant
+from sprint_agent.runtime.cancellation import raise_if_cancelled
 from sprint_agent.runtime.recorded import Recorded, RecordedCall, digest
 
 
@@ -105,6 +106,8 @@ class Attempts:
 
     async def _pause(self, failure: EngineError) -> None:
         """Waits before the next attempt. Raises the failure if no attempt may follow."""
+        # An engine may fail because it was cancelled. Then the cancellation counts, not the failure.
+        await raise_if_cancelled()
         # tenacity joins at the first failure: calls that succeed, nearly all, do not pay for it.
         if self._retrying is None or self._tried is None:
             self._retrying = aiter(
@@ -214,7 +217,9 @@ class CallStream:
         except EngineError as error:
             # An engine may translate here what its stream raised. But a cancellation, or an answer that
             # its reader has, counts more than an engine that fails while it is left.
-            if isinstance(exc, Exception):
+            if exc is None:
+                await raise_if_cancelled()
+            elif isinstance(exc, Exception):
                 failure = error
         finally:
             self._settle(failure)

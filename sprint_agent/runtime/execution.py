@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
@@ -15,6 +14,7 @@ from sprint_agent.errors import BudgetExhausted, ExecutorError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
+from sprint_agent.runtime.cancellation import current_task
 from sprint_agent.runtime.critical_path import ExecutionClock
 from sprint_agent.runtime.recorded import RecordedRun
 from sprint_agent.runtime.scope import RunScope
@@ -90,7 +90,7 @@ class ExecutionHandle:
 
     def slot(self) -> Slot:
         """Waits for a concurrency slot when it is entered, and frees it when it is left."""
-        self._host_task = _current_task()
+        self._host_task = current_task()
         return self.scope.account.slots.take(self.stage, self.prompt.number, self._clock)
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class ExecutionHandle:
         if self._closed:
             raise ExecutorError("the execution has ended: its task cannot ask for anything more")
         # What the execution itself awaits cannot outlive it. Only the requests of others need a scope.
-        own = self._host_task is not None and _current_task() is self._host_task
+        own = self._host_task is not None and current_task() is self._host_task
         return nullcontext() if own else self._cancellable()
 
     @contextmanager
@@ -257,17 +257,9 @@ def _outer_alone(error: BaseException) -> bool:
 
 def _cancelled() -> bool:
     """Returns whether this task was cancelled, and not only something that it awaited."""
-    task = _current_task()
+    task = current_task()
     # Under trio, a cancellation is always the task's own.
     return task is None or task.cancelling() > 0
-
-
-def _current_task() -> asyncio.Task[object] | None:
-    """Returns the current asyncio task, None under trio."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
 
 
 def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:

@@ -17,11 +17,12 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import TokenUsage
-from sprint_agent.errors import BudgetExhausted, QuestionError
+from sprint_agent.errors import BudgetExhausted, EngineError, QuestionError, SprintError
 from sprint_agent.limits import DEFAULT_STAGES, LimitName
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
+from sprint_agent.runtime.cancellation import raise_if_cancelled
 from sprint_agent.runtime.planner import PlannerTurn
 from sprint_agent.runtime.scope import RunScope
 
@@ -51,36 +52,58 @@ class _Loop:
         self._turn: PlannerTurn | None = None
         self._stages: list[Stage] = []
         self._other_turns: list[TokenUsage] = []
+        self._fault: str | None = None
 
     async def run(self) -> Result:
         scope = self._scope
         scope.emit(events.RunStarted(0.0, self._question))
         self._context.append(tags.opening(self._question))
-        answer: str | None = None
-        limit: LimitName | None = None
-        with anyio.move_on_after(self._seconds_left()) as deadline:
-            try:
-                answer = await self._turns()
-            except BudgetExhausted as exhausted:
-                limit = exhausted.limit
-        if deadline.cancelled_caught:
-            limit = "deadline"
-        if limit is not None:
+        try:
+            answer, limit = await self._until_limit()
+        except Exception as error:
+            # A cancellation that the error came in place of counts more.
+            await raise_if_cancelled()
             self._keep_unfinished()
-        result = Result(
-            question=self._question,
-            answer=answer,
-            text=self._context.snapshot().text,
-            stages=tuple(self._stages),
-            answer_usage=add(self._other_turns),
-            seconds=scope.now(),
-            limit=limit,
-            prices=scope.prices,
-        )
+            result = self._result(None, None)
+            described = f"{type(error).__name__}: {error}"
+            scope.emit(events.RunFailed(scope.now(), replace_surrogates(described), result))
+            if isinstance(error, SprintError):
+                error.result = result
+            raise
+        if limit is not None:
+            await raise_if_cancelled()
+            self._keep_unfinished()
+        result = self._result(answer, limit)
         scope.emit(events.RunEnded(scope.now(), result))
         return result
 
-    async def _turns(self) -> str:
+    async def _until_limit(self) -> tuple[PlannerTurn | None, LimitName | None]:
+        """Runs until the planner answers or a limit is reached. Returns the answer's turn, or the limit."""
+        with anyio.move_on_after(self._seconds_left()) as deadline:
+            try:
+                return await self._turns(), None
+            except BudgetExhausted as exhausted:
+                return None, exhausted.limit
+            except EngineError:
+                # An engine may fail because it was cancelled: the deadline counts more.
+                if not deadline.cancel_called:
+                    raise
+        return None, "deadline"
+
+    def _result(self, answered: PlannerTurn | None, limit: LimitName | None) -> Result:
+        return Result(
+            question=self._question,
+            answer=answered.answer if answered else None,
+            text=self._context.snapshot().text,
+            stages=tuple(self._stages),
+            answer_usage=add(self._other_turns),
+            seconds=self._scope.now(),
+            limit=limit,
+            prices=self._scope.prices,
+            fault=(answered.fault or self._fault) if answered else None,
+        )
+
+    async def _turns(self) -> PlannerTurn:
         turns = 0
         forced = False
         most = self._scope.limits.stages or DEFAULT_STAGES
@@ -88,8 +111,10 @@ class _Loop:
             turns += 1
             turn = await self._one(forced=forced or turns >= most)
             if turn.answer is not None:
-                return turn.answer
+                return turn
             forced = not turn.planned
+            if forced:
+                self._fault = "a turn of the planner had neither a plan nor a final answer"
 
     async def _one(self, *, forced: bool) -> PlannerTurn:
         scope, number = self._scope, len(self._stages) + 1

@@ -65,8 +65,11 @@ class PlannerTurn:
         self._handles: list[ExecutionHandle] = []
         self._executions: dict[int, Execution] = {}
         self._written_at: float | None = None
+        self._repairing = False
         self.usage: UsageCounter = scope.account.usage.child()
         self.answer: str | None = None
+        self.fault: str | None = None
+        """How the answer departs from the format, None if it does not."""
 
     async def run(self) -> None:
         """Runs the turn and its executions until they end. Executions raise nothing.
@@ -83,7 +86,9 @@ class PlannerTurn:
                 self._written_at = self._scope.now()
                 self._start_pending()
             except Exception as error:
-                self._fail(error)
+                # An engine may fail because the first success cancelled it: the success counts more.
+                if not self._accepted:
+                    self._fail(error)
         if self._failure is not None:
             raise self._failure
 
@@ -130,11 +135,13 @@ class PlannerTurn:
         reason = malformed.reason
         self._scope.emit(events.PlanRepaired(self._scope.now(), self._number, reason))
         self._rewind()
+        self._repairing = True
         malformed = await self._call(repairs=1, complaint=reason)
         if malformed is not None:
             raise PlanError(
                 f"turn {self._number} of the planner cannot be run, and its repair cannot either "
-                f"({malformed.reason}): {self._advice()}"
+                f"({malformed.reason}): {self._advice()}",
+                text=self._text.prefix(len(self._text))[0],
             )
 
     async def _call(self, repairs: int, complaint: str | None = None) -> Malformed | None:
@@ -200,9 +207,19 @@ class PlannerTurn:
             case PlanClosed():
                 self._end = event.end
             case AnswerClosed():
-                self.answer = tags.boxed(event.text)
+                self._close_answer(event.text)
             case Malformed():
                 self._malformed = event
+
+    def _close_answer(self, text: str) -> None:
+        """Takes the final answer. One that is empty, or that contains a plan, is written again once."""
+        answer, fault = tags.boxed(text), tags.fault_of_answer(text)
+        if not answer:
+            self._malformed = Malformed("the final answer is empty", 0)
+        elif fault is not None and not self._repairing:
+            self._malformed = Malformed(fault, 0)
+        else:
+            self.answer, self.fault = answer, fault
 
     def _advice(self) -> str:
         """Returns what to do if the planner's turn cannot be run."""

@@ -22,6 +22,7 @@ from sprint_agent.events import (
     NestedEvent,
     PromptReady,
     RunEnded,
+    RunFailed,
     StageEnded,
 )
 from sprint_agent.result import Result
@@ -208,8 +209,9 @@ def _key(event: Event) -> Hashable:
             path = tuple((p.stage, p.number, p.run) for p in event.path)
             inner = event.event
             # A nested run that ended is not run again, so its end is reported as it was.
-            ended = isinstance(inner, RunEnded)
-            return path, ("RunEnded", inner.result.question) if ended else _key(inner)
+            if isinstance(inner, RunEnded | RunFailed):
+                return path, type(inner).__name__, inner.result.question
+            return path, _key(inner)
         case CallStarted():
             return "CallStarted", event.call
         case ExecutionEnded(execution=e):
@@ -217,7 +219,7 @@ def _key(event: Event) -> Hashable:
         case StageEnded(stage=s):
             executions = tuple((e.number, e.status, e.text) for e in s.executions)
             return "StageEnded", s.number, s.plan, executions, s.verdict
-        case RunEnded():
+        case RunEnded() | RunFailed():
             # The end of the run itself is always written.
             return "RunEnded", id(event)
         case _:

@@ -4,7 +4,7 @@
     {"event": "RunStarted", "at": 0.0, "question": "…"}
     {"event": "CallStarted", "at": 0.001, "call": 1, …}
     …
-    {"event": "RunEnded", …}
+    {"event": "RunEnded", …}        or RunFailed
 
 An event of a nested run also names the executions around it, from the outermost run inwards
 (`events.ParentExecution`): `"path": [{"at": 0.1, "stage": 1, "number": 2, "run": 1}]`.
@@ -42,6 +42,7 @@ from sprint_agent.events import (
     ParentExecution,
     PlanText,
     RunEnded,
+    RunFailed,
     RunStarted,
 )
 from sprint_agent.result import Result
@@ -107,9 +108,15 @@ class Trace:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run, None if the run was cut off."""
+        """The result of the run, None if the run was cut off or failed."""
         last = self.events[-1] if self.events else None
         return last.result if isinstance(last, RunEnded) else None
+
+    @property
+    def error(self) -> str | None:
+        """The error that ended the run, None if none did. Such a run can be resumed."""
+        last = self.events[-1] if self.events else None
+        return last.error if isinstance(last, RunFailed) else None
 
     @property
     def seconds(self) -> float:

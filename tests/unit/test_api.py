@@ -13,7 +13,7 @@ AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUn
 Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
 NestedEvent NestedExecutor ParentExecution PlanError PlanRepaired PlanText Policy Prices Prompt
 PromptError PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run
-RunEnded RunResumed RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task
+RunEnded RunFailed RunResumed RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task
 Trace TraceError TruncatedStream Usage Verdict executor first_success solve solve_sync tool
 with_policy
 """

@@ -565,7 +565,7 @@ class BudgetsInUse(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(which=st.integers(0, 9), many=st.integers(1, 5))
     def tokens_arrive(self, which: int, many: int) -> None:
-        depth, prompt, grant, arrived = self.calls[which % len(self.calls)]
+        depth, _, grant, arrived = self.calls[which % len(self.calls)]
         many = min(many, grant.most - len(arrived))
         try:
             extended = self.chain[depth].extend(grant, len(arrived) + many)

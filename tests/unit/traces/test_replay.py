@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from sprint_agent import NestedExecutor, Sprint
+from sprint_agent import NestedExecutor, PlanError, Sprint
 from sprint_agent.cli.main import main
 from sprint_agent.testing import ScriptedEngine
 from tests.script import Continuing, answer, plan
@@ -66,19 +66,19 @@ def test_a_run_is_shown_with_its_nested_runs(
         assert words in out
 
 
-def test_an_empty_answer_is_not_a_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_failed_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.jsonl"
 
     async def record() -> None:
-        assert (
+        with pytest.raises(PlanError):
             await Sprint(ScriptedEngine(lambda prompt: "")).solve("What?", trace=path)
-        ).answer == ""
 
     anyio.run(record)
-    assert replay(str(path)) == 0
-    out = capsys.readouterr().out
-    assert "limit" not in out
-    assert "empty" in out
+    assert replay(str(path)) == 2
+    error = capsys.readouterr().err
+    assert "the run failed (PlanError: turn 1 of the planner" in error
+    assert "the final answer is empty" in error
+    assert error.rstrip().endswith(f"sprint resume {path} continues it")
 
 
 def test_a_torn_trace_is_shown_up_to_its_end(
