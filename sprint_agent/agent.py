@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -15,16 +16,18 @@ from contextlib import (
 )
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, get_args
 
 import anyio
+import anyio.lowlevel
+from anyio.lowlevel import EventLoopToken
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
 from sprint_agent.background import BackgroundTask
 from sprint_agent.engine import Engine, Sampling
 from sprint_agent.engines import EngineAddress, open_engine
-from sprint_agent.join import Join
+from sprint_agent.join import FirstSuccess, Join
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
 from sprint_agent.runtime import loop
@@ -37,6 +40,8 @@ from sprint_agent.traces.resume import ResumedRun
 TracePath = str | os.PathLike[str]
 T = TypeVar("T")
 _Emit = Callable[[events.Event], None]
+_CLAIMS = threading.Lock()
+"""Guards the loops of agents: two threads can open the same agent at the same moment."""
 
 
 class Run:
@@ -105,6 +110,12 @@ class Sprint:
         join: When a stage ends: when all executions are done ("all"), or by `first_success(check)`.
         sampling: How the model's tokens are drawn.
         prices: What the engine's tokens cost, for `Limits.cost` and `Result.cost`.
+        max_requests: The most requests that are open at an engine at the same time, over all runs of
+            this agent. Others wait. None means that there is no bound.
+
+    Raises:
+        TypeError, ValueError: An argument is not what it must be.
+        EngineUnavailable: The engine's extra is not installed.
     """
 
     def __init__(
@@ -118,7 +129,16 @@ class Sprint:
         join: Join = "all",
         sampling: Sampling = Sampling(),
         prices: Prices | None = None,
+        max_requests: int | None = None,
     ) -> None:
+        _check(limits, join)
+        if dispatch not in get_args(Dispatch):
+            raise ValueError(f"dispatch must be 'tag' or 'stage', not {dispatch!r}")
+        _check_type("sampling", sampling, Sampling)
+        if prices is not None:
+            _check_type("prices", prices, Prices)
+        if max_requests is not None and max_requests < 1:
+            raise ValueError(f"max_requests must be at least 1, not {max_requests}")
         self.engine: Engine = open_engine(engine)
         self.executor_engine: Engine = (
             self.engine if executor_engine is None else open_engine(executor_engine)
@@ -129,7 +149,11 @@ class Sprint:
         self._join: Join = join
         self._sampling = sampling
         self._prices = prices
+        self._max_requests = max_requests
+        self._gates: tuple[anyio.Semaphore, ...] = ()
         self._users = 0
+        self._is_open = False
+        self._loop: EventLoopToken | None = None
         self._opening = anyio.Lock()
         self._open = AsyncExitStack()
 
@@ -139,14 +163,20 @@ class Sprint:
         return f"<Sprint {state}: engine={self.engine!r} executors=[{executors}] {self._limits!r}>"
 
     async def __aenter__(self) -> Self:
-        async with self._opening:
-            if self._users == 0:
-                async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self.engine)
-                    if self.executor_engine is not self.engine:
-                        await stack.enter_async_context(self.executor_engine)
-                    self._open = stack.pop_all()
-            self._users += 1
+        self._claim()
+        try:
+            async with self._opening:
+                if not self._is_open:
+                    self._gates = self._new_gates()
+                    async with AsyncExitStack() as stack:
+                        await stack.enter_async_context(self.engine)
+                        if self.executor_engine is not self.engine:
+                            await stack.enter_async_context(self.executor_engine)
+                        self._open = stack.pop_all()
+                    self._is_open = True
+        except BaseException:
+            self._users -= 1
+            raise
         return self
 
     async def __aexit__(
@@ -159,7 +189,32 @@ class Sprint:
             async with self._opening:
                 self._users -= 1
                 if self._users == 0:
+                    self._is_open = False
                     await self._open.__aexit__(exc_type, exc, traceback)
+
+    def _claim(self) -> None:
+        """Counts a user, and binds the agent to the current event loop while it has users.
+
+        Raises:
+            RuntimeError: It is open in another event loop, as the one of another thread.
+        """
+        current = anyio.lowlevel.current_token()
+        with _CLAIMS:
+            if self._users and self._loop != current:
+                raise RuntimeError(
+                    "the agent is open in another event loop: use one agent for each thread, or call "
+                    "this one through `anyio.from_thread`"
+                )
+            self._loop = current
+            self._users += 1
+
+    def _new_gates(self) -> tuple[anyio.Semaphore, ...]:
+        """Returns what each request of the planner's and of the executors' engine must enter."""
+        if self._max_requests is None:
+            return ()
+        gate = anyio.Semaphore(self._max_requests)
+        same = self.executor_engine is self.engine
+        return gate, gate if same else anyio.Semaphore(self._max_requests)
 
     async def solve(
         self,
@@ -302,6 +357,7 @@ class Sprint:
         emit: _Emit,
         resumed: _Resumption | None = None,
     ) -> Result:
+        _check(limits or self._limits, join or self._join)
         recorded = resumed.run if resumed else None
         if recorded is not None:
             emit(events.RunResumed(recorded.seconds))
@@ -317,6 +373,7 @@ class Sprint:
             emit=emit,
             run=loop.run,
             recorded=recorded,
+            gates=self._gates,
         )
         return await loop.run(scope, recorded.question if recorded else question or "")
 
@@ -346,6 +403,21 @@ def run_sync(call: Callable[[], Coroutine[object, object, T]]) -> T:
     raise RuntimeError(
         "an event loop is running in this thread: await `solve` in place of `solve_sync`"
     )
+
+
+def _check(limits: object, join: object) -> None:
+    """Raises TypeError or ValueError for limits or a join policy that are not what they must be."""
+    _check_type("limits", limits, Limits)
+    if isinstance(join, str):
+        if join != "all":
+            raise ValueError(f"join must be 'all' or first_success(check), not {join!r}")
+    elif not isinstance(join, FirstSuccess):
+        raise TypeError(f"join must be 'all' or first_success(check), not {join!r}")
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {kind.__name__}(…), not {value!r}")
 
 
 def _ignore(event: events.Event) -> None:

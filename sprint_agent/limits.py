@@ -21,6 +21,7 @@ class Limits:
 
     Raises:
         ValueError: A limit is not positive.
+        TypeError: A limit is not a number, or not a whole one where only those make sense.
     """
 
     deadline: float | None = None
@@ -44,8 +45,15 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            bound = getattr(self, field.name)
-            if bound is not None and not bound > 0:  # so that NaN is refused too
+            bound: object = getattr(self, field.name)
+            if bound is None:
+                continue
+            whole = field.name not in ("deadline", "cost")
+            kinds = int if whole else int | float
+            if not isinstance(bound, kinds) or isinstance(bound, bool):
+                number = "a whole number" if whole else "a number"
+                raise TypeError(f"the limit {field.name} must be {number}, not {bound!r}")
+            if not bound > 0:  # so that NaN is refused too
                 raise ValueError(f"the limit {field.name} must be positive, not {bound}")
 
     def within(self, other: Limits) -> Limits:

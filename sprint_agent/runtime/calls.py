@@ -13,7 +13,7 @@ its trace recorded, and calls the engine only for the rest.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -48,6 +48,8 @@ class EngineCalls:
         engines: The planner's engine and the executors'. They can be the same.
         cards: What a prompted chat model is told about the run's executors.
         recorded: What an earlier part of the run did, if the run was resumed.
+        gates: What a request of the planner, and one of an executor, must enter before it is sent.
+            Empty if requests are not bounded.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class EngineCalls:
         *,
         cards: tuple[ExecutorCard, ...] = (),
         recorded: Recorded | None = None,
+        gates: Sequence[anyio.Semaphore] = (),
     ) -> None:
+        self.gates = gates
         self.planner_engine: Engine = engines[0]
         self.executor_engine: Engine = engines[1]
         self.account = account
@@ -182,6 +186,7 @@ class CallStream:
         self._arrived = 0
         self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
         self._events: AsyncIterator[Delta | Finish] | None = None
+        self._gate: anyio.Semaphore | None = None
         self.number: int = 0
         self.finish: Finish | None = None
 
@@ -222,6 +227,8 @@ class CallStream:
             elif isinstance(exc, Exception):
                 failure = error
         finally:
+            if self._gate is not None:
+                self._gate.release()
             self._settle(failure)
         if failure is not None:
             self._attempt.failure = failure
@@ -282,6 +289,10 @@ class CallStream:
             complaint=self._complaint,
         )
         engine = calls.planner_engine if number is None else calls.executor_engine
+        if calls.gates:
+            gate = calls.gates[0 if number is None else 1]
+            await gate.acquire()
+            self._gate = gate
         opening = engine.generate(_continued(request, self._recorded))
         stream = await opening.__aenter__()
         self._request = opening

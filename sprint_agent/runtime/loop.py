@@ -12,6 +12,7 @@ neither a plan nor an answer.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import anyio
 
@@ -23,8 +24,12 @@ from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, replace_surrogates
 from sprint_agent.result import Result, Stage, add
 from sprint_agent.runtime.cancellation import raise_if_cancelled
+from sprint_agent.runtime.fit import fit
 from sprint_agent.runtime.planner import PlannerTurn
 from sprint_agent.runtime.scope import RunScope
+
+_TAGS = 64
+"""Ids of the tags around an execution, generously."""
 
 
 async def run(scope: RunScope, question: str) -> Result:
@@ -78,7 +83,7 @@ class _Loop:
         return result
 
     async def _until_limit(self) -> tuple[PlannerTurn | None, LimitName | None]:
-        """Runs until the planner answers or a limit is reached. Returns the answer's turn, or the limit."""
+        """Returns the turn in which the planner answers, or else the limit that is reached."""
         with anyio.move_on_after(self._seconds_left()) as deadline:
             try:
                 return await self._turns(), None
@@ -134,7 +139,8 @@ class _Loop:
 
     def _sync(self, turn: PlannerTurn) -> None:
         """Joins a turn and its executions to the context, in prompt order."""
-        scope, stage = self._scope, turn.stage()
+        scope = self._scope
+        stage = self._fitted(turn.stage(), turn.text()[1])
         self._stages.append(stage)
         scope.account.clock.advance(stage.sequential_tokens)
         text, ids = turn.text()
@@ -148,6 +154,24 @@ class _Loop:
             else:
                 self._context.append(piece.text)
         scope.emit(events.StageEnded(scope.now(), stage))
+
+    def _fitted(self, stage: Stage, plan: tuple[int, ...]) -> Stage:
+        """Returns the stage with results that leave the planner room for its next turn."""
+        length, tokenizer = self._scope.engine.context_length, self._scope.engine.tokenizer
+        if length is None:
+            return stage
+        used = len(self._context) if tokenizer else len(self._context.snapshot().text) // 2
+        # The tags around each result take some ids too.
+        used += len(plan) + _TAGS * len(stage.executions)
+        next_turn = min(self._scope.sampling.max_tokens, length // 4)
+        texts = [execution.text for execution in stage.executions]
+        count = (lambda text: len(tokenizer.encode(text))) if tokenizer else None
+        fitted = fit(texts, length - used - next_turn, count)
+        executions = tuple(
+            execution if execution.text == text else replace(execution, text=text, ids=None)
+            for execution, text in zip(stage.executions, fitted, strict=True)
+        )
+        return replace(stage, executions=executions)
 
     def _keep_unfinished(self) -> None:
         """Keeps the prompts and executions of the turn that a limit interrupted."""

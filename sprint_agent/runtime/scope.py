@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -67,12 +67,19 @@ class RunScope:
         run: Callable[[RunScope, str], Awaitable[Result]],
         recorded: Recorded | None = None,
         account: RunAccount | None = None,
+        gates: Sequence[anyio.Semaphore] = (),
     ) -> Self:
-        """Begins a run: its clock starts now. `account` is given for a nested run."""
+        """Begins a run: its clock starts now.
+
+        `account` is given for a nested run. `gates` bound the requests at the planner's engine and at
+        the executors', if they are bounded.
+        """
         account = account or RunAccount.open(limits, prices)
         now = _stopwatch(recorded.seconds if recorded else 0.0)
         engines = (engine, executor_engine)
-        calls = EngineCalls(engines, account, emit, now, cards=router.cards, recorded=recorded)
+        calls = EngineCalls(
+            engines, account, emit, now, cards=router.cards, recorded=recorded, gates=gates
+        )
         return cls(
             engine=engine,
             executor_engine=executor_engine,
@@ -116,6 +123,7 @@ class RunScope:
             run=self.run,
             recorded=recorded,
             account=self.account.nested(slot, nested.limits, usage),
+            gates=self.calls.gates,
         )
 
     def shares_tokenizer(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections import Counter
@@ -95,10 +96,14 @@ class Recorder:
     def _open(self, mode: str) -> IO[bytes]:
         reading = "r" in mode
         try:
-            file: IO[bytes] = open(self._path, mode)  # noqa: SIM115
+            file: IO[bytes] = open(self._path, mode, opener=_open_file)  # noqa: SIM115
         except OSError as error:
             verb = "read" if reading else "write"
-            raise TraceError(f"cannot {verb} the trace {self._path}: {error.strerror}") from error
+            link = error.errno == errno.ELOOP
+            reason = "it is a symbolic link, which is not followed" if link else error.strerror
+            raise TraceError(f"cannot {verb} the trace {self._path}: {reason}") from error
+        except ValueError as error:  # a path with a NUL
+            raise TraceError(f"cannot open the trace {str(self._path)!r}: {error}") from error
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,6 +156,12 @@ class Recorder:
                 "(the run's result is in `result` of this error)",
                 result=self._result,
             ) from self._failure
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Opens a trace that only its owner may read: it contains what tools were asked and returned."""
+    # Whoever may write in its folder could otherwise have another file overwritten.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), mode=0o600)
 
 
 def _written(trace: Trace) -> Counter[Hashable]:

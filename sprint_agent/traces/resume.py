@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sprint_agent.errors import TraceError
 from sprint_agent.events import (
     AnswerText,
     CallEnded,
@@ -57,8 +56,7 @@ class ResumedRun:
         run: Which nested run of its execution it is, from 1. 0 for an outermost run.
 
     Raises:
-        TraceError: The trace ends before the run, or one of its nested runs, began. Or an event refers
-            to a call that is not in the trace.
+        TraceError: The trace ends before the run, or one of its nested runs, began.
     """
 
     def __init__(self, trace: Trace, run: int = 0) -> None:
@@ -72,15 +70,9 @@ class ResumedRun:
         self.last_call: int = max(started, default=0)
         self._stages: dict[int, Stage] = {}
         self._work: dict[_Author, _Work] = {}
-        try:
-            self._read(trace.events)
-            for work in self._work.values():
-                work.divide()
-        except KeyError as error:
-            raise TraceError(
-                f"the trace has an event of call {error}, which never began: the file was edited or "
-                "damaged, so start the run again"
-            ) from error
+        self._read(trace.events)
+        for work in self._work.values():
+            work.divide()
 
     def call(self, stage: int, number: int | None, prompt: str) -> RecordedCall | None:
         """Returns the next call that the planner (None) or an execution made with this prompt."""

@@ -44,8 +44,9 @@ from sprint_agent.events import (
     RunEnded,
     RunFailed,
     RunStarted,
+    StageEnded,
 )
-from sprint_agent.result import Result
+from sprint_agent.result import Result, Stage
 from sprint_agent.runtime.recorded import RecordedCall
 
 VERSION = 3
@@ -72,6 +73,8 @@ class Trace:
             content = Path(path).read_bytes()
         except OSError as error:
             raise TraceError(f"cannot read the trace {path}: {error.strerror}") from error
+        except ValueError as error:  # a path with a NUL
+            raise TraceError(f"cannot read the trace {str(path)!r}: {error}") from error
         return cls.parse(content, path)
 
     @classmethod
@@ -82,6 +85,7 @@ class Trace:
         lines = content.split(b"\n")[:-1]
         version = None
         events: list[Event] = []
+        begun: set[tuple[object, int]] = set()
         for number, line in enumerate(lines, 1):
             where = f"{path}, line {number}"
             record = _record(where, line)
@@ -90,7 +94,9 @@ class Trace:
             elif version is None:
                 break
             else:
-                events.append(_event(where, record if version == VERSION else upgraded(record)))
+                event = _event(where, record if version == VERSION else upgraded(record))
+                _check(where, event, begun)
+                events.append(event)
         if version is None:
             raise TraceError(f"{path} is not a trace of version {VERSION}: record the run again")
         return cls(tuple(events))
@@ -184,6 +190,39 @@ def _split(event: Event) -> tuple[tuple[tuple[int, int, int], ...], OwnEvent]:
     return tuple((p.stage, p.number, p.run) for p in event.path), event.event
 
 
+def _check(where: str, event: Event, begun: set[tuple[object, int]]) -> None:
+    """Raises TraceError if an event does not fit those before it. `begun` are the calls that began."""
+    run, own = _split(event)
+    match own:
+        case CallStarted():
+            begun.add((run, own.call))
+        case PlanText() | ExecutionText() | AnswerText() | CallEnded() | CallRetried():
+            if (run, own.call) not in begun:
+                raise TraceError(
+                    f"{where}: an event of call {own.call}, which never began: the file was edited or "
+                    "damaged, so start the run again"
+                )
+        case StageEnded():
+            _check_stages(where, (own.stage,))
+        case RunEnded() | RunFailed():
+            _check_stages(where, own.result.stages)
+        case _:
+            pass
+
+
+def _check_stages(where: str, stages: tuple[Stage, ...]) -> None:
+    for stage in stages:
+        numbers = range(1, len(stage.prompts) + 1)
+        accepted = stage.verdict.accepted if stage.verdict else None
+        whole = [prompt.number for prompt in stage.prompts] == list(numbers)
+        whole &= [execution.number for execution in stage.executions] == list(numbers)
+        if not whole or (accepted is not None and accepted not in numbers):
+            raise TraceError(
+                f"{where}: the prompts and executions of stage {stage.number} do not match: the file "
+                "was edited or damaged, so start the run again"
+            )
+
+
 def _readable(version: object, path: object) -> object:
     if version not in _READABLE:
         raise TraceError(
@@ -196,7 +235,9 @@ def _readable(version: object, path: object) -> object:
 def _record(where: str, line: bytes) -> Record:
     try:
         value: object = json.loads(line)
-    except ValueError as error:
+        # Half of a character, written as an escape, is JSON and no text. NaN is neither.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"{where}: not JSON ({error})") from error
     if not isinstance(value, dict):
         raise TraceError(f"{where}: not a JSON object")

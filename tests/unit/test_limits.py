@@ -20,9 +20,30 @@ def test_by_default_no_limit_is_set() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("bound", [0, -1, -0.5, math.nan])
+@pytest.mark.parametrize("bound", [0, -1])
 def test_a_limit_must_be_positive(name: str, bound: Any) -> None:
     with pytest.raises(ValueError, match=f"^the limit {name} must be positive, not {bound}$"):
+        Limits(**{name: bound})
+
+
+@pytest.mark.parametrize("name", ["deadline", "cost"])
+@pytest.mark.parametrize("bound", [-0.5, math.nan])
+def test_seconds_and_money_may_be_fractions_but_must_be_positive(name: str, bound: Any) -> None:
+    with pytest.raises(ValueError, match=f"^the limit {name} must be positive, not {bound}$"):
+        Limits(**{name: bound})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bound", ["7", True, [3], {"tokens": 5}])
+def test_a_limit_must_be_a_number(name: str, bound: Any) -> None:
+    with pytest.raises(TypeError, match=f"^the limit {name} must be a .*number, not "):
+        Limits(**{name: bound})
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"deadline", "cost"}))
+@pytest.mark.parametrize("bound", [1.5, 3.0, math.inf])
+def test_what_is_counted_must_be_whole(name: str, bound: Any) -> None:
+    with pytest.raises(TypeError, match=f"^the limit {name} must be a whole number, not {bound}$"):
         Limits(**{name: bound})
 
 

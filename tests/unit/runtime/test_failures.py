@@ -1,4 +1,4 @@
-"""Runs that fail: what was finished is kept, and an engine's failure never hides something that counts more."""
+"""Runs that fail: what was finished is kept, and a failure hides nothing that counts more."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ from tests.script import Continuing, Scripted, answer, plan
 pytestmark = pytest.mark.anyio
 
 
+async def events_of(agent: Sprint, seen: list[Event]) -> None:
+    async with agent.stream("What?") as run:
+        async for event in run:
+            seen.append(event)
+
+
 def fails_later(error: Exception) -> ScriptedEngine:
     """Returns an engine that plans one stage, and fails in the middle of the next turn."""
     turns: list[str | Reply] = [plan("a", "b"), Reply("So far", error=error)]
@@ -47,9 +53,7 @@ class TestPartialResults:
     async def test_what_was_finished_comes_with_the_error(self, error: Exception) -> None:
         seen: list[Event] = []
         with pytest.raises(type(error)) as raised:
-            async with Sprint(fails_later(error)).stream("What?") as run:
-                async for event in run:
-                    seen.append(event)
+            await events_of(Sprint(fails_later(error)), seen)
         failed = seen[-1]
         assert isinstance(failed, RunFailed)
         assert failed.error == f"{type(error).__name__}: {error}"
@@ -80,9 +84,7 @@ class TestPartialResults:
         turns: list[str | Reply] = [plan("a"), answer("42")]
         agent = Sprint(ScriptedEngine(Scripted(turns)), join=first_success(check))
         with pytest.raises(ZeroDivisionError):
-            async with agent.stream("What?") as run:
-                async for event in run:
-                    seen.append(event)
+            await events_of(agent, seen)
         assert isinstance(seen[-1], RunFailed)
         assert seen[-1].result.stages[0].executions[0].status == "done"
 
@@ -182,9 +184,7 @@ class Spiteful(AlwaysOpen):
         except anyio.get_cancelled_exc_class() as error:
             raise EngineUnavailable("the connection broke") from error
 
-    async def stream(
-        self, stream: AsyncIterator[Delta | Finish]
-    ) -> AsyncGenerator[Delta | Finish]:
+    async def stream(self, stream: AsyncIterator[Delta | Finish]) -> AsyncGenerator[Delta | Finish]:
         try:
             async for event in stream:
                 await self.step()
