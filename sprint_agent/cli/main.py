@@ -7,6 +7,7 @@ Exit status: 0 for an answer, which must be right if it can be checked. 1 for a 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -198,7 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (SprintError, cyclopts.CycloptsError) as error:
         _fail(error)
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        # The run has been cancelled and has cleaned up. A thread that still loads a model would be
+        # waited for by Python's own exit.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
     raise SystemExit(status)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -56,8 +57,11 @@ class Reply:
     """The event to set after the text."""
 
 
-Script = Callable[[str], Reply | str]
-"""Returns the reply to the text of a prompt."""
+_BEGINNING = re.compile(r"<think>\n|</Execution_\d+>\n\n|<execution_[\d.]+>\n|<Final_answer>\n")
+"""After this, a planner or an executor begins to write."""
+
+Script = Callable[[str], Reply | str | Awaitable[Reply | str]]
+"""Returns the reply to the text of a prompt. It may be an async function."""
 
 
 @dataclass
@@ -65,7 +69,8 @@ class ScriptedEngine(AlwaysOpen):
     """An engine whose answers come from `script`, token by token.
 
     Each delta is one step of the event loop, so runs interleave as with a real engine. Time passes
-    only if the script sets a `delay`.
+    only if the script sets a `delay`. If the engine is asked to continue a text, as after a resume, and
+    the script returns all of it, the engine writes the rest.
     """
 
     script: Script
@@ -105,8 +110,12 @@ class ScriptedEngine(AlwaysOpen):
             checked_prompt(request, self.tokenizer.vocab_size, self.context_length)
 
     async def _stream(self, request: Request) -> AsyncGenerator[Delta | Finish]:
-        scripted = self.script(self.prompt_text(request))
+        prompt = self.prompt_text(request)
+        scripted = self.script(prompt)
+        if isinstance(scripted, Awaitable):
+            scripted = await scripted
         reply = Reply(scripted) if isinstance(scripted, str) else scripted
+        reply = replace(reply, text=_rest(prompt, reply.text))
         text, reason, stop = _until_stop(reply, request.stop)
         deltas = self._deltas(text)
         if reply.after is not None:
@@ -135,6 +144,12 @@ class ScriptedEngine(AlwaysOpen):
         if self.tokenizer is None:
             return [Delta(character) for character in text]
         return [Delta(self.tokenizer.decode([i]), (i,)) for i in self.tokenizer.encode(text)]
+
+
+def _rest(prompt: str, text: str) -> str:
+    """Returns what is left of a text whose beginning the prompt ends with."""
+    begun = _BEGINNING.split(prompt)
+    return text.removeprefix(begun[-1]) if len(begun) > 1 else text
 
 
 def _until_stop(reply: Reply, stops: Sequence[str]) -> tuple[str, FinishReason, str | None]:

@@ -90,8 +90,14 @@ class LocalEngine:
         """
         if self._batcher is not None:
             raise EngineUnavailable("the local engine has already been entered: use another one")
-        loop = asyncio.get_running_loop()
-        batcher = await anyio.to_thread.run_sync(self._load, loop)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise EngineUnavailable(
+                "the local engine needs asyncio: run the program without trio, or use another engine"
+            ) from error
+        # A cancellation, such as Ctrl-C, does not wait until a large model is loaded.
+        batcher = await anyio.to_thread.run_sync(self._load, loop, abandon_on_cancel=True)
         batcher.start()
         self._batcher, self._failure = batcher, None
         return self
