@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sprint_agent import Execution, Executor, Limits, Sprint, Task
@@ -39,7 +39,9 @@ class Scripted:
     """Replies to the planner with `turns`, one after another, to executors with `executions`."""
 
     def __init__(
-        self, turns: list[str | Reply], executions: dict[tuple[int, int], str | Reply] | None = None
+        self,
+        turns: list[str | Reply],
+        executions: Mapping[tuple[int, int], str | Reply] | None = None,
     ) -> None:
         self.turns = list(turns)
         self.executions = executions or {}

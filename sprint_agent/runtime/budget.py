@@ -72,11 +72,11 @@ class Ledger(Generic[N]):
 
     def open(self, share: N) -> None:
         """A call begins and reserves `share`."""
-        self._move(share, 0, 1)
+        self._move(share, share - share, 1)
 
     def grow(self, amount: N) -> None:
         """An open call reserves more."""
-        self._move(amount, 0, 0)
+        self._move(amount, amount - amount, 0)
 
     def settle(self, share: N, used: N) -> None:
         """Ends a call that reserved `share` and used `used`: the rest can be reserved again."""
@@ -84,18 +84,23 @@ class Ledger(Generic[N]):
 
     def spend(self, amount: N) -> None:
         """Takes off what was used without a reservation."""
-        self._move(0, amount, 0)
+        self._move(amount - amount, amount, 0)
 
     @contextmanager
     def waiting(self) -> Generator[None]:
         """Surrounds the wait of an open call for a larger share: others cannot count on it."""
-        self._move(0, 0, -1)
+        self._count(-1)
         try:
             yield
         finally:
-            self._move(0, 0, 1)
+            self._count(1)
 
-    def _move(self, reserved: N | Literal[0], spent: N | Literal[0], running: int) -> None:
+    def _count(self, running: int) -> None:
+        self._running += running
+        if self._parent is not None:
+            self._parent._count(running)
+
+    def _move(self, reserved: N, spent: N, running: int) -> None:
         self._reserved = self._reserved + reserved
         self._spent = self._spent + spent
         self._running += running

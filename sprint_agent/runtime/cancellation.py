@@ -18,7 +18,7 @@ def current_task() -> asyncio.Task[object] | None:
 async def raise_if_cancelled() -> None:
     """Raises the cancellation of the current task, if there is one.
 
-    Whoever cancels a call must not get another error in its place: an engine may fail while it is
+    The caller that cancels must not get another error in its place: an engine may fail while it is
     cancelled, for example because its connection breaks. Call this before such an error is used.
     """
     await anyio.lowlevel.checkpoint_if_cancelled()

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 _CHARACTERS = 2
-"""Characters of a token if nothing can count them: few, so that a result rather is too short."""
+"""Characters of an id if nothing can count them: few, so that a result rather is too short."""
 
 
 def fit(
-    texts: Sequence[str], room: int, count: Callable[[str], int] | None = None
+    texts: Sequence[str], room: int, encode: Callable[[str], Sequence[int]] | None
 ) -> tuple[str, ...]:
-    """Returns `texts`, cut so that all of them together take at most `room` tokens.
+    """Returns `texts`, cut so that all of them together take at most `room` ids.
 
-    `count` returns how many tokens a text has. Without it they are estimated. If there is room for
+    `encode` returns the ids of a text. Without it their number is estimated. If there is room for
     nothing, only the notes remain, which say that everything was left out.
     """
-    count = count or _estimate
+
+    def count(text: str) -> int:
+        return -(-len(text) // _CHARACTERS) if encode is None else len(encode(text))
+
     lengths = [count(text) for text in texts]
     share = _share(lengths, room)
     return tuple(
@@ -45,7 +48,7 @@ def _cut(text: str, length: int, share: int, count: Callable[[str], int]) -> str
     """Returns the beginning of a text of `length` tokens, and a line that says what is left out."""
     kept = len(text) * max(0, share - count(_note(len(text)))) // length
     cut = text[:kept] + _note(len(text) - kept)
-    # Where the beginning has more tokens than the rest, it is cut again.
+    # If the beginning has more tokens than the rest, it is cut again.
     while kept and count(cut) > share:
         kept = kept * 7 // 8
         cut = text[:kept] + _note(len(text) - kept)
@@ -54,7 +57,3 @@ def _cut(text: str, length: int, share: int, count: Callable[[str], int]) -> str
 
 def _note(left_out: int) -> str:
     return f"\n[{left_out} more characters left out: the context is full]"
-
-
-def _estimate(text: str) -> int:
-    return -(-len(text) // _CHARACTERS)

@@ -165,8 +165,8 @@ class _Loop:
         used += len(plan) + _TAGS * len(stage.executions)
         next_turn = min(self._scope.sampling.max_tokens, length // 4)
         texts = [execution.text for execution in stage.executions]
-        count = (lambda text: len(tokenizer.encode(text))) if tokenizer else None
-        fitted = fit(texts, length - used - next_turn, count)
+        encode = tokenizer.encode if tokenizer else None
+        fitted = fit(texts, length - used - next_turn, encode)
         executions = tuple(
             execution if execution.text == text else replace(execution, text=text, ids=None)
             for execution, text in zip(stage.executions, fitted, strict=True)

@@ -110,12 +110,7 @@ class ScriptedEngine(AlwaysOpen):
             checked_prompt(request, self.tokenizer.vocab_size, self.context_length)
 
     async def _stream(self, request: Request) -> AsyncGenerator[Delta | Finish]:
-        prompt = self.prompt_text(request)
-        scripted = self.script(prompt)
-        if isinstance(scripted, Awaitable):
-            scripted = await scripted
-        reply = Reply(scripted) if isinstance(scripted, str) else scripted
-        reply = replace(reply, text=_rest(prompt, reply.text))
+        reply = await reply_of(self.script, self.prompt_text(request))
         text, reason, stop = _until_stop(reply, request.stop)
         deltas = self._deltas(text)
         if reply.after is not None:
@@ -144,6 +139,15 @@ class ScriptedEngine(AlwaysOpen):
         if self.tokenizer is None:
             return [Delta(character) for character in text]
         return [Delta(self.tokenizer.decode([i]), (i,)) for i in self.tokenizer.encode(text)]
+
+
+async def reply_of(script: Script, prompt: str) -> Reply:
+    """Returns what a script replies to a prompt, without what the prompt contains of it already."""
+    scripted = script(prompt)
+    if isinstance(scripted, Awaitable):
+        scripted = await scripted
+    reply = Reply(scripted) if isinstance(scripted, str) else scripted
+    return replace(reply, text=_rest(prompt, reply.text))
 
 
 def _rest(prompt: str, text: str) -> str:

@@ -160,7 +160,7 @@ class Recorder:
 
 def _open_file(path: str, flags: int) -> int:
     """Opens a trace that only its owner may read: it contains what tools were asked and returned."""
-    # Whoever may write in its folder could otherwise have another file overwritten.
+    # Otherwise a user who may write in its folder could have another file overwritten.
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), mode=0o600)
 
 

@@ -48,7 +48,7 @@ from sprint_agent.testing.fault_server.replies import (
     send_error,
     slow_down,
 )
-from sprint_agent.testing.scripted import CharTokenizer, Reply, Script
+from sprint_agent.testing.scripted import CharTokenizer, Reply, Script, reply_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +292,7 @@ class FaultServer:
             await self.crash()
             return False
         # A script that returns one text after another must not lose one that a fault would hide.
-        reply = Reply("") if cut_after(call.fault) == 0 else self._reply(call.request)
+        reply = Reply("") if cut_after(call.fault) == 0 else await self._reply(call.request)
         answer = self._model.answer(call.request, reply, call.dialect.default_max_tokens)
         fault = call.fault or _fault_of(reply)
         if isinstance(fault, Filtered):
@@ -311,9 +311,8 @@ class FaultServer:
             return reusable
         return await writer.abort()
 
-    def _reply(self, request: ParsedRequest) -> Reply:
-        reply = self.script(self._model.text_of(request))
-        return Reply(reply) if isinstance(reply, str) else reply
+    async def _reply(self, request: ParsedRequest) -> Reply:
+        return await reply_of(self.script, self._model.text_of(request))
 
     async def _serve_other(self, connection: Connection, request: HttpRequest) -> bool:
         """Serves a request that does not ask for an answer."""

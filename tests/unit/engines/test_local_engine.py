@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from sprint_agent.countdown import solver
 from sprint_agent.engine import Delta, Finish, Request, Sampling
 from sprint_agent.engines import LocalEngine
 from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
@@ -378,3 +379,9 @@ def threads_end() -> Iterator[None]:
     yield
     batching = [t.name for t in threading.enumerate() if "_run_generation_loop" in t.name]
     assert batching == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_under_trio_it_says_that_it_needs_asyncio(anyio_backend: str) -> None:
+    with pytest.raises(EngineUnavailable, match="the local engine needs asyncio"):
+        await LocalEngine(solver.MODEL).__aenter__()

@@ -159,7 +159,7 @@ class TestAnswers:
 
 
 class Spiteful(AlwaysOpen):
-    """An engine that fails with an error of its own when it is cancelled.
+    """An engine that fails with another error when it is cancelled.
 
     At the step `at` of all its calls it calls `reached`, and hangs.
     """
@@ -258,7 +258,7 @@ class TestPrecedence:
             release = anyio.Event()
             engine = Spiteful(scripted(release), at, release.set)
             with anyio.move_on_after(0.2):
-                # Where the execution itself or the last turn hangs, nothing can succeed.
+                # If the execution itself or the last turn hangs, nothing can succeed.
                 result = await agent(engine).solve("What?")
                 assert result.answer == "42", at
                 assert result.stages[0].accepted is not None
