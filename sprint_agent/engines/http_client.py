@@ -7,10 +7,12 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+from urllib.request import getproxies
 
 import anyio
 import httpx2
 
+from sprint_agent.engines.connections import SplitPool
 from sprint_agent.errors import EngineStalled, EngineUnavailable
 
 _LOGGER = logging.getLogger("sprint_agent.engines")
@@ -68,14 +70,17 @@ def open_client(url: str, idle: float) -> httpx2.AsyncClient:
         EngineUnavailable: `url` is not an address, or an environment variable for proxies or
             certificates cannot be used.
     """
-    # The caller limits the number of requests. An abort must never wait for a connection.
-    limits = httpx2.Limits(
-        max_connections=None, max_keepalive_connections=256, keepalive_expiry=_KEEPALIVE_SECONDS
-    )
+    # The caller limits the number of requests: none of them waits for a connection.
+    limits = httpx2.Limits(max_connections=None, keepalive_expiry=_KEEPALIVE_SECONDS)
     timeout = httpx2.Timeout(idle, connect=_CONNECT_SECONDS, pool=None)
     check_address(url)
     try:
-        return _Client(base_url=url, limits=limits, timeout=timeout)
+        certificates = httpx2.create_ssl_context()
+        # The library finds out itself which proxy an address needs, if it is given no transport.
+        pools = None if getproxies() else SplitPool(certificates, _KEEPALIVE_SECONDS)
+        return _Client(
+            base_url=url, limits=limits, timeout=timeout, verify=certificates, transport=pools
+        )
     except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
         raise _environment_error(error) from error
 

@@ -6,6 +6,7 @@ A server's counts are a claim. They are read leniently, and what an engine has s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from sprint_agent.engine import TokenUsage
@@ -23,19 +24,19 @@ def read_usage(usage: object) -> TokenUsage | None:
     if not isinstance(usage, dict):
         return None
     counts = cast("dict[str, object]", usage)
-    prompt, completion = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens")
+    prompt, completion = read_count(counts, "prompt_tokens"), read_count(counts, "completion_tokens")
     if prompt is None or completion is None:
         return None
     # The total shows best whether thoughts are counted. Without it, there are more thoughts than tokens.
-    thoughts = _count(_object(counts, "completion_tokens_details"), "reasoning_tokens") or 0
-    total = _count(counts, "total_tokens") or 0
+    thoughts = read_count(_object(counts, "completion_tokens_details"), "reasoning_tokens") or 0
+    total = read_count(counts, "total_tokens") or 0
     if total > prompt + completion:
         completion = total - prompt
     elif thoughts > completion:
         completion += thoughts
-    cached = _count(counts, "cached_tokens")
+    cached = read_count(counts, "cached_tokens")
     if cached is None:
-        cached = _count(_object(counts, "prompt_tokens_details"), "cached_tokens")
+        cached = read_count(_object(counts, "prompt_tokens_details"), "cached_tokens")
     return TokenUsage(prompt, completion, cached or 0).plausible()
 
 
@@ -44,7 +45,7 @@ def _object(parent: dict[str, object], name: str) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
-def _count(counts: dict[str, object], name: str) -> int | None:
+def read_count(counts: Mapping[str, object], name: str) -> int | None:
     """Returns a count. Some gateways write it as 12.0. None if it is not a possible one."""
     count = counts.get(name)
     if isinstance(count, float) and count.is_integer():
