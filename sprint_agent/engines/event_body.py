@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import cast
 
 import anyio
@@ -62,11 +62,14 @@ class EventBody:
         seconds = _TAIL_SECONDS if sure else _UNSURE_SECONDS
         self._until = anyio.current_time() + min(seconds, self._idle)
 
-    async def peek(self) -> None:
-        """Waits for the first event. `read` returns it. Raises the same errors as `read`."""
-        while not self._ready and not self._ended and self._failure is None:
+    async def peek(self, begins: Callable[[Event], bool]) -> None:
+        """Waits for the first event of which `begins` is true. `read` returns it, and those before it.
+
+        Raises the same errors as `read`, if there is no such event before.
+        """
+        while not any(map(begins, self._ready)) and not self._ended and self._failure is None:
             await self._fill()
-        if not self._ready and self._failure is not None:
+        if self._failure is not None and not any(map(begins, self._ready)):
             failure, self._failure = self._failure, None
             raise failure
 
@@ -116,6 +119,7 @@ class EventBody:
                 self._ended = True
                 if self._whole is not None:
                     self._ready.append(self._read_whole(bytes(self._whole)))
+                self._raise_stray_error()
             elif self._is_whole(chunk):
                 self._keep(chunk)
             else:
@@ -134,6 +138,7 @@ class EventBody:
         except httpx2.TimeoutException as error:
             raise self._stalled() from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
+            self._raise_stray_error()
             raise TruncatedStream(
                 f"the stream of the server at {self._url} broke off: {error_text(error)}",
                 transient=True,
@@ -180,17 +185,26 @@ class EventBody:
             f"({shortened(text)})"
         )
 
-    def _on_event(self, event: SseEvent) -> None:
-        if self._ended:
+    def _raise_stray_error(self) -> None:
+        """Raises ErrorReply if a line of JSON, which is no event, contains an error."""
+        try:
+            error = error_in(read_object(self._sse.unknown))
+        except ValueError:
             return
-        if event.data.startswith("[DONE]"):
+        if error is not None:
+            raise error
+
+    def _on_event(self, event: SseEvent) -> None:
+        if self._ended or not event.strip():
+            return
+        if event.startswith("[DONE]"):
             self._ended = True
             return
         try:
-            content = read_object(event.data)
+            content = read_object(event)
         except ValueError as error:
             if event.name == "error":
-                raise ErrorReply(read_status(event.data), event.data) from error
+                raise ErrorReply(read_status(str(event)), str(event)) from error
             if event.name not in ("", "message"):
                 # An event of another kind, such as a heartbeat.
                 return

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import NamedTuple
+from typing import Self
 
 _LINE_END = re.compile("\r\n|\n|\r")
-_UNKNOWN_CHARACTERS = 300
+_UNKNOWN_CHARACTERS = 4_000
 
 
-class SseEvent(NamedTuple):
-    """One event."""
+class SseEvent(str):
+    """The data of one event, and its name."""
 
-    data: str
-    name: str = ""
-    """The name in the field `event`. Mostly there is none. A line `error: …` is an event named error."""
+    name: str
+    """The content of the field `event`. Mostly there is none. A line `error: …` is an event named error."""
+
+    def __new__(cls, data: str, name: str = "") -> Self:
+        event = super().__new__(cls, data)
+        event.name = name
+        return event
 
 
 class SseDecoder:
@@ -25,7 +29,7 @@ class SseDecoder:
     line, so a stream that breaks off loses an incomplete event.
 
     Two things are read that are not in the standard, because servers report errors in this way: a field
-    `error`, and a line that is JSON without a field's name.
+    `error`, and the first line that is none of an event (`unknown`).
     """
 
     def __init__(self) -> None:
@@ -69,8 +73,6 @@ class SseDecoder:
             self._data.clear()
             self._name = ""
             return SseEvent(data, name) if data else None
-        if line.startswith("{"):
-            return SseEvent(line)
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         match name:

@@ -191,15 +191,15 @@ class Server:
         return Call("/chat/completions", body, reader, _TOKENS_AFTER_STOP)
 
     async def _begin(self, call: Call) -> EventBody:
-        """Sends a call and waits for the first event of its answer.
+        """Sends a call and waits for the first token of its answer.
 
         Raises:
-            ErrorReply: The server refused the call or failed, by its status or by its first event.
+            ErrorReply: The server refused the call or failed, by its status or by an event.
             EngineError: The server cannot be reached, or sent no answer.
         """
         body = EventBody(await self._post(call), self.url, self.idle)
         try:
-            await body.peek()
+            await body.peek(wire.begins_answer)
         except BaseException:
             await close_stream(body.close)
             raise

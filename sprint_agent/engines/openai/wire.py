@@ -131,6 +131,15 @@ def read_chunk(event: dict[str, object]) -> Chunk:
     )
 
 
+def begins_answer(event: dict[str, object]) -> bool:
+    """Whether an event contains the first token of an answer, or its end, or cannot be read."""
+    try:
+        chunk = read_chunk(event)
+    except ValueError:
+        return True
+    return chunk.generated or chunk.finish is not None
+
+
 def _content(content: object) -> tuple[str, bool]:
     """Returns the text of a message's content, and whether it contains anything else.
 

@@ -243,9 +243,10 @@ class _Stream:
             self._continued = self._continued or self._finish is not None
             ids, self._end_id = [*self._end_id, *ids], []
             self._live = True
-        if len(self._ids) > self._request.sampling.max_tokens:
+        excess = len(self._ids) - self._request.sampling.max_tokens
+        if excess > 0:
             # The server ignores max_tokens: it is cut off where it should have ended.
-            excess = len(self._ids) - self._request.sampling.max_tokens
+            del self._ids[-excess:]
             self._sampled = len(self._ids)
             self._decode(ids[:-excess])
             self._finish, self._at_end = ("length", None), True
@@ -279,10 +280,11 @@ class _Stream:
         if kind == "abort":
             self._finish = None
             raise self._failure(ErrorReply(read_status(finish) or _ABORTED, finish))
-        reason = read_finish(url, kind, has_text=bool(self._ids))
-        if reason == "end" and isinstance(matched, int) and ids and ids[-1] == matched:
+        if isinstance(matched, int) and ids and ids[-1] == matched:
             ids, self._end_id = ids[:-1], [matched]
         self._decode(ids)
+        has_text = len(self._ids) > len(self._end_id)
+        reason = read_finish(url, kind, has_text=has_text)
         self._finish = reason, matched
         if not self._continued:
             self._body.on_finish(sure=not ids)

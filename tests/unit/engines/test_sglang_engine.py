@@ -69,7 +69,7 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
             "no_stop_trim": True,
             "skip_special_tokens": False,
         }
-        assert aborted(server) == []
+        await server.until(lambda: aborted(server) == [])
 
 
 @pytest.mark.parametrize("incremental", [False, True])
@@ -112,7 +112,7 @@ async def test_a_stop_string_ends_the_answer() -> None:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>", "<x>")))
         assert (text, ids) == ("take <p>3+5", tuple(b"take <p>3+5"))
         assert finish == Finish("stop", TokenUsage(len(PROMPT), 15, 5), "</p>")
-        assert aborted(server) == []
+        await server.until(lambda: aborted(server) == [])
 
 
 async def test_a_stop_that_the_server_does_not_find_aborts_the_request() -> None:
@@ -121,7 +121,7 @@ async def test_a_stop_that_the_server_does_not_find_aborts_the_request() -> None
         request = Request(PROMPT, GREEDY, ("</p>",))
         text, _, finish = await read(engine, request)
         assert (text, finish.reason, finish.stop) == ("take <p>3+5", "stop", "</p>")
-        assert aborted(server) == [request.request_id]
+        await server.until(lambda: aborted(server) == [request.request_id])
 
 
 async def test_text_after_a_stop_is_not_read() -> None:
@@ -214,7 +214,7 @@ async def test_an_invalid_request_is_not_sent() -> None:
             with pytest.raises(RequestRefused):
                 await read(engine, request)
         assert server.requests == []
-        assert aborted(server) == []
+        await server.until(lambda: aborted(server) == [])
 
 
 async def test_a_request_id_that_is_running_is_refused() -> None:
@@ -223,7 +223,7 @@ async def test_a_request_id_that_is_running_is_refused() -> None:
         async with engine.generate(request):
             with pytest.raises(RequestRefused):
                 await read(engine, request)
-            assert aborted(server) == []
+            await server.until(lambda: aborted(server) == [])
             assert engine.in_flight == 1
 
 
