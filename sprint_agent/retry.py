@@ -24,7 +24,7 @@ LONGEST_WAIT = 60.0
 _FIRST_WAIT = 0.25
 
 _EPOCH = 1e9
-"""A number from here on is no duration but a time, in seconds of the Unix epoch."""
+"""A number from here on is a time in seconds of the Unix epoch, and not a duration."""
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|us|µs|d|h|m|s)")
@@ -139,8 +139,8 @@ def is_transient(status: int) -> bool:
 def requested_wait(headers: Mapping[str, str], now: datetime) -> float | None:
     """Returns the seconds after which a server wants to be asked again, by the headers of its error.
 
-    `Retry-After` counts first, then the headers of rate limits that say when a limit is reset. Of several
-    limits, those count of which nothing remains. Returns None if no header can be read.
+    `Retry-After` counts first, then the headers of rate limits that say when a limit is reset. Of
+    several limits, those count of which nothing remains. Returns None if no header can be read.
     """
     fields = {name.lower(): value for name, value in headers.items()}
     milliseconds = read_retry_after(fields.get("retry-after-ms"), now)
@@ -156,7 +156,9 @@ def requested_wait(headers: Mapping[str, str], now: datetime) -> float | None:
             if wait is not None:
                 resets[name] = wait
     used_up = [
-        wait for name, wait in resets.items() if _is_zero(fields.get(name.replace("reset", "remaining")))
+        wait
+        for name, wait in resets.items()
+        if _is_zero(fields.get(name.replace("reset", "remaining")))
     ]
     return max(used_up) if used_up else min(resets.values(), default=None)
 
@@ -166,7 +168,7 @@ def read_retry_after(value: str | None, now: datetime) -> float | None:
 
     The value is a number of seconds ("7"), a duration ("2s", "1m30.5s", "20ms"), a time in seconds or
     milliseconds of the Unix epoch, or a date (of HTTP, or by ISO 8601). Returns None if there is no
-    value, or if it is none of these. A time in the past means 0 seconds.
+    value, or if it cannot be read. A time in the past means 0 seconds.
     """
     if value is None:
         return None

@@ -38,6 +38,10 @@ class SplitPool(httpx2.AsyncBaseTransport):
         )
         self._pools: list[_Pool] = []
 
+    def __len__(self) -> int:
+        """How many pools there are."""
+        return len(self._pools)
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Sends a request."""
         pool = self._take()

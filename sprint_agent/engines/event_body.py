@@ -28,7 +28,7 @@ _MOST_BODY_BYTES = 16 * 2**20
 class EventBody:
     """Reads the events of one response as they arrive.
 
-    A body that is no stream is read too: an answer in one piece is its only event.
+    A body that is not a stream is read too: an answer in one piece is its only event.
     """
 
     def __init__(self, response: httpx2.Response, url: str, idle: float) -> None:
@@ -169,7 +169,7 @@ class EventBody:
             )
 
     def _read_whole(self, data: bytes) -> Event:
-        """Reads a body in one piece: an answer that was not streamed, or what is no answer at all."""
+        """Reads a body in one piece: an answer that was not streamed, or what is not an answer."""
         text = data.decode("utf-8", "replace")
         body = read_error(text)
         if isinstance(body, list) and len(cast("list[object]", body)) == 1:
@@ -186,7 +186,7 @@ class EventBody:
         )
 
     def _raise_stray_error(self) -> None:
-        """Raises ErrorReply if a line of JSON, which is no event, contains an error."""
+        """Raises ErrorReply if a line of JSON that is not an event contains an error."""
         try:
             error = error_in(read_object(self._sse.unknown))
         except ValueError:

@@ -1,6 +1,6 @@
 """Why a server says that it stopped: one table for all servers. Pure: no I/O, no await.
 
-OpenAI's API has five reasons. Servers behind it, and gateways to other APIs, write many more.
+OpenAI's API has five reasons. Servers that imitate it, and gateways to other APIs, write many more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ _KINDS = {
 def read_finish(url: str, reason: str, *, has_text: bool) -> FinishReason:
     """Returns why an answer ended.
 
-    A reason that is not in the table is the end of an answer if the answer has text. A warning is logged.
+    A reason that is not in the table is the end of an answer, if the answer has text, and is logged as a
+    warning.
 
     Args:
         url: The server's address, for messages.

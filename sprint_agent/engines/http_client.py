@@ -125,7 +125,7 @@ def public_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "", url
-    credentials, at, host = rest.rpartition("@")
+    _, at, host = rest.rpartition("@")
     if at:
         rest = f"***@{host}"
     address, query, _ = rest.partition("?")

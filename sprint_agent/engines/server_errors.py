@@ -39,7 +39,7 @@ _WORDS = {
     504: "timeout timeout_error gateway_timeout deadline_exceeded",
 }
 _STATUS_OF_WORD = {word: status for status, words in _WORDS.items() for word in words.split()}
-"""The HTTP status that a code or a type of error stands for."""
+"""The HTTP status that a code or a type of error means."""
 
 _BUSY = re.compile(
     r"\boverloaded|\btry again|\btemporarily|\brate.?limit|\btoo many requests|\bat capacity"
@@ -88,13 +88,13 @@ def error_in(event: dict[str, object]) -> ErrorReply | None:
 
 def read_status(body: object) -> int | None:
     """Returns the HTTP status of an error that an event or a body contains. None if it says none."""
-    places = [body] if not isinstance(body, dict) else [error_object(body), body]
-    found = [
-        cast("dict[str, object]", place).get(name)
-        for place in places
-        if isinstance(place, dict)
-        for name in ("code", "status_code", "status", "http_code", "type", "err_type")
-    ]
+    if not isinstance(body, dict):
+        return None
+    facts = cast("dict[str, object]", body)
+    inner = error_object(facts)
+    places = [cast("dict[str, object]", inner), facts] if isinstance(inner, dict) else [facts]
+    names = ("code", "status_code", "status", "http_code", "type", "err_type")
+    found = [place.get(name) for place in places for name in names]
     for value in found:
         number = _number(value)
         if number is not None and 400 <= number < 600:
@@ -103,8 +103,8 @@ def read_status(body: object) -> int | None:
     for word in words:
         if word in _STATUS_OF_WORD:
             return _STATUS_OF_WORD[word]
-    marked = isinstance(body, dict) and any(name in body for name in ("error", "message", "detail"))
-    return 503 if marked and _BUSY.search(error_message(body)) else None
+    is_error = any(name in facts for name in ("error", "message", "detail"))
+    return 503 if is_error and _BUSY.search(error_message(facts)) else None
 
 
 def _number(value: object) -> int | None:
@@ -137,10 +137,10 @@ def error_message(body: object, *, default: str = "it gave no reason") -> str:
         # A validation error with a place is shown as it is: the place is what matters.
         if isinstance(body, dict) and "loc" not in body:
             body = cast("dict[str, object]", body).get(key) or cast("object", body)
-    if body is None or (isinstance(body, dict) and not body):
+    if body is None or body == {}:
         return default
     try:
-        return shortened(str(body)) or default
+        return shortened(str(cast("object", body))) or default
     except RecursionError:
         return "its reason is nested too deeply"
 

@@ -14,7 +14,7 @@ class SseEvent(str):
     """The data of one event, and its name."""
 
     name: str
-    """The content of the field `event`. Mostly there is none. A line `error: …` is an event named error."""
+    """The content of the field `event`, mostly empty. A line `error: …` is an event named error."""
 
     def __new__(cls, data: str, name: str = "") -> Self:
         event = super().__new__(cls, data)
@@ -29,7 +29,7 @@ class SseDecoder:
     line, so a stream that breaks off loses an incomplete event.
 
     Two things are read that are not in the standard, because servers report errors in this way: a field
-    `error`, and the first line that is none of an event (`unknown`).
+    `error`, and the first line that does not belong to an event (`unknown`).
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class SseDecoder:
     def _on_line(self, line: str) -> SseEvent | None:
         """Takes one line. If it ends an event, returns the event."""
         if not line:
-            # An event whose data is empty is none, by the standard. Servers send it as a heartbeat.
+            # An event without data is dropped, by the standard. Servers send it as a heartbeat.
             data, name = "\n".join(self._data), self._name
             self._data.clear()
             self._name = ""

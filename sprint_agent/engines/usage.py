@@ -24,7 +24,10 @@ def read_usage(usage: object) -> TokenUsage | None:
     if not isinstance(usage, dict):
         return None
     counts = cast("dict[str, object]", usage)
-    prompt, completion = read_count(counts, "prompt_tokens"), read_count(counts, "completion_tokens")
+    prompt, completion = (
+        read_count(counts, "prompt_tokens"),
+        read_count(counts, "completion_tokens"),
+    )
     if prompt is None or completion is None:
         return None
     # The total shows best whether thoughts are counted. Without it, there are more thoughts than tokens.

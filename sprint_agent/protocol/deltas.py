@@ -1,13 +1,14 @@
 """Makes the text of an engine's deltas encodable. Pure: no I/O, no await.
 
 JSON can write half of a character as an escape (`"\\ud83d"`). A server that cuts its text between two
-events sends one half in each, and a model can also write a half alone. Neither can be encoded, so it would
-fail wherever the text is sent or stored.
+events sends one half in each, and a model can also write a half alone. A half cannot be encoded, so it
+would fail wherever the text is sent or stored.
 """
 
 from __future__ import annotations
 
 from sprint_agent.engine import Delta
+
 
 class EncodableDeltas:
     """The deltas of one answer, in which halves of characters are joined, and single halves replaced."""

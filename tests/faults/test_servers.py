@@ -1,4 +1,4 @@
-"""What servers do wrong, tried on every engine of a server. Each fault is one that users have reported."""
+"""What servers do wrong, tried on every engine of a server. Users have reported each of these faults."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def request(kind: str, **sampling: Any) -> Request:
     return Request(tuple(CharTokenizer().encode(prompt)) if kind == "sglang" else prompt, chosen)
 
 
-async def read(engine: OpenAIEngine | SGLangEngine, kind: str, **sampling: Any) -> tuple[str, Finish]:
+async def read(
+    engine: OpenAIEngine | SGLangEngine, kind: str, **sampling: Any
+) -> tuple[str, Finish]:
     text = ""
     async with engine.generate(request(kind, **sampling)) as stream:
         async for event in stream:
@@ -81,7 +83,11 @@ async def read(engine: OpenAIEngine | SGLangEngine, kind: str, **sampling: Any) 
 
 
 async def answered(
-    kind: str, *faults: Fault, text: str = TEXT, settings: dict[str, Any] | None = None, **sampling: Any
+    kind: str,
+    *faults: Fault,
+    text: str = TEXT,
+    settings: dict[str, Any] | None = None,
+    **sampling: Any,
 ) -> tuple[str, Finish]:
     """Returns the text and the finish of one request to a server with faults."""
     async with FaultServer(lambda prompt: text) as server:
@@ -264,7 +270,9 @@ async def test_limits_do_not_depend_on_what_a_server_counts(kind: str, fault: Fa
         server.fail(fault)
         engine = engine_of(server, kind)
         limits = Limits(tokens=400, stages=50)
-        result = await Sprint(engine, limits=limits, sampling=Sampling(max_tokens=200)).solve("What?")
+        result = await Sprint(engine, limits=limits, sampling=Sampling(max_tokens=200)).solve(
+            "What?"
+        )
         assert result.limit == "tokens"
         assert result.usage.completion_tokens <= 400
         assert len(server.requests) < 20
@@ -341,7 +349,9 @@ async def test_a_refusal_inside_a_stream(kind: str) -> None:
 @pytest.mark.parametrize("kind", OPENAI)
 async def test_requests_at_the_same_time_learn_together(kind: str) -> None:
     async with FaultServer(lambda prompt: TEXT) as server, engine_of(server, kind) as engine:
-        server.fail(Refused("seed"), Refused("temperature"), Refused("top_p"), Refused("stream_options"))
+        server.fail(
+            Refused("seed"), Refused("temperature"), Refused("top_p"), Refused("stream_options")
+        )
         async with anyio.create_task_group() as group:
             for number in range(6):
                 chosen: dict[str, Any] = [{"seed": 1}, {"top_p": 0.5}, {}][number % 3]
@@ -370,7 +380,9 @@ async def test_a_server_that_does_not_stream(kind: str) -> None:
         ("`max_new_tokens` exceeds the limit", 125),
     ],
 )
-async def test_a_server_that_is_asked_for_too_many_tokens(kind: str, message: str, then: int) -> None:
+async def test_a_server_that_is_asked_for_too_many_tokens(
+    kind: str, message: str, then: int
+) -> None:
     async with FaultServer(lambda prompt: TEXT) as server, engine_of(server, kind) as engine:
         server.fail(TooManyTokens(128, message))
         for _ in range(2):
@@ -495,7 +507,14 @@ def address(kind: str, url: str) -> OpenAIEngine | SGLangEngine:
 async def test_a_variable_of_the_environment_that_cannot_be_used_is_named(
     kind: str, name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for other in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy", "SSL_CERT_FILE"):
+    for other in (
+        "ALL_PROXY",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "no_proxy",
+        "SSL_CERT_FILE",
+    ):
         monkeypatch.delenv(other, raising=False)
         monkeypatch.delenv(other.lower(), raising=False)
     monkeypatch.setenv(name, value)
@@ -567,4 +586,3 @@ async def test_a_deadline_counts_more_than_an_abort_that_fails(what: Callable[..
         agent = Sprint(engine_of(server, "sglang"), limits=Limits(deadline=0.5))
         result = await agent.solve("What?")
         assert result.limit == "deadline"
-

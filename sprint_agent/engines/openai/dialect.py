@@ -53,7 +53,9 @@ _OTHER_NAMES = {
 
 _NAME = re.compile(
     r"(?<![a-z0-9_])(?:"
-    + "|".join(sorted((*_OPTIONAL, *_OTHER_NAMES, "response format", "top p"), key=len, reverse=True))
+    + "|".join(
+        sorted((*_OPTIONAL, *_OTHER_NAMES, "response format", "top p"), key=len, reverse=True)
+    )
     + r")(?![a-z0-9_])",
     re.IGNORECASE,
 )
@@ -61,7 +63,8 @@ _NAME = re.compile(
 _REFUSED = re.compile(
     r"unsupported|not (?:\w+ )?support(?:ed|s)?|n't support|no support for|deprecated|obsolete"
     r"|unrecogni[sz]ed|unknown|unexpected|extra(?:neous)?\b|not (?:\w+ )?(?:permitted|allowed|accepted)"
-    r"|not (?:a )?(?:valid|available|implemented|recogni[sz]ed|known)|no longer|invalid (?:field|key|name)"
+    r"|not (?:a )?(?:valid|available|implemented|recogni[sz]ed|known)|no longer"
+    r"|invalid (?:field|key|name)"
     r"|cannot (?:both )?be (?:used|set|specified|given|passed|changed)|may not be (?:used|set|specified)"
     r"|mutually exclusive|only (?:one of|the default|\S+ is (?:allowed|supported|permitted))"
     r"|(?:may|can) only be (?:set|used)|must (?:be|not be) (?:omitted|removed|unset|set)"
@@ -77,7 +80,12 @@ _VALID_NAMES = re.compile(
 _REFUSALS = (None, 400, 404, 405, 413, 422, 501)
 """The statuses of a refusal. An error inside a stream may have none."""
 
-_REFUSED_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "extra_forbidden")
+_REFUSED_CODES = (
+    "unsupported_parameter",
+    "unsupported_value",
+    "unknown_parameter",
+    "extra_forbidden",
+)
 
 _TOKENS = re.compile(
     r"max\w*[ _]?(?:\w+[ _]?)?tokens|output tokens|completion tokens|tokens? (?:value|limit)",

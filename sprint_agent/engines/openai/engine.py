@@ -49,7 +49,7 @@ class OpenAIEngine:
             api_key: The default is the environment variable OPENAI_API_KEY. A server that wants no
                 key needs none.
             idle_seconds: How long no token may come before the request fails with EngineStalled. What
-                only keeps the connection alive is no token. Allow for the time that a request waits
+                only keeps the connection alive does not count. Allow for the time that a request waits
                 in the server, and in which a model thinks without sending anything.
         """
         self._url = base_url.rstrip("/")
@@ -163,7 +163,7 @@ class _Stream:
         self._tokens = 0
         # The last finish reason that the server gave.
         self._reason: FinishReason | None = None
-        # Whether text came after a finish reason. Then a finish reason alone is no end.
+        # Whether text came after a finish reason. Then a finish reason alone does not end the answer.
         self._continued = server.finishes_early
         # Whether the server may be generating for this request.
         self._live = True
@@ -190,9 +190,13 @@ class _Stream:
         """Reads the next bytes. An error after the end of the answer only loses the server's usage."""
         try:
             events = await self._body.read()
-        except (ErrorReply, EngineError) as error:
+        except ErrorReply as reply:
             if not self._is_complete:
-                raise self._server.failure(error) if isinstance(error, ErrorReply) else error
+                raise self._server.failure(reply) from self._server.cause_of(reply)
+            events = None
+        except EngineError:
+            if not self._is_complete:
+                raise
             events = None
         for event in events or ():
             if not self._at_end:
@@ -245,7 +249,7 @@ class _Stream:
         if self._reader.stop is not None:
             self._on_tail(chunk, tokens=0)
         elif chunk.finish is not None:
-            # It is not the end yet: a server may give a finish reason in each event. The last one counts.
+            # It may not be the end: some servers give a finish reason in each event.
             self._reason = None
             self._reason = read_finish(self._server.url, chunk.finish, has_text=self._has_text)
             self._live = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import anyio
 import httpx2
@@ -34,7 +34,7 @@ _LEAST_ANSWER = 256
 """A request that does not fit into the context is sent again with half the tokens, down to this."""
 
 _SHORTEST_SECRET = 8
-"""A key of fewer characters is no secret, such as "none"."""
+"""A shorter key is not a secret, such as "none"."""
 
 _TOKENS_AFTER_STOP = 8
 """How many tokens after a stop to wait for a server that is about to end and to report the usage."""
@@ -72,7 +72,8 @@ class Call:
     def parameters(self) -> frozenset[str]:
         """The names in the body, and the options of the stream."""
         options = self.body.get("stream_options")
-        return frozenset([*self.body, *(options if isinstance(options, dict) else ())])
+        nested = cast("dict[str, object]", options) if isinstance(options, dict) else {}
+        return frozenset([*self.body, *nested])
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Server:
     context_length: int | None = None
 
     finishes_early: bool = False
-    """Whether it has given a finish reason before the end of an answer, so that one alone is no end."""
+    """Whether it has given a finish reason before the end of an answer. Then one alone does not end it."""
 
     async def read_models(self) -> None:
         """Asks the server for its models, and sets its quirks and context length.
@@ -140,7 +141,7 @@ class Server:
                 if isinstance(failure, ContextTooLong) and call.max_tokens > _LEAST_ANSWER:
                     max_tokens = max(_LEAST_ANSWER, call.max_tokens // 2)
                 elif isinstance(failure, ContextTooLong) or not self._learn(reply, call):
-                    raise failure from self._cause(reply)
+                    raise failure from self.cause_of(reply)
 
     def failure(self, reply: ErrorReply) -> EngineError:
         """Returns the error for what the server sent. The key is not in it."""
@@ -149,7 +150,7 @@ class Server:
             error.args = (str(error).replace(self.key, "***"),)
         return error
 
-    def _cause(self, reply: ErrorReply) -> BaseException | None:
+    def cause_of(self, reply: ErrorReply) -> BaseException | None:
         """Returns the cause of the error for a reply. None if it shows the key."""
         cause = reply.__cause__ or reply
         return None if self._shows_key(cause) else cause
@@ -160,8 +161,8 @@ class Server:
     def _learn(self, reply: ErrorReply, call: Call) -> bool:
         """Learns from a refusal what the server does not accept. Returns whether to send again.
 
-        Other requests may have learned something while this one was sent. So what is new is added to what
-        is known now, and what this request was sent without knowing is tried again.
+        Other requests may have learned something while this one was sent. So what is new is added to
+        what is known now. If this request was refused for what is known now, it is sent again.
         """
         fewer = fewer_tokens(reply.status, reply.body, call.max_tokens)
         if fewer is not None:

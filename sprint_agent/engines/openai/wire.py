@@ -106,7 +106,7 @@ def parameters(
 def read_chunk(event: dict[str, object]) -> Chunk:
     """Reads an event that is not an error, or a body that is not streamed, from either endpoint.
 
-    An event without choices is none of this API, such as a heartbeat: it is an empty chunk.
+    An event without choices does not belong to this API, such as a heartbeat: it is an empty chunk.
 
     Raises:
         ValueError: It is not an event of OpenAI's API.

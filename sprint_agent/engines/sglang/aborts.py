@@ -26,7 +26,7 @@ _SECONDS = 1.0
 """How long a message may take. The server also notices that the connection of a request was closed."""
 
 _DRAIN_SECONDS = 0.1
-"""How long leaving the engine waits for messages that are under way. They are sent even if it does not."""
+"""How long leaving the engine waits for messages that are under way. The rest is sent after that."""
 
 
 class AbortSender:

@@ -47,7 +47,7 @@ class SGLangEngine:
             tokenizer: The model's folder or its tokenizer. It is not needed if the folder that the
                 server loaded is also on this machine.
             idle_seconds: How long no token may come before a request fails with EngineStalled. What
-                only keeps the connection alive is no token. Allow for the time that a request waits
+                only keeps the connection alive does not count. Allow for the time that a request waits
                 in the server's queue.
         """
         self._url = base_url.rstrip("/")
@@ -161,7 +161,7 @@ class _Stream:
         # The last finish that the server gave, and the end id that it sampled there.
         self._finish: tuple[FinishReason, object] | None = None
         self._end_id: list[int] = []
-        # Whether ids came after a finish. Then a finish alone is no end.
+        # Whether ids came after a finish. Then a finish alone does not end the answer.
         self._continued = False
         # Whether the server may be generating for this request.
         self._live = False
@@ -206,9 +206,13 @@ class _Stream:
         assert self._body is not None
         try:
             events = await self._body.read()
-        except (ErrorReply, EngineError) as error:
+        except ErrorReply as reply:
             if self._finish is None or self._continued:
-                raise self._failure(error) if isinstance(error, ErrorReply) else error
+                raise self._failure(reply) from reply
+            events = None
+        except EngineError:
+            if self._finish is None or self._continued:
+                raise
             events = None
         for event in events or ():
             if not self._at_end:
@@ -249,7 +253,8 @@ class _Stream:
             del self._ids[-excess:]
             self._sampled = len(self._ids)
             self._decode(ids[:-excess])
-            self._finish, self._at_end = ("length", None), True
+            self._finish = "length", None
+            self._at_end = True
         elif chunk.finish is not None:
             self._on_finish(ids, chunk.finish)
         else:

@@ -82,9 +82,7 @@ async def _connect(
     return Server(client, AbortSender(address), url, idle, tokenizer, context, state)
 
 
-async def _get(
-    client: httpx2.AsyncClient, url: str, name: str, idle: float
-) -> dict[str, object]:
+async def _get(client: httpx2.AsyncClient, url: str, name: str, idle: float) -> dict[str, object]:
     """Gets one of the server's descriptions of itself, by its new name or its older one."""
     try:
         response = await client.get(f"/{name}")

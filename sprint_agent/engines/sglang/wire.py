@@ -83,7 +83,7 @@ def request_body(
 
 
 def read_chunk(event: dict[str, object]) -> Chunk | None:
-    """Reads an event that is not an error. Returns None if it is none of SGLang's, such as a heartbeat.
+    """Reads an event that is not an error. Returns None if it is not SGLang's, such as a heartbeat.
 
     Raises:
         ValueError: It is an event of SGLang, but cannot be read.

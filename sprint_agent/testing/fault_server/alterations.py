@@ -34,23 +34,23 @@ def _with_finish(content: Json, reason: str, *, only_last: bool) -> Json:
     for choice in _choices(content):
         if choice.get("finish_reason") is not None or not only_last:
             choice["finish_reason"] = reason
-    meta = content.get("meta_info")
-    if isinstance(meta, dict) and (meta.get("finish_reason") is not None or not only_last):
-        known = cast("Json", meta).get("finish_reason") or {"matched": None}
+    meta: Json | None = content.get("meta_info")
+    if meta is not None and (meta.get("finish_reason") is not None or not only_last):
+        known: Json = meta.get("finish_reason") or {"matched": None}
         meta["finish_reason"] = known | {"type": reason}
     return content
 
 
 def _with_usage(content: Json, fault: Miscounted) -> Json:
-    meta, usage = content.get("meta_info"), content.get("usage")
+    meta: Json | None = content.get("meta_info")
+    usage: Json | None = content.get("usage")
     counts = {"prompt_tokens": fault.prompt, "completion_tokens": fault.completion}
-    if isinstance(meta, dict):
-        _replace(cast("Json", meta), counts | {"cached_tokens": fault.cached})
-    if isinstance(usage, dict):
-        known = cast("Json", usage)
-        known.pop("total_tokens", None)
-        _replace(known, counts)
-        _replace(known.setdefault("prompt_tokens_details", {}), {"cached_tokens": fault.cached})
+    if meta is not None:
+        _replace(meta, counts | {"cached_tokens": fault.cached})
+    if usage is not None:
+        usage.pop("total_tokens", None)
+        _replace(usage, counts)
+        _replace(usage.setdefault("prompt_tokens_details", {}), {"cached_tokens": fault.cached})
     return content
 
 
@@ -64,7 +64,7 @@ def _replace(counts: Json, wrong: dict[str, float | None]) -> None:
 
 def _with_parts(content: Json) -> Json:
     for choice in _choices(content):
-        message = choice.get("delta") or choice.get("message") or {}
+        message: Json = choice.get("delta") or choice.get("message") or {}
         if message.get("content"):
             thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
             message["content"] = [thought, {"type": "text", "text": message["content"]}]

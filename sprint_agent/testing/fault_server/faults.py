@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import anyio
 
@@ -92,9 +92,9 @@ class TooManyTokens(Fault):
     def asked(self, body: Mapping[str, object]) -> int:
         """Returns how many tokens a request asks for."""
         sampling = body.get("sampling_params")
-        places = [body, sampling] if isinstance(sampling, dict) else [body]
+        nested = cast("dict[str, object]", sampling) if isinstance(sampling, dict) else {}
         names = ("max_tokens", "max_completion_tokens", "max_new_tokens")
-        found = [place.get(name) for place in places for name in names]
+        found = [place.get(name) for place in (body, nested) for name in names]
         return max((count for count in found if isinstance(count, int)), default=0)
 
 

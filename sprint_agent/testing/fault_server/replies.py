@@ -119,7 +119,7 @@ class ReplyWriter:
         answer = self.answer
         events = self.dialect.events(answer, self.sent, len(answer.ids), answer.ending)
         if isinstance(self.fault, Heartbeats):
-            # The usage would end the answer for many clients, even if the stream goes on.
+            # The usage would end the answer for many clients, even if the stream continues.
             return [event for event in events if event.get("choices") != []]
         return events
 

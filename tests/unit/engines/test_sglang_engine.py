@@ -69,7 +69,7 @@ async def test_an_answer(drip: bool, incremental: bool) -> None:
             "no_stop_trim": True,
             "skip_special_tokens": False,
         }
-        await server.until(lambda: aborted(server) == [])
+        assert aborted(server) == []
 
 
 @pytest.mark.parametrize("incremental", [False, True])
@@ -112,7 +112,7 @@ async def test_a_stop_string_ends_the_answer() -> None:
         text, ids, finish = await read(engine, Request(PROMPT, GREEDY, ("</p>", "<x>")))
         assert (text, ids) == ("take <p>3+5", tuple(b"take <p>3+5"))
         assert finish == Finish("stop", TokenUsage(len(PROMPT), 15, 5), "</p>")
-        await server.until(lambda: aborted(server) == [])
+        assert aborted(server) == []
 
 
 async def test_a_stop_that_the_server_does_not_find_aborts_the_request() -> None:
@@ -214,7 +214,7 @@ async def test_an_invalid_request_is_not_sent() -> None:
             with pytest.raises(RequestRefused):
                 await read(engine, request)
         assert server.requests == []
-        await server.until(lambda: aborted(server) == [])
+        assert aborted(server) == []
 
 
 async def test_a_request_id_that_is_running_is_refused() -> None:
@@ -223,7 +223,7 @@ async def test_a_request_id_that_is_running_is_refused() -> None:
         async with engine.generate(request):
             with pytest.raises(RequestRefused):
                 await read(engine, request)
-            await server.until(lambda: aborted(server) == [])
+            assert aborted(server) == []
             assert engine.in_flight == 1
 
 
