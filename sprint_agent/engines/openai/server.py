@@ -93,7 +93,7 @@ class Server:
     context_length: int | None = None
 
     finishes_early: bool = False
-    """Whether it has given a finish reason before the end of an answer. Then one alone does not end it."""
+    """Whether it gave a finish reason before the end of an answer. Then one alone does not end it."""
 
     async def read_models(self) -> None:
         """Asks the server for its models, and sets its quirks and context length.

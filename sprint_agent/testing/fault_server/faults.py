@@ -298,3 +298,19 @@ def cut_after(fault: Fault | None) -> int | None:
 def before_head(fault: Fault | None) -> bool:
     """Returns whether the fault happens before anything is sent."""
     return isinstance(fault, Reset | Crash | Stall) and fault.after is None
+
+
+def status_of(fault: Fault | None, body: Mapping[str, object]) -> Status | None:
+    """Returns the HTTP error that the fault asks for. None if it asks for none."""
+    match fault:
+        case Status():
+            return fault
+        case Refused(code=code, body=replaced):
+            message = fault.message.replace("{parameter}", fault.parameter)
+            return Status(code, message=message, body=replaced)
+        case TooManyTokens(code=code):
+            asked, most = str(fault.asked(body)), str(fault.most)
+            message = fault.message.replace("{asked}", asked).replace("{most}", most)
+            return Status(code, message=message)
+        case _:
+            return None

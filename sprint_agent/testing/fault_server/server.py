@@ -36,12 +36,11 @@ from sprint_agent.testing.fault_server.faults import (
     Failure,
     Fault,
     Filtered,
-    Refused,
     Stall,
     Status,
-    TooManyTokens,
     Unlimited,
     cut_after,
+    status_of,
 )
 from sprint_agent.testing.fault_server.http1 import BadHttp, Connection, HttpRequest
 from sprint_agent.testing.fault_server.loopback import Loopback
@@ -247,7 +246,7 @@ class FaultServer:
         self._calls.append(call)
         self._notify()
         try:
-            status = _status_of(call.fault, body)
+            status = status_of(call.fault, body)
             if status is not None:
                 error = dialect.error(status.message, status.code)
                 return await send_error(connection, status, error)
@@ -383,22 +382,6 @@ def _parse(
         return body, dialect.read(body, tokenizer), None
     except ValueError as error:
         return body, ParsedRequest(str(body.get("rid") or ""), ()), str(error)
-
-
-def _status_of(fault: Fault | None, body: Json) -> Status | None:
-    """Returns the HTTP error that the fault asks for. None if it asks for none."""
-    match fault:
-        case Status():
-            return fault
-        case Refused(code=code, body=replaced):
-            message = fault.message.replace("{parameter}", fault.parameter)
-            return Status(code, message=message, body=replaced)
-        case TooManyTokens(code=code):
-            asked, most = str(fault.asked(body)), str(fault.most)
-            message = fault.message.replace("{asked}", asked).replace("{most}", most)
-            return Status(code, message=message)
-        case _:
-            return None
 
 
 def _fault_of(reply: Reply) -> Fault | None:
