@@ -8,6 +8,7 @@ because an engine may be entered by one task and left by another one.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property, partial
@@ -21,7 +22,12 @@ from sprint_agent.engines.http_client import error_text
 
 _LOGGER = logging.getLogger("sprint_agent.engines")
 
-_THREADS = 4
+_THREADS = 2
+"""Few, because they compete with the readers that leave for the interpreter."""
+
+_USEFUL_SECONDS = 5.0
+"""A message that could not be sent for so long is dropped: the server knows by then."""
+
 _SECONDS = 1.0
 """How long a message may take. The server also notices that the connection of a request was closed."""
 
@@ -36,12 +42,13 @@ class AbortSender:
         self._url = url
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sprint-abort")
         self._pending: set[Future[None]] = set()
-        self._give_up_at: float | None = None
+        self._closed_at = math.inf
 
     def send(self, request_id: str) -> None:
         """Lets the server know that a request is no longer wanted. Returns at once and never fails."""
         try:
-            future = self._threads.submit(self._post, request_id)
+            until = time.monotonic() + _USEFUL_SECONDS
+            future = self._threads.submit(self._post, request_id, until)
         except RuntimeError:
             # The engine was left, or the interpreter is ending: the connections are closed anyway.
             return
@@ -50,7 +57,7 @@ class AbortSender:
 
     async def close(self) -> None:
         """Waits briefly for what is under way. What is left is sent within the next second."""
-        self._give_up_at = time.monotonic() + _SECONDS
+        self._closed_at = time.monotonic()
         with anyio.CancelScope(shield=True):
             if pending := set(self._pending):
                 await anyio.to_thread.run_sync(partial(wait, pending, _DRAIN_SECONDS))
@@ -67,8 +74,8 @@ class AbortSender:
         if "_client" in self.__dict__:
             self._client.close()
 
-    def _post(self, request_id: str) -> None:
-        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+    def _post(self, request_id: str, until: float) -> None:
+        if time.monotonic() > min(until, self._closed_at + _SECONDS):
             return
         try:
             self._client.post("/abort_request", json={"rid": request_id})
