@@ -118,7 +118,8 @@ class Attempts:
     def _report(self, error: EngineError, tries: int, pause: float) -> None:
         assert self._current is not None
         now, number = self._calls.now(), self._current.number
-        self._calls.emit(events.CallRetried(now, number, str(error), pause))
+        reason = replace_surrogates(str(error))
+        self._calls.emit(events.CallRetried(now, number, reason, pause))
 
 
 class Attempt:

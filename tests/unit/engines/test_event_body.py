@@ -120,7 +120,10 @@ async def test_a_token_gives_more_time_and_a_finish_less(monkeypatch: pytest.Mon
     now = 100.0
     monkeypatch.setattr(anyio, "current_time", lambda: now)
     body = body_of(idle=30)
-    until = lambda: body._until  # pyright: ignore[reportPrivateUsage]
+
+    def until() -> float:
+        return body._until  # pyright: ignore[reportPrivateUsage]
+
     assert until() == 130
     now = 120.0
     body.on_token()
@@ -135,7 +138,7 @@ async def test_a_token_gives_more_time_and_a_finish_less(monkeypatch: pytest.Mon
 
 async def test_a_stream_that_breaks_off() -> None:
     for error in (httpx2.ReadError("reset"), httpx2.RemoteProtocolError("closed")):
-        with pytest.raises(TruncatedStream, match="broke off: (reset|closed)"):
+        with pytest.raises(TruncatedStream, match=r"broke off: (reset|closed)"):
             await read_all(body_of(b"data: {}\n\n", error=error))
     with pytest.raises(EngineStalled):
         await read_all(body_of(error=httpx2.ReadTimeout("")))
