@@ -12,6 +12,7 @@ from urllib.request import getproxies
 import anyio
 import httpx2
 
+from sprint_agent.engines.addresses import public_url
 from sprint_agent.engines.connections import SplitPool
 from sprint_agent.errors import EngineStalled, EngineUnavailable
 
@@ -118,18 +119,6 @@ def _is_usable(name: str, value: str) -> bool:
     except (httpx2.InvalidURL, ValueError):
         return False
     return True
-
-
-def public_url(url: str) -> str:
-    """Returns an address without the secrets in it, for messages."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
-    _, at, host = rest.rpartition("@")
-    if at:
-        rest = f"***@{host}"
-    address, query, _ = rest.partition("?")
-    return f"{scheme}{separator}{address}{'?***' if query else ''}"
 
 
 async def close_stream(*steps: Callable[[], Awaitable[None]]) -> None:

@@ -10,12 +10,12 @@ import httpx2
 import openai
 
 from sprint_agent.engine import Request
+from sprint_agent.engines.addresses import public_url
 from sprint_agent.engines.event_body import EventBody
 from sprint_agent.engines.http_client import (
     close_stream,
     connection_error,
     open_client,
-    public_url,
     read_object,
 )
 from sprint_agent.engines.openai import wire

@@ -11,7 +11,8 @@ import anyio.to_thread
 import httpx2
 
 from sprint_agent.engine import Tokenizer
-from sprint_agent.engines.http_client import connection_error, open_client, public_url, read_object
+from sprint_agent.engines.addresses import public_url
+from sprint_agent.engines.http_client import connection_error, open_client, read_object
 from sprint_agent.engines.sglang.aborts import AbortSender
 from sprint_agent.errors import EngineUnavailable
 from sprint_agent.tokenizer import FileTokenizer

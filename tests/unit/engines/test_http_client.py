@@ -21,7 +21,6 @@ from sprint_agent.engines.http_client import (
     close_stream,
     connection_error,
     open_client,
-    public_url,
     read_error,
     read_object,
 )
@@ -142,21 +141,6 @@ def test_connection_errors(error: Exception, message: str, transient: bool) -> N
     assert str(result).startswith(message)
     assert result.transient is transient
     assert isinstance(result, EngineStalled) is isinstance(error, httpx2.ReadTimeout)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://h:1/v1", "http://h:1/v1"),
-        ("http://user:secret@h:1/v1", "http://***@h:1/v1"),
-        ("http://secret@h", "http://***@h"),
-        ("user:secret@h", "***@h"),
-        ("http://u:sec@ret@h", "http://***@h"),
-        ("http://h/v1?key=secret#x", "http://h/v1?***"),
-    ],
-)
-def test_the_public_form_of_an_address(url: str, shown: str) -> None:
-    assert public_url(url) == shown
 
 
 def test_json_objects() -> None:
