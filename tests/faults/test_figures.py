@@ -124,7 +124,8 @@ class TestLimits:
     async def test_64_runs_with_real_streams_keep_their_deadline(self, kind: str) -> None:
         """256 streams end at the same moment. The server runs in the same thread as the runs.
 
-        On an idle machine it takes at most 100 ms. The bound here is for machines with other work.
+        The 99th percentile is 100 ms at most, or half of the time that it took to open the streams: on a
+        machine with other work, both take longer.
         """
         pytest.importorskip("openai")
         from tests.faults.servers import engine_of as engine_of_kind
@@ -148,14 +149,16 @@ class TestLimits:
                 limits = Limits(deadline=deadline)
                 async with Sprint(engine_of_kind(server, kind), limits=limits) as agent:
                     async with anyio.create_task_group() as group:
+                        began = time.monotonic()
                         for _ in range(64):
                             group.start_soon(one, agent)
                         await server.until(lambda: server.in_flight == 256)
+                        opening = time.monotonic() - began
                     await server.until(lambda: server.in_flight == 0)
                     assert len(server.disconnects) == 256
                     if kind == "sglang":
                         await server.until(lambda: len(server.aborts) == 256)
-            return sorted(late)[int(0.99 * len(late))]
+            return sorted(late)[int(0.99 * len(late))] / max(0.1, opening / 2)
 
         await best_of_three(overshoot, 1.0)
 

@@ -39,6 +39,9 @@ _OPTIONAL = (
 )
 """The parameters that may be omitted. If `max_tokens` is refused, its newer name is sent instead."""
 
+_EXTENSIONS = ("stream_options", "response_format")
+"""Parameters that many servers do not have."""
+
 _OTHER_NAMES = {
     "json_schema": "response_format",
     "responseformat": "response_format",
@@ -193,7 +196,11 @@ def _refused_in(message: str) -> str | None:
         for start, end, name in names
         for first, last in refusals
     ]
-    return _canonical(min(near, key=lambda pair: pair[0])[1]) if near else None
+    if near:
+        return _canonical(min(near, key=lambda pair: pair[0])[1])
+    # What is optional in itself is left out if a refusal is about it at all.
+    known = [_canonical(name) for _, _, name in names]
+    return next((name for name in known if name in _EXTENSIONS), None)
 
 
 def _canonical(name: str) -> str | None:

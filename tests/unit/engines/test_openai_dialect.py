@@ -33,6 +33,7 @@ REFUSALS: list[tuple[str, str | None]] = [
     ("invalid temperature: only 1 is allowed for this model", "temperature"),
     ("`temperature` may only be set to 1 when thinking is enabled", "temperature"),
     ("json_schema is not supported", "response_format"),
+    ("This response_format type is unavailable now", "response_format"),
     ("response format is not supported", "response_format"),
     ("Streaming is not supported for this model", "stream"),
     ("[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'Extra inputs'}]", "seed"),
