@@ -30,6 +30,9 @@ _NOT_STALE = {"connection.connect_tcp.started", "http11.receive_response_headers
 """Trace events which show that a failed request did not meet a closed connection: it opened a new
 connection, or it received an answer."""
 
+_NOT_WRITTEN = {"http11.send_request_headers.failed", "http11.send_request_body.failed"}
+"""Trace events which show that the server did not get the whole request."""
+
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
@@ -42,14 +45,9 @@ class _Client(httpx2.AsyncClient):
     sent once more. Each such failure takes a closed connection out of the pool, so at last a new one is
     opened, whose failure counts.
 
-    With `after_reset`, this also happens if the connection was reset. A server that resets it may have
-    begun to work on the request.
+    A connection that was reset counts only if the request could not be written: otherwise the server
+    may have begun to work on it.
     """
-
-    def __init__(self, *, after_reset: bool, **settings: Any) -> None:
-        super().__init__(**settings)
-        resets = (httpx2.ReadError, httpx2.WriteError) if after_reset else ()
-        self._closed = (httpx2.RemoteProtocolError, *resets)
 
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **settings: Any
@@ -64,16 +62,14 @@ class _Client(httpx2.AsyncClient):
             request.extensions = {**request.extensions, "trace": trace}
             try:
                 return await super().send(request, stream=stream, **settings)
-            except self._closed:
-                if seen & _NOT_STALE or self.is_closed:
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError) as error:
+                unread = isinstance(error, httpx2.RemoteProtocolError) or seen & _NOT_WRITTEN
+                if not unread or seen & _NOT_STALE or self.is_closed:
                     raise
 
 
-def open_client(url: str, idle: float, *, after_reset: bool = False) -> httpx2.AsyncClient:
+def open_client(url: str, idle: float) -> httpx2.AsyncClient:
     """Returns a client for one server, which times out after `idle` seconds of silence.
-
-    `after_reset` says whether a request may be sent again if a reused connection was reset before an
-    answer came. It must not if each request may have to be paid.
 
     Raises:
         EngineUnavailable: `url` is not an address, or an environment variable for proxies or
@@ -88,12 +84,7 @@ def open_client(url: str, idle: float, *, after_reset: bool = False) -> httpx2.A
         # The library finds out itself which proxy an address needs, if it is given no transport.
         pools = None if getproxies() else SplitPool(certificates, _KEEPALIVE_SECONDS)
         return _Client(
-            after_reset=after_reset,
-            base_url=url,
-            limits=limits,
-            timeout=timeout,
-            verify=certificates,
-            transport=pools,
+            base_url=url, limits=limits, timeout=timeout, verify=certificates, transport=pools
         )
     except (httpx2.InvalidURL, ValueError, ImportError, OSError) as error:
         raise _environment_error(error) from error

@@ -256,15 +256,11 @@ def open_server(url: str, model: str, mode: Mode, key: str, idle: float) -> Serv
     Raises:
         EngineUnavailable: The address or the key is invalid.
     """
-    return Server(
-        open_openai(url, key, idle, after_reset=True), public_url(url), model, mode, idle, key
-    )
+    return Server(open_openai(url, key, idle), public_url(url), model, mode, idle, key)
 
 
-def open_openai(
-    url: str, key: str, idle: float, *, after_reset: bool = False
-) -> openai.AsyncOpenAI:
-    """Returns the package's client, without its retries. `after_reset` is that of `open_client`.
+def open_openai(url: str, key: str, idle: float) -> openai.AsyncOpenAI:
+    """Returns the package's client, without its retries.
 
     Raises:
         EngineUnavailable: The address or the key is invalid.
@@ -273,7 +269,7 @@ def open_openai(
         raise EngineUnavailable(
             "the API key contains characters that are not printable ASCII: check api_key="
         )
-    connections = open_client(url, idle, after_reset=after_reset)
+    connections = open_client(url, idle)
     return openai.AsyncOpenAI(
         base_url=url,
         api_key=key,

@@ -52,7 +52,7 @@ async def open_server(
     Raises:
         EngineUnavailable: No SGLang server answers, or the tokenizer cannot be loaded.
     """
-    client = open_client(url, idle, after_reset=True)
+    client = open_client(url, idle)
     try:
         return await _connect(client, url, source, idle)
     except BaseException:

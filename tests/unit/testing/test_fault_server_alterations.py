@@ -111,12 +111,13 @@ async def test_an_answer_in_parts_without_a_limit_or_in_one_piece() -> None:
 
 async def test_forms_of_an_error_inside_a_stream() -> None:
     async with FaultServer(echo) as server, connected(server) as client:
-        for form, begin in (
+        forms: list[tuple[Any, str]] = [
             ("data", 'data: {"error": {'),
             ("event", 'event: error\ndata: {"error": {'),
             ("field", 'error: {"message": "no"'),
             ("line", '{"error": {'),
-        ):
+        ]
+        for form, begin in forms:
             server.fail(Failure("no", "503", kind="server_error", form=form))
             text = (await client.post(PATH, json=generate_body())).text
             assert text.startswith(begin)
