@@ -88,6 +88,26 @@ async def test_a_request_that_a_server_has_read_is_not_sent_again_after_a_reset(
     assert server.requests == 2
 
 
+async def test_a_request_that_could_not_be_written_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    async def send(
+        self: httpx2.AsyncClient, request: httpx2.Request, **settings: object
+    ) -> httpx2.Response:
+        sent.append(1)
+        if len(sent) > 1:
+            return httpx2.Response(200, text="ok", request=request)
+        await request.extensions["trace"]("http11.send_request_body.failed", None)
+        raise httpx2.ReadError("reset")
+
+    monkeypatch.setattr(httpx2.AsyncClient, "send", send)
+    async with open_client("http://127.0.0.1:1", 5.0) as client:
+        assert (await client.get("/")).text == "ok"
+    assert len(sent) == 2
+
+
 async def test_of_several_closed_connections_each_is_tried() -> None:
     server = ClosingServer(answers=1)
     async with serving(server) as url, open_client(url, 5.0) as client:
