@@ -5,6 +5,7 @@ from sprint_agent.engine import Sampling
 from sprint_agent.errors import (
     ContextTooLong,
     EngineError,
+    EngineStalled,
     EngineUnavailable,
     ExecutorError,
     LimitReached,
@@ -63,6 +64,7 @@ __all__ = [
     "CallStarted",
     "ContextTooLong",
     "EngineError",
+    "EngineStalled",
     "EngineUnavailable",
     "Event",
     "Execution",

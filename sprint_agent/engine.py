@@ -125,6 +125,17 @@ class TokenUsage:
     cached_tokens: int = 0
     """How many of the `prompt_tokens` came from a cache and were not computed."""
 
+    def plausible(self, *, prompt: int = 0, completion: int = 0) -> TokenUsage:
+        """Returns a usage that is possible, whatever an engine reported.
+
+        No count is negative, and no more tokens were cached than the prompt has. `prompt` and
+        `completion` are what was seen: at least that many tokens were used.
+        """
+        prompt_tokens = max(self.prompt_tokens, prompt, 0)
+        completion_tokens = max(self.completion_tokens, completion, 0)
+        cached_tokens = min(max(self.cached_tokens, 0), prompt_tokens)
+        return TokenUsage(prompt_tokens, completion_tokens, cached_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:

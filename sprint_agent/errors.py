@@ -4,6 +4,7 @@
     ├── QuestionError            the question is empty or unreadable
     ├── EngineError              a call to the engine failed
     │   ├── EngineUnavailable    the engine is unreachable or closed, or its model cannot be loaded
+    │   │   └── EngineStalled    no token came for too long, even if the connection is alive
     │   ├── RequestRefused       a request was refused before it was queued: bad ids, bad sampling
     │   │   └── ContextTooLong   prompt and answer do not fit into the model's context
     │   └── TruncatedStream      a stream ended without a finish reason
@@ -57,6 +58,10 @@ class EngineError(SprintError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot be reached, or is closed, or its model cannot be loaded."""
+
+
+class EngineStalled(EngineUnavailable):
+    """No token came for too long. Heartbeats that keep the connection alive are no tokens."""
 
 
 class RequestRefused(EngineError):

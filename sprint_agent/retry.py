@@ -7,7 +7,8 @@ server, a connection that was reset. Each try is a call with its own request id.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -21,6 +22,13 @@ TRIES = 3
 LONGEST_WAIT = 60.0
 """Seconds: the longest wait that a run accepts when a server asks for one."""
 _FIRST_WAIT = 0.25
+
+_EPOCH = 1e9
+"""A number from here on is a time in seconds of the Unix epoch, and not a duration."""
+
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|us|µs|d|h|m|s)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern} ?)+")
 
 
 def pause(
@@ -128,20 +136,72 @@ def is_transient(status: int) -> bool:
     return status in (408, 425, 429) or status >= 500
 
 
-def read_retry_after(header: str | None, now: datetime) -> float | None:
-    """Returns the seconds that a `Retry-After` header asks for, given as a number or as a date.
+def requested_wait(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Returns the seconds after which a server wants to be asked again, by the headers of its error.
 
-    Returns None if there is no header, or if it is neither. A date in the past means 0 seconds.
+    `Retry-After` counts first, then the headers of rate limits that say when a limit is reset. Of
+    several limits, those count of which nothing remains. Returns None if no header can be read.
     """
-    if header is None:
+    fields = {name.lower(): value for name, value in headers.items()}
+    milliseconds = read_retry_after(fields.get("retry-after-ms"), now)
+    if milliseconds is not None:
+        return milliseconds / 1000
+    seconds = read_retry_after(fields.get("retry-after"), now)
+    if seconds is not None:
+        return seconds
+    resets: dict[str, float] = {}
+    for name, value in fields.items():
+        if "ratelimit" in name and "reset" in name:
+            wait = read_retry_after(value, now)
+            if wait is not None:
+                resets[name] = wait
+    used_up = [
+        wait
+        for name, wait in resets.items()
+        if _is_zero(fields.get(name.replace("reset", "remaining")))
+    ]
+    return max(used_up) if used_up else min(resets.values(), default=None)
+
+
+def read_retry_after(value: str | None, now: datetime) -> float | None:
+    """Returns the seconds that the value of a header asks to wait.
+
+    The value is a number of seconds ("7"), a duration ("2s", "1m30.5s", "20ms"), a time in seconds or
+    milliseconds of the Unix epoch, or a date (of HTTP, or by ISO 8601). Returns None if there is no
+    value, or if it cannot be read. A time in the past means 0 seconds.
+    """
+    if value is None:
         return None
+    text = value.strip()
     try:
-        return max(0.0, float(header))
+        number = float(text)
     except ValueError:
-        pass
-    try:
-        until = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
+        seconds = _read_duration(text)
+        return _read_date(text, now) if seconds is None else seconds
+    for unit in (1000.0, 1.0):
+        if number >= _EPOCH * unit:
+            return max(0.0, number / unit - now.timestamp())
+    return max(0.0, number)
+
+
+def _read_duration(text: str) -> float | None:
+    """Returns the seconds of a duration such as "1m30.5s"."""
+    if not text or not _DURATION.fullmatch(text):
         return None
-    # A date without a zone is in UTC.
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def _read_date(text: str, now: datetime) -> float | None:
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            until = read(text)
+            # A date without a zone is in UTC.
+            return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())
+        except (ValueError, OverflowError, TypeError, IndexError):
+            # The parsers raise all of these for dates that are not possible.
+            continue
+    return None
+
+
+def _is_zero(value: str | None) -> bool:
+    return value is not None and value.strip() in ("0", "0.0")

@@ -10,6 +10,7 @@ from curate.drops import Dropped, Reason
 from curate.llm.endpoint import EndpointDown
 from sprint_agent.engines.http_client import connection_error
 from sprint_agent.engines.openai import wire
+from sprint_agent.engines.server_errors import error_field
 from sprint_agent.errors import ContextTooLong, EngineError
 
 # These statuses mean that no query is answered: a wrong key, model or path, or no money. The same is
@@ -60,7 +61,7 @@ class RequestFailed(EngineError):
 def from_status(url: str, status: int, body: object, headers: Mapping[str, str]) -> RequestFailed:
     """Returns what an HTTP error means, given its status, its parsed body and its headers."""
     error = wire.status_error(url, status, body, headers)
-    message, code = str(error), wire.error_field(body, "code")
+    message, code = str(error), error_field(body, "code")
     if status in _DOWN or status < 400 or code in _UNPAID:
         return RequestFailed(EndpointDown(message))
     if error.retry_after is not None and error.retry_after > LONGEST_WAIT:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from sprint_agent.engine import Engine
+from sprint_agent.engines.addresses import public_url
 from sprint_agent.errors import EngineUnavailable
 from sprint_agent.extras import install_hint
 
@@ -90,14 +91,15 @@ def open_engine(engine: EngineAddress | Sequence[EngineAddress]) -> Engine:
     try:
         return _open_address(address)
     except ImportError as error:
-        raise EngineUnavailable(f"cannot open {address}: {error}") from error
+        raise EngineUnavailable(f"cannot open {public_url(address)}: {error}") from error
 
 
 def _open_address(address: str) -> Engine:
     if address.startswith("openai+"):
         url, _, model = address.removeprefix("openai+").partition("#")
         if not model:
-            raise EngineUnavailable(f"{address} names no model: write openai+{url}#MODEL")
+            shown = public_url(address)
+            raise EngineUnavailable(f"{shown} names no model: write {shown}#MODEL")
         from sprint_agent.engines import OpenAIEngine
 
         return OpenAIEngine(url, model=model)

@@ -19,9 +19,13 @@ from sprint_agent.engine import Delta, Tokenizer
 def replace_surrogates(text: str) -> str:
     """Returns `text` with a `?` for each unpaired surrogate (half of an emoji that was cut in two).
 
-    No context contains unpaired surrogates: they cannot be encoded as UTF-8.
+    Two halves that belong together are joined. No context contains unpaired surrogates: they cannot be
+    encoded as UTF-8.
     """
-    return text.encode("utf-8", "replace").decode()
+    if text.isascii():
+        return text
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return joined.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

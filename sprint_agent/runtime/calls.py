@@ -25,7 +25,8 @@ import tenacity
 from sprint_agent import events, retry
 from sprint_agent.engine import Delta, Engine, ExecutorCard, Finish, Request, Sampling
 from sprint_agent.errors import BudgetExhausted, EngineError, TruncatedStream
-from sprint_agent.protocol.context import Snapshot
+from sprint_agent.protocol.context import Snapshot, replace_surrogates
+from sprint_agent.protocol.deltas import EncodableDeltas
 from sprint_agent.runtime.account import RunAccount, UsageCounter
 from sprint_agent.runtime.budget import Grant
 from sprint_agent.runtime.cancellation import raise_if_cancelled
@@ -124,7 +125,8 @@ class Attempts:
     def _report(self, error: EngineError, tries: int, pause: float) -> None:
         assert self._current is not None
         now, number = self._calls.now(), self._current.number
-        self._calls.emit(events.CallRetried(now, number, str(error), pause))
+        reason = replace_surrogates(str(error))
+        self._calls.emit(events.CallRetried(now, number, reason, pause))
 
 
 class Attempt:
@@ -183,10 +185,15 @@ class CallStream:
         self._grant: Grant | None = None
         self._recorded: RecordedCall | None = None
         self._read = 0
-        self._arrived = 0
         self._request: AbstractAsyncContextManager[AsyncIterator[Delta | Finish]] | None = None
         self._events: AsyncIterator[Delta | Finish] | None = None
         self._gate: anyio.Semaphore | None = None
+        self._encodable = EncodableDeltas()
+        self._arrived = 0
+        """How many tokens were received. A delta without ids is one."""
+        self._charged = 0
+        """The same, but a delta without ids is estimated by its length."""
+        self._last: Finish | None = None
         self.number: int = 0
         self.finish: Finish | None = None
 
@@ -196,7 +203,7 @@ class CallStream:
         if calls.recorded is not None:
             self._recorded = calls.recorded.call(caller.stage, caller.number, prompt)
         prompt_tokens, wanted = len(context.ids or ()), self._sampling.max_tokens
-        arrived = sum(map(_tokens_of, self._recorded.deltas)) if self._recorded else 0
+        arrived = sum(map(_charge, self._recorded.deltas)) if self._recorded else 0
         self._grant = grant = await calls.account.reserve(
             prompt_tokens, wanted, _unseen(self._stop), arrived
         )
@@ -244,7 +251,7 @@ class CallStream:
         calls, finish = self._calls, self.finish
         used = self._caller.usage.end(self.number, finish.usage if finish else None)
         calls.account.settle(self._grant, used)
-        reason = str(failure) if failure else None
+        reason = replace_surrogates(str(failure)) if failure else None
         calls.emit(events.CallEnded(calls.now(), self.number, finish, reason))
 
     def __aiter__(self) -> Self:
@@ -261,21 +268,40 @@ class CallStream:
         if self._events is None:
             # Opened here, not before: an engine that cannot be reached fails this attempt alone.
             self._events = await self._send()
+        while (delta := await self._next_delta(self._events)) is None:
+            if self.finish is not None:
+                raise StopAsyncIteration
+        return delta
+
+    async def _next_delta(self, engine_events: AsyncIterator[Delta | Finish]) -> Delta | None:
+        """Reads the engine's next event. Returns its delta, or None if it has none to give yet.
+
+        Sets the finish. What an engine sends is made safe here, whichever engine it is: its text can be
+        encoded, and its usage counts at least what was seen.
+        """
+        if self._last is not None:
+            self.finish = self._last
+            return None
         try:
-            event = await anext(self._events)
+            event = await anext(engine_events)
         except StopAsyncIteration:
             raise TruncatedStream(
                 "the engine's stream ended without a finish reason: send the request again"
             ) from None
         if isinstance(event, Finish):
-            self.finish = _with_recorded(event, self._recorded)
-            raise StopAsyncIteration
+            finish = _with_recorded(event, self._recorded)
+            prompt_tokens = len(self._context.ids or ())
+            usage = finish.usage.plausible(prompt=prompt_tokens, completion=self._arrived)
+            self._last = replace(finish, usage=usage)
+            return self._encodable.flush()
         assert self._grant is not None
-        self._arrived += _tokens_of(event)
-        if not self._grant.suffices(self._arrived):
-            await self._calls.account.extend(self._grant, self._arrived)
+        charged = self._charged + _charge(event)
+        if not self._grant.suffices(charged):
+            await self._calls.account.extend(self._grant, charged)
+        self._charged = charged
+        self._arrived += len(event.ids) or 1
         self._caller.usage.receive(self.number, event)
-        return event
+        return self._encodable.feed(event)
 
     async def _send(self) -> AsyncIterator[Delta | Finish]:
         """Sends the request to the engine, and opens its stream."""
@@ -303,7 +329,8 @@ class CallStream:
         if self._read < len(recorded.deltas):
             delta = recorded.deltas[self._read]
             self._read += 1
-            self._arrived += _tokens_of(delta)
+            self._arrived += len(delta.ids) or 1
+            self._charged += _charge(delta)
             self._caller.usage.receive(self.number, delta)
             return delta
         if recorded.error is not None:
@@ -312,7 +339,7 @@ class CallStream:
         return None
 
 
-def _tokens_of(delta: Delta) -> int:
+def _charge(delta: Delta) -> int:
     """Returns how many tokens a delta is charged with. Without ids that is an estimate."""
     return len(delta.ids) or max(1, len(delta.text) // 4)
 

@@ -38,7 +38,10 @@ async def test_cancelling_a_request_everywhere(fresh: bool) -> None:
                 if isinstance(event, Finish):
                     finished.add(request.request_id)
 
-    def forgotten() -> set[str]:
+    async def forgotten() -> set[str]:
+        # Aborts are sent and not waited for.
+        with anyio.move_on_after(5):
+            await server.until(lambda: set(server.rids) <= finished | set(aborted(server)))
         return set(server.rids) - finished - set(aborted(server))
 
     # Events that come one by one are read one by one.

@@ -9,8 +9,8 @@ import sprint_agent
 from sprint_agent import countdown, testing
 
 PUBLIC = """
-AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineUnavailable Event
-Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
+AnswerText CallEnded CallRetried CallStarted ContextTooLong EngineError EngineStalled EngineUnavailable
+Event Execution ExecutionEnded ExecutionStarted ExecutionText Executor ExecutorError LimitReached Limits
 NestedEvent NestedExecutor ParentExecution PlanError PlanRepaired PlanText Policy Prices Prompt
 PromptError PromptReady PromptRenumbered PythonExecutor QuestionError RequestRefused Result Run
 RunEnded RunFailed RunResumed RunStarted Sampling Sprint SprintError Stage StageEnded StageStarted Task
@@ -31,9 +31,10 @@ def test_the_names_of_the_task_and_of_the_testing_kit() -> None:
     """
     assert sorted(countdown.__all__) == sorted(names.split())
     kit = """
-    ALL BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Declined Disconnect Drip
-    Failure Fault FaultServer Filtered Garbage Leak ReceivedRequest Reply Reset ScriptedEngine
-    SingleNewlines Slow Stall Status Truncated Unfinished cancel_everywhere check_engine
+    Aborted EarlyFinish FinishedAs Heartbeats Miscounted Noise Parts Refused TooManyTokens Unlimited
+    Unstreamed ALL BAD_JSON BAD_SSE CancelReport CharTokenizer ConformanceReport Crash Declined
+    Disconnect Drip Failure Fault FaultServer Filtered Garbage Leak ReceivedRequest Reply Reset
+    ScriptedEngine SingleNewlines Slow Stall Status Truncated Unfinished cancel_everywhere check_engine
     """
     assert sorted(testing.__all__) == sorted(kit.split())
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sprint_agent import EngineError, Limits, Sprint, events, retry
 from sprint_agent.testing import Reply, ScriptedEngine
@@ -77,6 +79,18 @@ class TestRules:
             ("Sun, 22 Nov 2026 12:00:30", 30),
             ("Sun, 22 Nov 2026 12:00:30 -0000", 30),
             ("Sun, 22 Nov 2026 13:00:30 +0100", 30),
+            ("2s", 2),
+            ("0s", 0),
+            ("1m30.5s", 90.5),
+            ("20ms", 0.02),
+            ("1h 2m", 3720),
+            ("2026-11-22T12:00:30Z", 30),
+            ("2026-11-22T12:00:30", 30),
+            ("1795348805", 5),
+            ("1795348805000", 5),
+            ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
+            ("Sun, 22 Nov 2026 12:00:30 +99999999999", None),
+            (",", None),
             ("soon", None),
             ("", None),
             ("Sun, 22 Nov 99999999999999999999 12:00:30 GMT", None),
@@ -86,6 +100,38 @@ class TestRules:
         self, header: str | None, seconds: float | None
     ) -> None:
         assert retry.read_retry_after(header, NOW) == seconds
+
+    @given(st.text("0123456789 :,+-/.TZsmhdGMTSunNovJa\u0661\0", max_size=40))
+    def test_no_header_is_an_error(self, header: str) -> None:
+        wait = retry.read_retry_after(header, NOW)
+        assert wait is None or wait >= 0
+
+    @pytest.mark.parametrize(
+        ("headers", "seconds"),
+        [
+            ({}, None),
+            ({"Retry-After": "7", "x-ratelimit-reset": "9"}, 7),
+            ({"retry-after-ms": "2000", "retry-after": "7"}, 2),
+            ({"retry-after": "soon", "x-ratelimit-reset-tokens": "6m0s"}, 360),
+            ({"x-ratelimit-reset-requests": "2m", "x-ratelimit-reset-tokens": "3s"}, 3),
+            (
+                {
+                    "x-ratelimit-reset-requests": "2m",
+                    "x-ratelimit-remaining-requests": "0",
+                    "x-ratelimit-reset-tokens": "3s",
+                    "x-ratelimit-remaining-tokens": "7",
+                },
+                120,
+            ),
+            ({"anthropic-ratelimit-requests-reset": "2026-11-22T12:00:30Z"}, 30),
+            ({"ratelimit-reset": "4"}, 4),
+            ({"x-ratelimit-limit-requests": "4"}, None),
+        ],
+    )
+    def test_the_headers_of_rate_limits(
+        self, headers: dict[str, str], seconds: float | None
+    ) -> None:
+        assert retry.requested_wait(headers, NOW) == seconds
 
 
 @pytest.mark.anyio

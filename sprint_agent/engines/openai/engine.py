@@ -10,10 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from sprint_agent.engine import Delta, Finish, FinishReason, Request, TokenUsage
-from sprint_agent.engines.http_client import EventBody, close_stream, error_code, read_object
+from sprint_agent.engines.event_body import EventBody
+from sprint_agent.engines.finish_reasons import read_finish
+from sprint_agent.engines.http_client import close_stream
 from sprint_agent.engines.openai import wire
 from sprint_agent.engines.openai.server import Call, Mode, Server, open_server
-from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused, TruncatedStream
+from sprint_agent.engines.server_errors import ErrorReply, shortened
+from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
 
 
 class OpenAIEngine:
@@ -45,8 +48,9 @@ class OpenAIEngine:
             mode: Whether the model is prompted as a chat or continues the text.
             api_key: The default is the environment variable OPENAI_API_KEY. A server that wants no
                 key needs none.
-            idle_seconds: How long the server may send nothing before the request fails. Allow for
-                the time in which a model thinks without sending anything.
+            idle_seconds: How long no token may come before the request fails with EngineStalled. What
+                only keeps the connection alive does not count. Allow for the time that a request waits
+                in the server, and in which a model thinks without sending anything.
         """
         self._url = base_url.rstrip("/")
         self._model = model
@@ -113,7 +117,7 @@ class OpenAIEngine:
             RequestRefused: On entering: the request cannot be run.
             ContextTooLong: On entering: the prompt leaves no room for an answer.
             EngineUnavailable: On entering: the server cannot be reached or failed. On reading: the
-                server failed or was silent for too long.
+                server failed. EngineStalled if no token came for too long.
             TruncatedStream: On reading: the stream broke off.
             EngineError: On reading: the server sent something that is not an answer, such as a
                 refusal, a filtered text or a tool call.
@@ -127,7 +131,7 @@ class OpenAIEngine:
             raise RequestRefused(f"request {request.request_id} is running already")
         self._running.add(request.request_id)
         try:
-            stream = _Stream(server.url, *await server.send(request))
+            stream = _Stream(server, request.sampling.max_tokens, *await server.send(request))
             try:
                 yield stream
             finally:
@@ -146,18 +150,24 @@ class OpenAIEngine:
 class _Stream:
     """One answer, from its beginning to its end."""
 
-    def __init__(self, url: str, call: Call, body: EventBody) -> None:
-        self._url = url
+    def __init__(self, server: Server, max_tokens: int, call: Call, body: EventBody) -> None:
+        self._server = server
+        self._max_tokens = max_tokens
         self._reader = call.reader
         self._tokens_after_stop = call.tokens_after_stop
         self._body = body
         self._events: deque[Delta | Finish] = deque()
         self._refusal = ""
+        self._has_text = False
         self._usage: TokenUsage | None = None
         self._tokens = 0
+        # The last finish reason that the server gave.
         self._reason: FinishReason | None = None
+        # Whether text came after a finish reason. Then a finish reason alone does not end the answer.
+        self._continued = server.finishes_early
         # Whether the server may be generating for this request.
         self._live = True
+        self._at_end = False
         self._over = False
 
     async def close(self) -> None:
@@ -179,64 +189,102 @@ class _Stream:
     async def _read(self) -> None:
         """Reads the next bytes. An error after the end of the answer only loses the server's usage."""
         try:
-            for data in await self._body.read():
-                if not self._over:
-                    self._on_event(data)
+            events = await self._body.read()
+        except ErrorReply as reply:
+            if not self._is_complete:
+                raise self._server.failure(reply) from self._server.cause_of(reply)
+            events = None
         except EngineError:
-            if self._reason is None:
+            if not self._is_complete:
                 raise
-            self._finish(self._reason)
+            events = None
+        for event in events or ():
+            if not self._at_end:
+                self._on_event(event)
+        if events is None or self._at_end:
+            self._live = self._live and not self._body.ended
+            self._end()
 
-    def _on_event(self, data: str) -> None:
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the answer is complete even if the stream does not end in order."""
+        return self._reader.stop is not None or (self._reason is not None and not self._continued)
+
+    def _on_event(self, event: dict[str, object]) -> None:
         """Takes one event."""
-        if data.startswith("[DONE]"):
-            self._live = False
-            raise TruncatedStream(
-                f"the server at {self._url} gave no finish reason", transient=True
-            )
         try:
-            event = read_object(data)
-            failed = event.get("error") or event.get("object") == "error"
-            chunk = None if failed else wire.read_chunk(event)
+            chunk = wire.read_chunk(event)
         except ValueError as error:
-            raise EngineError(
-                f"the server at {self._url} sent an unreadable event ({error})"
-            ) from error
-        if chunk is None:
-            raise wire.status_error(self._url, error_code(event), event)
-        self._tokens += chunk.generated
+            if not self._is_complete:
+                raise EngineError(
+                    f"the server at {self._server.url} sent an unreadable event ({error})"
+                ) from error
+            self._at_end = True
+            return
         self._usage = chunk.usage or self._usage
-        self._live = self._live and chunk.finish is None
-        if self._reason is None:
-            self._on_text(chunk)
+        stopped = self._reader.stop is not None
+        if chunk.generated:
+            if self._tokens >= self._max_tokens and not stopped:
+                # The server ignores max_tokens: it is cut off where it should have ended.
+                self._reason, self._live, self._at_end = "length", True, True
+                return
+            self._tokens += 1
+            self._body.on_token()
+        if stopped:
+            self._on_tail(chunk)
         else:
-            self._on_tail(self._reason, chunk)
+            self._on_text(chunk)
+        if chunk.last and not self._live:
+            self._at_end = True
 
     def _on_text(self, chunk: wire.Chunk) -> None:
         """Takes the next part of the answer, which may end it."""
-        text = self._reader.feed(chunk.text)
+        if chunk.generated and self._reason is not None:
+            self._continued = self._server.finishes_early = True
+        self._has_text = self._has_text or bool(chunk.text)
         self._refusal += chunk.refusal
-        if chunk.finish is not None:
-            text += self._reader.flush()
+        text = self._reader.feed(chunk.text)
         if chunk.generated or text:
             self._events.append(Delta(text))
         if self._reader.stop is not None:
-            self._reason = "stop"
-            if self._live and self._tokens_after_stop == 0:
-                self._finish(self._reason)
+            self._on_tail(chunk, tokens=0)
         elif chunk.finish is not None:
-            reason = wire.finish_reason(self._url, chunk.finish)
-            if self._refusal:
-                raise EngineError(f"the model refused: {self._refusal}")
-            self._reason = reason
+            # It may not be the end: some servers give a finish reason in each event.
+            self._reason = None
+            self._reason = read_finish(self._server.url, chunk.finish, has_text=self._has_text)
+            self._live = False
+            if not self._continued:
+                self._body.on_finish(sure=not chunk.generated)
 
-    def _on_tail(self, reason: FinishReason, chunk: wire.Chunk) -> None:
-        """Takes a chunk after the end of the answer: the rest of the stop, or the usage."""
-        self._tokens_after_stop -= chunk.generated
-        if chunk.last or (self._live and self._tokens_after_stop <= 0):
-            self._finish(reason)
+    def _on_tail(self, chunk: wire.Chunk, tokens: int = 1) -> None:
+        """Takes a chunk after a stop: the rest of the stop, or a finish."""
+        self._tokens_after_stop -= tokens if chunk.generated else 0
+        if chunk.finish is not None:
+            self._live = False
+            self._body.on_finish(sure=True)
+        elif self._live and self._tokens_after_stop <= 0:
+            self._at_end = True
+
+    def _end(self) -> None:
+        """Ends the answer with what was held back, if it has an end.
+
+        Raises:
+            TruncatedStream: The stream ended without a finish reason.
+            EngineError: The model refused.
+        """
+        text = self._reader.flush()
+        if text:
+            self._events.append(Delta(text))
+        if self._reader.stop is not None:
+            self._finish("stop")
+        elif self._reason is None:
+            raise self._body.truncated()
+        elif self._refusal:
+            raise EngineError(f"the model refused: {shortened(self._refusal)}")
+        else:
+            self._finish(self._reason)
 
     def _finish(self, reason: FinishReason) -> None:
-        usage = self._usage or TokenUsage(completion_tokens=self._tokens)
+        usage = (self._usage or TokenUsage()).plausible(completion=self._tokens)
         self._events.append(Finish(reason, usage, self._reader.stop))
         self._over = True

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import anyio
-import anyio.to_thread
 import httpx2
 
 from sprint_agent.engine import Delta, Finish, FinishReason, Request, Tokenizer, TokenUsage
-from sprint_agent.engines.http_client import (
-    EventBody,
-    close_stream,
-    connection_error,
-    error_code,
-    open_client,
-    read_error,
-    read_object,
-    status_error,
-)
+from sprint_agent.engines.event_body import EventBody
+from sprint_agent.engines.finish_reasons import read_finish
+from sprint_agent.engines.http_client import close_stream, connection_error, read_error
+from sprint_agent.engines.server_errors import ErrorReply, read_status, status_error
 from sprint_agent.engines.sglang import wire
+from sprint_agent.engines.sglang.server import Server, open_server
 from sprint_agent.engines.stops import AnswerReader
-from sprint_agent.errors import (
-    EngineError,
-    EngineUnavailable,
-    RequestRefused,
-    TruncatedStream,
-)
-from sprint_agent.tokenizer import FileTokenizer
+from sprint_agent.errors import EngineError, EngineUnavailable, RequestRefused
 
-_IDLE_SECONDS = 60.0
+_ABORTED = 503
+"""The status of an abort that has none. It was not this client that aborted, so it may try again."""
 
 
 class SGLangEngine:
@@ -48,7 +34,11 @@ class SGLangEngine:
     """
 
     def __init__(
-        self, base_url: str, *, tokenizer: str | os.PathLike[str] | Tokenizer | None = None
+        self,
+        base_url: str,
+        *,
+        tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
+        idle_seconds: float = 60.0,
     ) -> None:
         """Prepares an engine. Nothing is sent before it is entered.
 
@@ -56,10 +46,14 @@ class SGLangEngine:
             base_url: The server's address, such as `http://127.0.0.1:30000`.
             tokenizer: The model's folder or its tokenizer. It is not needed if the folder that the
                 server loaded is also on this machine.
+            idle_seconds: How long no token may come before a request fails with EngineStalled. What
+                only keeps the connection alive does not count. Allow for the time that a request waits
+                in the server's queue.
         """
         self._url = base_url.rstrip("/")
         self._tokenizer = tokenizer
-        self._server: _Server | None = None
+        self._idle = idle_seconds
+        self._server: Server | None = None
         self._running: set[str] = set()
 
     @property
@@ -82,7 +76,7 @@ class SGLangEngine:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that are being sent, read, or aborted on the server."""
+        """The number of open requests."""
         return len(self._running)
 
     async def __aenter__(self) -> Self:
@@ -94,13 +88,7 @@ class SGLangEngine:
         """
         if self._server is not None:
             raise EngineUnavailable("the SGLang engine has already been entered: use another one")
-        client = open_client(self._url, _IDLE_SECONDS)
-        try:
-            self._server = await _connect(client, self._url, self._tokenizer)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await client.aclose()
-            raise
+        self._server = await open_server(self._url, self._tokenizer, self._idle)
         return self
 
     async def __aexit__(
@@ -109,11 +97,10 @@ class SGLangEngine:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes the connections."""
+        """Sends the aborts that are under way, and closes the connections."""
         server, self._server = self._server, None
         if server is not None:
-            with anyio.CancelScope(shield=True):
-                await server.client.aclose()
+            await server.close()
 
     def generate(
         self, request: Request
@@ -125,7 +112,7 @@ class SGLangEngine:
                 only then.
             ContextTooLong: On entering: the prompt leaves no room for an answer.
             EngineUnavailable: On entering: the server cannot be reached. On reading: the server
-                failed or was silent for 60 s.
+                failed. EngineStalled if no token came for too long.
             TruncatedStream: On reading: the stream broke off.
             EngineError: On reading: the server sent something that is not an answer.
         """
@@ -151,7 +138,7 @@ class SGLangEngine:
             finally:
                 self._running.discard(request.request_id)
 
-    def _entered(self) -> _Server:
+    def _entered(self) -> Server:
         if self._server is None:
             raise EngineUnavailable(
                 "the SGLang engine is not entered: use async with SGLangEngine(…)"
@@ -159,75 +146,79 @@ class SGLangEngine:
         return self._server
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
-    """A server that was reached, and how it described itself."""
-
-    client: httpx2.AsyncClient
-    url: str
-    tokenizer: Tokenizer
-    context_length: int | None
-    state: dict[str, object]
-    """The settings that it reports."""
-
-    @property
-    def incremental(self) -> bool:
-        """Whether an event contains only the new ids, and not all ids so far."""
-        return self.state.get("incremental_streaming_output") is True
-
-
 class _Stream:
     """One request, from sending it to its end."""
 
-    def __init__(self, server: _Server, request: Request) -> None:
+    def __init__(self, server: Server, request: Request) -> None:
         self._server = server
-        self._request_id = request.request_id
+        self._request = request
         self._reader = AnswerReader(server.tokenizer, request.stop)
         self._body: EventBody | None = None
         self._events: deque[Delta | Finish] = deque()
-        self._seen = 0
+        self._ids: list[int] = []
+        self._sampled = 0
+        self._cached = 0
+        # The last finish that the server gave, and the end id that it sampled there.
+        self._finish: tuple[FinishReason, object] | None = None
+        self._end_id: list[int] = []
+        # Whether ids came after a finish. Then a finish alone does not end the answer.
+        self._continued = False
         # Whether the server may be generating for this request.
         self._live = False
+        self._at_end = False
         self._over = False
 
     async def open(self, body: dict[str, object]) -> None:
         """Sends the request. Returns when the server has begun to answer."""
-        client = self._server.client
+        client, url = self._server.client, self._server.url
         sent = client.build_request("POST", "/generate", json=body)
         self._live = True
         try:
             response = await client.send(sent, stream=True)
-            self._body = EventBody(response, self._server.url, _IDLE_SECONDS)
+            self._body = EventBody(response, url, self._server.idle)
             if not response.is_success:
                 await response.aread()
-        except httpx2.HTTPError as error:
-            raise connection_error(self._server.url, error, _IDLE_SECONDS) from error
+        except (httpx2.HTTPError, RuntimeError) as error:
+            raise connection_error(url, error, self._server.idle) from error
         if not response.is_success:
             error_body = read_error(response.text)
-            raise self._status_error(response.status_code, error_body, response.headers)
+            raise self._failure(ErrorReply(response.status_code, error_body, response.headers))
 
     async def close(self) -> None:
         """Aborts the request on the server if it may still run, and releases the connection."""
+        if self._live:
+            self._server.aborts.send(self._request.request_id)
         # A finished body is read to its end, so that the connection can be reused.
-        await close_stream(self._abort if self._live else self._drain, self._release)
+        await close_stream(*(() if self._live else (self._drain,)), self._release)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Delta | Finish:
-        assert self._body is not None
         while not self._events:
             if self._over:
                 raise StopAsyncIteration
-            for data in await self._body.read():
-                if not self._over:
-                    self._on_event(data)
+            await self._read()
         return self._events.popleft()
 
-    async def _abort(self) -> None:
-        client = self._server.client
-        if not client.is_closed:
-            await client.post("/abort_request", json={"rid": self._request_id})
+    async def _read(self) -> None:
+        """Reads the next bytes. An error after the end of the answer does not matter."""
+        assert self._body is not None
+        try:
+            events = await self._body.read()
+        except ErrorReply as reply:
+            if self._finish is None or self._continued:
+                raise self._failure(reply) from reply
+            events = None
+        except EngineError:
+            if self._finish is None or self._continued:
+                raise
+            events = None
+        for event in events or ():
+            if not self._at_end:
+                self._on_event(event)
+        if events is None or self._at_end:
+            self._end()
 
     async def _drain(self) -> None:
         if self._body is not None:
@@ -237,57 +228,93 @@ class _Stream:
         if self._body is not None:
             await self._body.close()
 
-    def _on_event(self, data: str) -> None:
+    def _on_event(self, event: dict[str, object]) -> None:
         """Takes one event, which contains the answer so far."""
-        url = self._server.url
-        if data == "[DONE]":
-            raise TruncatedStream(f"the server at {url} gave no finish reason")
+        assert self._body is not None
         try:
-            event = read_object(data)
-            chunk = None if "error" in event else wire.read_chunk(event)
+            chunk = wire.read_chunk(event)
         except ValueError as error:
-            raise EngineError(f"the server at {url} sent an unreadable event ({error})") from error
+            raise EngineError(
+                f"the server at {self._server.url} sent an unreadable event ({error})"
+            ) from error
         if chunk is None:
-            raise self._status_error(error_code(event), event)
-        # A router hides the server's settings. But if there are fewer ids than were sampled, they are
-        # the new ones.
-        new = self._server.incremental or len(chunk.ids) < chunk.usage.completion_tokens
-        ids = chunk.ids if new else chunk.ids[self._seen :]
-        self._seen += len(ids)
-        if chunk.finish is not None:
-            self._live = False
-            self._on_end(ids, chunk.finish, chunk.usage)
+            return
+        ids = self._new_ids(chunk)
+        self._sampled = max(self._sampled, chunk.sampled or 0)
+        self._cached = chunk.cached or self._cached
+        if ids:
+            self._body.on_token()
+            self._continued = self._continued or self._finish is not None
+            ids, self._end_id = [*self._end_id, *ids], []
+            self._live = True
+        excess = len(self._ids) - self._request.sampling.max_tokens
+        if excess > 0:
+            # The server ignores max_tokens: it is cut off where it should have ended.
+            del self._ids[-excess:]
+            self._sampled = len(self._ids)
+            self._decode(ids[:-excess])
+            self._finish = "length", None
+            self._at_end = True
+        elif chunk.finish is not None:
+            self._on_finish(ids, chunk.finish)
         else:
             self._decode(ids)
-            if self._reader.stop is not None:
-                # The server has not found this stop. Closing the stream aborts the request there.
-                self._finish("stop", chunk.usage)
+            # The server has not found this stop. Closing the stream aborts the request there.
+            self._at_end = self._reader.stop is not None
 
-    def _on_end(self, ids: list[int], finish: dict[str, object], usage: TokenUsage) -> None:
-        """Takes the last event, which says why the server stopped."""
-        url, kind, matched = self._server.url, finish.get("type"), finish.get("matched")
+    def _new_ids(self, chunk: wire.Chunk) -> list[int]:
+        """Returns the ids of an event that are new. It contains only these, or all ids so far."""
+        seen, ids = len(self._ids), chunk.ids
+        if self._server.incremental:
+            repeats = False
+        elif chunk.sampled is not None and chunk.sampled >= len(ids):
+            # A router hides the server's settings. But if there are fewer ids than were sampled, they
+            # are the new ones.
+            repeats = len(ids) == chunk.sampled
+        else:
+            repeats = ids[:seen] == self._ids
+        new = ids[seen:] if repeats else ids
+        self._ids += new
+        return new
+
+    def _on_finish(self, ids: list[int], finish: dict[str, object]) -> None:
+        """Takes a finish. It is not the end yet: more ids may follow. The last one counts."""
+        assert self._body is not None
+        url, kind, matched = self._server.url, str(finish.get("type")), finish.get("matched")
+        self._live = False
         if kind == "abort":
-            raise self._status_error(finish.get("status_code"), finish)
-        if kind not in ("stop", "length"):
-            raise EngineError(
-                f"the server at {url} gave the finish reason {kind!r}, which this engine does not know"
-            )
-        if self._seen != usage.completion_tokens:
-            raise EngineError(
-                f"the server at {url} sampled {usage.completion_tokens} ids but sent {self._seen}"
-            )
-        if kind == "stop" and isinstance(matched, int) and ids and ids[-1] == matched:
-            ids = ids[:-1]
-        self._decode(ids, last=True)
+            self._finish = None
+            raise self._failure(ErrorReply(read_status(finish) or _ABORTED, finish))
+        if isinstance(matched, int) and ids and ids[-1] == matched:
+            ids, self._end_id = ids[:-1], [matched]
+        self._decode(ids)
+        has_text = len(self._ids) > len(self._end_id)
+        reason = read_finish(url, kind, has_text=has_text)
+        self._finish = reason, matched
+        if not self._continued:
+            self._body.on_finish(sure=not ids)
+
+    def _end(self) -> None:
+        """Ends the answer with what was held back, if it has an end."""
+        assert self._body is not None
+        url, seen = self._server.url, len(self._ids)
+        if self._finish is None and self._reader.stop is None:
+            raise self._body.truncated()
+        self._decode([], last=True)
+        reason, matched = self._finish or ("stop", None)
         if self._reader.stop is not None:
-            self._finish("stop", usage)
-        elif kind == "stop" and isinstance(matched, str):
+            reason = "stop"
+        elif seen < self._sampled:
+            raise EngineError(f"the server at {url} sampled {self._sampled} ids but sent {seen}")
+        elif reason == "end" and isinstance(matched, str):
             raise EngineError(
                 f"the server at {url} stopped at {matched!r}, but the answer does not contain it: "
                 "pass the folder of the model that the server runs as tokenizer="
             )
-        else:
-            self._finish("end" if kind == "stop" else "length", usage)
+        usage = TokenUsage(len(self._request.prompt), self._sampled, self._cached)
+        usage = usage.plausible(completion=seen)
+        self._events.append(Finish(reason, usage, self._reader.stop))
+        self._over = True
 
     def _decode(self, ids: list[int], *, last: bool = False) -> None:
         try:
@@ -296,81 +323,9 @@ class _Stream:
             raise EngineError(f"the tokenizer failed on a sampled id: {error}") from error
         self._events += [piece for piece in pieces if piece is not None]
 
-    def _finish(self, reason: FinishReason, usage: TokenUsage) -> None:
-        self._events.append(Finish(reason, usage, self._reader.stop))
-        self._over = True
-
-    def _status_error(
-        self, status: object, body: object, headers: Mapping[str, str] | None = None
-    ) -> EngineError:
-        error = status_error(self._server.url, status, body, headers)
+    def _failure(self, reply: ErrorReply) -> EngineError:
+        error = status_error(self._server.url, reply.status, reply.body, reply.headers)
         if isinstance(error, RequestRefused):
             # Never abort here: the id of a refused duplicate belongs to a request that is running.
             self._live = False
         return error
-
-
-async def _connect(
-    client: httpx2.AsyncClient, url: str, source: str | os.PathLike[str] | Tokenizer | None
-) -> _Server:
-    """Asks the server about its model and loads the tokenizer from `source` or the server's folder."""
-    model = await _get(client, url, "model_info")
-    state = await _get(client, url, "server_info")
-    if source is None:
-        source = _local_folder(model, url)
-    if isinstance(source, str | os.PathLike):
-        tokenizer = await anyio.to_thread.run_sync(_load_tokenizer, Path(source))
-    else:
-        tokenizer = source
-    # Prompts with max_req_input_len ids are refused. That is a few ids less than the context, or the
-    # number that fits into memory.
-    lengths = (state.get("context_length"), state.get("max_req_input_len"))
-    context = min((length for length in lengths if isinstance(length, int)), default=None)
-    return _Server(client, url, tokenizer, context, state)
-
-
-async def _get(client: httpx2.AsyncClient, url: str, name: str) -> dict[str, object]:
-    """Gets one of the server's descriptions of itself, by its new name or its older one."""
-    try:
-        response = await client.get(f"/{name}")
-        if response.status_code == 404:
-            response = await client.get(f"/get_{name}")
-    except httpx2.HTTPError as error:
-        raise connection_error(url, error, _IDLE_SECONDS) from error
-    if not response.is_success:
-        raise EngineUnavailable(
-            f"the server at {url} answered {response.status_code} to /{name}: check that it is an "
-            "SGLang server and that it has started"
-        )
-    try:
-        return read_object(response.text)
-    except ValueError as error:
-        raise EngineUnavailable(
-            f"the server at {url} is not an SGLang server: check the address"
-        ) from error
-
-
-def _local_folder(model: dict[str, object], url: str) -> Path:
-    """Returns the folder that the server's tokenizer came from.
-
-    Raises:
-        EngineUnavailable: The folder is not on this machine.
-    """
-    for key in ("tokenizer_path", "model_path"):
-        path = model.get(key)
-        if isinstance(path, str) and path and Path(path).is_dir():
-            return Path(path)
-    raise EngineUnavailable(
-        f"the server at {url} serves {model.get('model_path')}, which is not a folder on this "
-        "machine: pass the model folder as tokenizer="
-    )
-
-
-def _load_tokenizer(folder: Path) -> Tokenizer:
-    try:
-        return FileTokenizer.load(folder)
-    # The tokenizers library raises plain Exception for a file that it cannot read.
-    except Exception as error:
-        raise EngineUnavailable(
-            f"cannot load the tokenizer in {folder} ({error}): pass a folder with tokenizer.json"
-        ) from error

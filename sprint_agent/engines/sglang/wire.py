@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from sprint_agent.engine import Request, TokenUsage
+from sprint_agent.engine import Request
 from sprint_agent.engines.http_client import as_object
+from sprint_agent.engines.usage import read_count
 from sprint_agent.engines.validate import checked_prompt
 from sprint_agent.errors import RequestRefused
 
@@ -21,7 +22,11 @@ class Chunk:
     ids: list[int]
     """All ids so far, or only the new ones. It depends on the server's settings."""
 
-    usage: TokenUsage
+    sampled: int | None
+    """How many ids were sampled so far, as the server says. None if it does not say."""
+
+    cached: int
+    """How many ids of the prompt were cached, as the server says."""
 
     finish: dict[str, object] | None
     """Why the server stopped. None while it is generating."""
@@ -77,26 +82,21 @@ def request_body(
     return body if priority is None else body | {"priority": priority}
 
 
-def read_chunk(event: dict[str, object]) -> Chunk:
-    """Reads an event that is not an error.
+def read_chunk(event: dict[str, object]) -> Chunk | None:
+    """Reads an event that is not an error. Returns None if it is not SGLang's, such as a heartbeat.
 
     Raises:
-        ValueError: It is not an event of SGLang.
+        ValueError: It is an event of SGLang, but cannot be read.
     """
+    if not event.keys() & {"meta_info", "output_ids"}:
+        return None
     meta = as_object(event.get("meta_info"))
     ids, finish = event.get("output_ids"), meta.get("finish_reason")
     if not isinstance(ids, list):
         raise ValueError("output_ids is not a list")
-    usage = TokenUsage(
-        _count(meta, "prompt_tokens"),
-        _count(meta, "completion_tokens"),
-        _count(meta, "cached_tokens"),
+    return Chunk(
+        cast("list[int]", ids),
+        read_count(meta, "completion_tokens"),
+        read_count(meta, "cached_tokens") or 0,
+        None if finish is None else as_object(finish),
     )
-    return Chunk(cast("list[int]", ids), usage, None if finish is None else as_object(finish))
-
-
-def _count(meta: dict[str, object], name: str) -> int:
-    count = meta.get(name)
-    if not isinstance(count, int):
-        raise ValueError(f"{name} is not a number")
-    return count

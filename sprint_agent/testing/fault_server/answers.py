@@ -95,10 +95,12 @@ class Ending:
 
     kind: Literal["stop", "length", "abort", "content_filter"]
     matched: str | int | None = None
-    """The stop string, or the end id, that ended the answer."""
+    """The stop string, or the end id, that ended the answer. Of an abort, its message."""
+    status: int | str | None = None
+    """The status of an abort."""
 
 
-ABORTED = Ending("abort")
+ABORTED = Ending("abort", "Aborted")
 
 
 @dataclass(frozen=True, slots=True)

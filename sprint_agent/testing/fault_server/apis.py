@@ -57,7 +57,7 @@ class ApiDialect(ABC):
         """Returns the body of an answer that is not streamed, with the ids up to `end`."""
 
     @abstractmethod
-    def error(self, message: str, code: int) -> Json:
+    def error(self, message: str, code: int | str | None, kind: str | None = None) -> Json:
         """Returns an error, which is used as a body and as an event."""
 
 
@@ -106,8 +106,9 @@ class SGLangDialect(ApiDialect):
             },
         }
 
-    def error(self, message: str, code: int) -> Json:
-        return {"error": {"message": message, "code": code}}
+    def error(self, message: str, code: int | str | None, kind: str | None = None) -> Json:
+        details = {"message": message, "code": code}
+        return {"error": details if kind is None else details | {"type": kind}}
 
 
 class _OpenAIDialect(ApiDialect):
@@ -136,8 +137,9 @@ class _OpenAIDialect(ApiDialect):
         body = _openai_object(answer, self.kind)
         return body | {"choices": [choice], "usage": _usage(answer, end)}
 
-    def error(self, message: str, code: int) -> Json:
-        kind = "invalid_request_error" if code < 500 else "server_error"
+    def error(self, message: str, code: int | str | None, kind: str | None = None) -> Json:
+        if kind is None and isinstance(code, int):
+            kind = "invalid_request_error" if code < 500 else "server_error"
         return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
     def _event(self, answer: Answer, choice: Json | None) -> Json:
@@ -217,7 +219,8 @@ def _native_reason(ending: Ending | None, length: int) -> Json | None:
     if ending is None:
         return None
     if ending.kind == "abort":
-        return {"type": "abort", "message": "Aborted", "status_code": None, "err_type": None}
+        abort = {"type": "abort", "message": ending.matched, "status_code": ending.status}
+        return abort | {"err_type": None}
     if ending.kind == "length":
         return {"type": "length", "length": length}
     return {"type": "stop", "matched": ending.matched}

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from sprint_agent.testing.fault_server.answers import ABORTED, Answer
+from sprint_agent.testing.fault_server.alterations import altered
+from sprint_agent.testing.fault_server.answers import ABORTED, Answer, Ending
 from sprint_agent.testing.fault_server.apis import ApiDialect, Json
 from sprint_agent.testing.fault_server.faults import (
+    Aborted,
     Crash,
     Drip,
     Failure,
     Fault,
     Garbage,
+    Heartbeats,
+    Noise,
     Reset,
     SingleNewlines,
     Slow,
@@ -23,6 +27,7 @@ from sprint_agent.testing.fault_server.faults import (
     Status,
     Truncated,
     Unfinished,
+    Unstreamed,
     before_head,
     cut_after,
 )
@@ -56,7 +61,8 @@ class ReplyWriter:
         """Writes the answer, or the part that the fault lets pass."""
         if before_head(self.fault):
             return await break_connection(self.connection, self.fault, self.crash)
-        return await (self._stream() if self.answer.request.stream else self._whole())
+        streams = self.answer.request.stream and not isinstance(self.fault, Unstreamed)
+        return await (self._stream() if streams else self._whole())
 
     async def abort(self) -> bool:
         """Ends an answer that is being written, as a server does when the request is aborted."""
@@ -80,6 +86,8 @@ class ReplyWriter:
             return await self._end_with_fault()
         await self._wait()
         await self._events(self._last_events())
+        if isinstance(self.fault, Heartbeats):
+            return await self._beat(self.fault)
         return await self._end(done=not isinstance(self.fault, Unfinished))
 
     async def _whole(self) -> bool:
@@ -89,13 +97,14 @@ class ReplyWriter:
         await self._wait()
         unfinished = isinstance(self.fault, Unfinished) and not self.fault.finish
         if isinstance(self.fault, Failure):
-            body = self.dialect.error(self.fault.message, self.fault.code)
-            await self.connection.respond(self.fault.code, as_json(body))
+            status = self.fault.code if isinstance(self.fault.code, int) else 500
+            await self.connection.respond(status, as_json(self._error(self.fault)))
             return True
         if unfinished:
             body = self.dialect.whole(self.answer, self.sent, None)
         else:
             body = self.dialect.whole(self.answer, len(self.answer.ids), self.answer.ending)
+        body = altered(body, self.fault)
         return await respond(self.connection, as_json(body), self.fault, self.crash)
 
     def _event_ends(self) -> list[int]:
@@ -108,16 +117,26 @@ class ReplyWriter:
 
     def _last_events(self) -> list[Json]:
         answer = self.answer
-        return self.dialect.events(answer, self.sent, len(answer.ids), answer.ending)
+        events = self.dialect.events(answer, self.sent, len(answer.ids), answer.ending)
+        if isinstance(self.fault, Heartbeats):
+            # The usage would end the answer for many clients, even if the stream continues.
+            return [event for event in events if event.get("choices") != []]
+        return events
 
     async def _end_with_fault(self) -> bool:
         match self.fault:
             case Garbage(data=data):
                 await self._send(data)
                 return await self._end(done=False)
-            case Failure(message=message, code=code):
-                await self._events([self.dialect.error(message, code)])
+            case Failure():
+                await self._send(self._frame_error(self.fault))
+                return await self._end(done=self.fault.form == "data")
+            case Aborted():
+                ending = Ending("abort", self.fault.message, self.fault.status)
+                await self._events(self.dialect.events(self.answer, self.sent, self.sent, ending))
                 return await self._end(done=True)
+            case Heartbeats():
+                return await self._beat(self.fault)
             case Unfinished(done=done):
                 return await self._end(done=done)
             case Truncated():
@@ -126,6 +145,26 @@ class ReplyWriter:
                 return False
             case _:
                 return await break_connection(self.connection, self.fault, self.crash)
+
+    def _error(self, fault: Failure) -> Json:
+        return self.dialect.error(fault.message, fault.code, fault.kind)
+
+    def _frame_error(self, fault: Failure) -> bytes:
+        error = self._error(fault)
+        match fault.form:
+            case "data":
+                return self._frame(as_json(error))
+            case "event":
+                return b"event: error\n" + self._frame(as_json(error))
+            case "field":
+                return b"error: " + as_json(error["error"]) + b"\n\n"
+            case "line":
+                return as_json(error) + b"\n"
+
+    async def _beat(self, fault: Heartbeats) -> bool:
+        while True:
+            await anyio.sleep(fault.seconds)
+            await self._send(fault.data)
 
     async def _wait(self) -> None:
         await anyio.sleep(self.delay)
@@ -143,7 +182,9 @@ class ReplyWriter:
 
     async def _events(self, events: list[Json]) -> None:
         for event in events:
-            await self._send(self._frame(as_json(event)))
+            if isinstance(self.fault, Noise):
+                await self._send(self.fault.data)
+            await self._send(self._frame(as_json(altered(event, self.fault))))
 
     def _frame(self, data: bytes) -> bytes:
         return b"data: " + data + (b"\n" if isinstance(self.fault, SingleNewlines) else b"\n\n")
@@ -178,7 +219,7 @@ async def send_error(connection: Connection, fault: Status, error: Json) -> bool
     """Sends an HTTP error. `error` is its body if the fault has none."""
     after = fault.retry_after
     value = format(after, ".10g") if isinstance(after, int | float) else after
-    headers = {} if value is None else {"retry-after": value}
+    headers = {**({} if value is None else {"retry-after": value}), **fault.headers}
     body = as_json(error) if fault.body is None else fault.body
     await connection.respond(fault.code, body, headers)
     return True

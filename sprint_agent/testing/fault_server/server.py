@@ -12,6 +12,7 @@ anyio, and it records the requests, aborts and disconnects that it sees.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -37,7 +38,9 @@ from sprint_agent.testing.fault_server.faults import (
     Filtered,
     Stall,
     Status,
+    Unlimited,
     cut_after,
+    status_of,
 )
 from sprint_agent.testing.fault_server.http1 import BadHttp, Connection, HttpRequest
 from sprint_agent.testing.fault_server.loopback import Loopback
@@ -218,9 +221,10 @@ class FaultServer:
             reusable = await self._serve_generation(connection, request, dialect)
         return reusable and request.keeps_open
 
-    def _next_fault(self, path: str) -> Fault | None:
+    def _next_fault(self, path: str, body: Json) -> Fault | None:
         for position, (fault, left) in enumerate(self._queue):
-            if fault.path == path or (fault.path is None and path in self._dialects):
+            is_here = fault.path == path or (fault.path is None and path in self._dialects)
+            if is_here and fault.concerns(body):
                 if left == 1:
                     del self._queue[position]
                 elif left is not None:
@@ -235,16 +239,17 @@ class FaultServer:
         body, request, problem = _parse(http_request, dialect, self.tokenizer)
         problem = problem or self._problem(request)
         path = http_request.path
-        call = _Call(connection, dialect, request, self._next_fault(path))
+        call = _Call(connection, dialect, request, self._next_fault(path, body))
         self.requests.append(
             ReceivedRequest(path, request.rid, body, anyio.current_time(), connection.number)
         )
         self._calls.append(call)
         self._notify()
         try:
-            if isinstance(call.fault, Status):
-                error = dialect.error(call.fault.message, call.fault.code)
-                return await send_error(connection, call.fault, error)
+            status = status_of(call.fault, body)
+            if status is not None:
+                error = dialect.error(status.message, status.code)
+                return await send_error(connection, status, error)
             if problem is not None:
                 if not (dialect.refuses_in_stream and request.stream):
                     return await send_error(connection, Status(400), dialect.error(problem, 400))
@@ -293,8 +298,11 @@ class FaultServer:
             return False
         # A script that returns one text after another must not lose one that a fault would hide.
         reply = Reply("") if cut_after(call.fault) == 0 else await self._reply(call.request)
-        answer = self._model.answer(call.request, reply, call.dialect.default_max_tokens)
         fault = call.fault or _fault_of(reply)
+        request, most = call.request, call.dialect.default_max_tokens
+        if isinstance(fault, Unlimited):
+            request, most = replace(request, max_tokens=None), sys.maxsize
+        answer = self._model.answer(request, reply, most)
         if isinstance(fault, Filtered):
             answer = answer.filtered(fault.after)
         elif isinstance(fault, Declined):
@@ -316,7 +324,7 @@ class FaultServer:
 
     async def _serve_other(self, connection: Connection, request: HttpRequest) -> bool:
         """Serves a request that does not ask for an answer."""
-        fault = self._next_fault(request.path)
+        fault = self._next_fault(request.path, {})
         if isinstance(fault, Status):
             return await send_error(connection, fault, {"detail": fault.message})
         try:

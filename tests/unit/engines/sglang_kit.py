@@ -44,8 +44,8 @@ def serving(*faults: Fault, answer: str | Script = ANSWER, **settings: Any) -> F
     return server
 
 
-def engine_of(server: FaultServer) -> SGLangEngine:
-    return SGLangEngine(server.url, tokenizer=CharTokenizer())
+def engine_of(server: FaultServer, **settings: Any) -> SGLangEngine:
+    return SGLangEngine(server.url, tokenizer=CharTokenizer(), **settings)
 
 
 def aborted(server: FaultServer) -> list[str]:

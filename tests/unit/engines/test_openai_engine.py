@@ -56,7 +56,6 @@ async def test_a_completion(drip: bool) -> None:
                 "prompt": PROMPT,
                 "max_tokens": 24,
                 "temperature": 0.0,
-                "top_p": 1.0,
                 "stream": True,
                 "stream_options": {"include_usage": True},
             }

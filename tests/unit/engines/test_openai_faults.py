@@ -103,6 +103,7 @@ TRUNCATED: list[Behaviour] = [
     events(lambda body: chunk(body, "A"), "[DONE]"),
     events(lambda body: chunk(body, "A", "")),
     events(),
+    events({"text": "A"}),
     breaks_off,
 ]
 
@@ -174,7 +175,8 @@ async def test_a_retry_after_date() -> None:
     [
         ({"error": {"message": "no such thing", "code": 400}}, RequestRefused),
         ({"error": {"message": "no such thing", "code": 503}}, EngineUnavailable),
-        ({"error": {"message": "no such thing", "code": "overloaded"}}, EngineError),
+        ({"error": {"message": "no such thing", "code": "overloaded"}}, EngineUnavailable),
+        ({"error": {"message": "no such thing", "code": "weather"}}, EngineError),
         ({"error": "no such thing"}, EngineError),
         ({"object": "error", "message": "no such thing", "code": 400}, RequestRefused),
     ],
@@ -193,14 +195,14 @@ MALFORMED: list[object] = [
     "null",
     "[" * 100_000,
     "{}\ndata: {}",
-    {"text": "A"},
     {"choices": "A"},
     {"choices": ["A"]},
     {"choices": [{"text": 7, "finish_reason": None}]},
     {"choices": [{"delta": "A"}]},
-    {"choices": [{"delta": {"content": ["A"]}}]},
+    {"choices": [{"delta": {"content": [7]}}]},
+    {"choices": [{"delta": {"content": [{"text": 7}]}}]},
     {"choices": [{"text": "A", "finish_reason": 1}]},
-    {"choices": [{"text": "A", "finish_reason": "weather"}]},
+    {"choices": [{"text": "", "finish_reason": "weather"}]},
 ]
 
 

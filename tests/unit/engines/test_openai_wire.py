@@ -8,7 +8,8 @@ import pytest
 
 from sprint_agent.engine import Sampling, TokenUsage
 from sprint_agent.engines.openai import wire
-from sprint_agent.engines.openai.wire import Chunk, ServerQuirks
+from sprint_agent.engines.openai.dialect import ServerQuirks
+from sprint_agent.engines.openai.wire import Chunk
 from sprint_agent.errors import ContextTooLong, EngineError, EngineUnavailable, RequestRefused
 
 URL = "http://h/v1"
@@ -34,6 +35,15 @@ def test_the_parameters() -> None:
     }
 
 
+def test_a_top_p_of_1_is_not_sent() -> None:
+    assert "top_p" not in wire.parameters(Sampling(), 24, (), ServerQuirks())
+
+
+def test_a_server_is_asked_for_no_more_tokens_than_it_allows() -> None:
+    assert wire.parameters(SAMPLING, 24, (), ServerQuirks(most_tokens=7))["max_tokens"] == 7
+    assert wire.parameters(SAMPLING, 24, (), ServerQuirks(most_tokens=70))["max_tokens"] == 24
+
+
 def test_a_stop_is_sent_only_with_the_parameter_that_keeps_it() -> None:
     body = wire.parameters(SAMPLING, 24, ("x",), ServerQuirks("keep"))
     assert (body["stop"], body["keep"]) == (["x"], True)
@@ -45,29 +55,12 @@ def test_refused_parameters_are_omitted() -> None:
     refuses = frozenset({"max_tokens", "temperature", "stream_options"})
     body = wire.parameters(SAMPLING, 24, (), ServerQuirks(refuses=refuses))
     assert body == {"stream": True, "top_p": 0.9, "seed": 11, "max_completion_tokens": 24}
-
-
-@pytest.mark.parametrize(
-    ("error", "name"),
-    [
-        ({"message": "Unsupported parameter: 'max_tokens' is not supported."}, "max_tokens"),
-        ({"message": "unsupported value: 'temperature'"}, "temperature"),
-        ({"message": "no", "code": "unsupported_parameter", "param": "seed"}, "seed"),
-        ({"error": {"message": "no", "code": "unsupported_value", "param": "top_p"}}, "top_p"),
-        ({"detail": "body: stream_options: extra fields not permitted"}, "stream_options"),
-        ({"message": "json_schema is not supported"}, "response_format"),
-        ({"message": "unsupported parameter: 'model'"}, None),
-        ({"message": "temperature must be at most 2"}, None),
-    ],
-)
-def test_after_a_refusal(error: object, name: str | None) -> None:
-    quirks = ServerQuirks("keep")
-    expected = None if name is None else ServerQuirks("keep", frozenset({name}))
-    for status in (400, 422):
-        assert quirks.after_refusal(status, error) == expected
-    assert quirks.after_refusal(500, error) is None
-    if expected is not None:
-        assert expected.after_refusal(400, error) is None
+    refuses = frozenset({"stream", "max_tokens", "max_completion_tokens", "temperature"})
+    body = wire.parameters(SAMPLING, 24, (), ServerQuirks(refuses=refuses))
+    assert body == {"top_p": 0.9, "seed": 11}
+    quirks = ServerQuirks("keep", frozenset({"continuous_usage_stats"}))
+    body = wire.parameters(SAMPLING, 24, ("x",), quirks)
+    assert body["stream_options"] == {"include_usage": True}
 
 
 EVENTS: list[tuple[dict[str, Any], Chunk]] = [
@@ -78,6 +71,20 @@ EVENTS: list[tuple[dict[str, Any], Chunk]] = [
     ({"choices": [{"delta": {"refusal": "A"}}]}, Chunk(refusal="A", generated=True)),
     ({"choices": [{"delta": None, "finish_reason": "stop"}]}, Chunk(finish="stop")),
     ({"choices": []}, Chunk()),
+    ({"type": "ping"}, Chunk()),
+    (
+        {"choices": [{"message": {"content": "A"}, "finish_reason": "stop"}]},
+        Chunk("A", generated=True, finish="stop"),
+    ),
+    (
+        {"choices": [{"delta": {"content": [{"type": "text", "text": "A"}, "B"]}}]},
+        Chunk("AB", generated=True),
+    ),
+    (
+        {"choices": [{"delta": {"content": [{"type": "thinking", "thinking": []}]}}]},
+        Chunk(generated=True),
+    ),
+    ({"choices": [{"delta": {"content": []}}]}, Chunk()),
 ]
 COUNTS = {"prompt_tokens": 3, "completion_tokens": 2}
 
@@ -94,36 +101,21 @@ def test_an_event_with_only_the_usage_is_the_last() -> None:
     assert not wire.read_chunk({"choices": [{"text": "A"}], "usage": COUNTS}).last
 
 
-@pytest.mark.parametrize("event", [{}, {"choices": ["A"]}, {"choices": [{"text": 7}]}])
+def test_an_event_without_choices_may_have_the_usage() -> None:
+    assert wire.read_chunk({"usage": COUNTS}) == Chunk(usage=TokenUsage(3, 2), last=True)
+
+
+def test_the_beginning_of_an_answer() -> None:
+    begins = [event for event, _ in EVENTS if wire.begins_answer(event)]
+    assert {"choices": []} not in begins
+    assert {"choices": [{"text": "A"}]} in begins
+    assert wire.begins_answer({"choices": [{"text": 7}]})
+
+
+@pytest.mark.parametrize("event", [{"choices": 7}, {"choices": ["A"]}, {"choices": [{"text": 7}]}])
 def test_a_malformed_event(event: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="not a"):
         wire.read_chunk(event)
-
-
-@pytest.mark.parametrize(
-    ("usage", "expected"),
-    [
-        (COUNTS, TokenUsage(3, 2, 0)),
-        ({**COUNTS, "prompt_tokens_details": {"cached_tokens": 1}}, TokenUsage(3, 2, 1)),
-        ({**COUNTS, "prompt_tokens_details": {"cached_tokens": None}}, TokenUsage(3, 2, 0)),
-        ({"prompt_tokens": 3}, None),
-        (None, None),
-    ],
-)
-def test_the_usage(usage: object, expected: TokenUsage | None) -> None:
-    assert wire.read_usage(usage) == expected
-
-
-def test_finish_reasons() -> None:
-    assert wire.finish_reason(URL, "stop") == "end"
-    assert wire.finish_reason(URL, "length") == "length"
-    for finish, message in (
-        ("content_filter", "content filter"),
-        ("tool_calls", "called a tool"),
-        ("weather", "finish reason 'weather'"),
-    ):
-        with pytest.raises(EngineError, match=message):
-            wire.finish_reason(URL, finish)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +136,3 @@ def test_errors(status: object, body: object, kind: type[EngineError], message: 
     with pytest.raises(kind, match=message):
         raise error
     assert "\n" not in str(error)
-
-
-def test_the_field_of_an_error() -> None:
-    assert wire.error_field({"code": 7}, "code") == 7
-    assert wire.error_field({"error": {"code": 7}}, "code") == 7
-    assert wire.error_field({"error": "no"}, "code") is None
-    assert wire.error_field("no", "code") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sprint_agent.engine import Request, RunTag, Sampling, TokenUsage
+from sprint_agent.engine import Request, RunTag, Sampling
 from sprint_agent.engines.sglang import wire
 from sprint_agent.errors import ContextTooLong, RequestRefused
 
@@ -58,19 +58,32 @@ def test_a_request_id_of_another_length_is_refused() -> None:
 
 def test_an_event() -> None:
     event: dict[str, object] = {"output_ids": [4, 5], "meta_info": META}
-    assert wire.read_chunk(event) == wire.Chunk([4, 5], TokenUsage(3, 2, 1), None)
+    assert wire.read_chunk(event) == wire.Chunk([4, 5], 2, 1, None)
     finish = {"type": "length"}
     event["meta_info"] = {**META, "finish_reason": finish}
-    assert wire.read_chunk(event).finish == finish
+    chunk = wire.read_chunk(event)
+    assert chunk is not None
+    assert chunk.finish == finish
+
+
+def test_counts_that_are_missing_or_impossible() -> None:
+    for meta in ({}, {"completion_tokens": -1, "cached_tokens": None}, {"completion_tokens": "2"}):
+        assert wire.read_chunk({"output_ids": [4], "meta_info": meta}) == wire.Chunk(
+            [4], None, 0, None
+        )
+
+
+def test_what_is_no_event_of_sglang() -> None:
+    assert wire.read_chunk({}) is None
+    assert wire.read_chunk({"text": "A"}) is None
 
 
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ({}, "not a JSON object"),
+        ({"output_ids": []}, "not a JSON object"),
         ({"meta_info": META}, "output_ids is not a list"),
         ({"meta_info": META, "output_ids": "4"}, "output_ids is not a list"),
-        ({"meta_info": {}, "output_ids": []}, "prompt_tokens is not a number"),
         ({"meta_info": {**META, "finish_reason": "stop"}, "output_ids": []}, "not a JSON object"),
     ],
 )

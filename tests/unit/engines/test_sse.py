@@ -25,7 +25,11 @@ def decode(*chunks: bytes | str) -> list[str]:
         ("data: a\r\n\ndata: b\n\r", ["a", "b"]),
         ("data:a\n\ndata:  b\n\n", ["a", " b"]),
         ("data: a\ndata: b\n\n", ["a\nb"]),
-        ("data\n\n", [""]),
+        ("data\n\n", []),
+        ("data:\n\ndata: \n\ndata: a\n\n", ["a"]),
+        ("data\ndata\n\n", ["\n"]),
+        ("error: a\n\ndata: b\n\n", ["a", "b"]),
+        ("error\n\nerror:\n\n", []),
         ("data: a: b\n\n", ["a: b"]),
         (": ping\n\ndata: a\n: ping\ndata: b\n\n", ["a\nb"]),
         ("event: x\nid: 7\nretry: 9\ndata: a\n\n", ["a"]),
@@ -43,6 +47,23 @@ def test_lines(stream: str, events: list[str]) -> None:
 @pytest.mark.parametrize("stream", ["", "data: a", "data: a\n", "data: a\r\n", "data: a\r"])
 def test_an_event_without_a_blank_line_is_dropped(stream: str) -> None:
     assert decode(stream) == []
+
+
+def test_the_name_of_an_event() -> None:
+    decoder = SseDecoder()
+    stream = "event: ping\ndata: a\n\ndata: b\n\nevent: x\n\ndata: c\n\nerror: d\n\n"
+    assert [(event, event.name) for event in decoder.feed(stream)] == [
+        ("a", "ping"),
+        ("b", ""),
+        ("c", ""),
+        ("d", "error"),
+    ]
+
+
+def test_the_first_line_that_is_no_part_of_an_event_is_kept() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed('data: a\nid: 7\nretry: 1\n: x\n{"error": 1}\nother\n\n') == ["a"]
+    assert decoder.unknown == '{"error": 1}'
 
 
 def test_a_bad_byte_does_not_stop_the_stream() -> None:
@@ -79,7 +100,11 @@ def test_any_cuts_give_the_same_events(text: str, data: st.DataObject) -> None:
     assert decode(*text) == decode(text) == decode(stream)
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), max_size=6))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1), max_size=6
+    )
+)
 def test_sent_events_are_received(sent: list[str]) -> None:
     for end in ("\n", "\r\n", "\r"):
         assert decode("".join(f"data: {event}{end}{end}" for event in sent).encode()) == sent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -54,13 +54,13 @@ async def streamed(
         return await read_events(response, into)
 
 
-def objects(events: list[str]) -> list[Json]:
+def objects(events: Sequence[str]) -> list[Json]:
     """Returns the events of a stream that ends with `[DONE]`, without that end."""
     assert events[-1] == "[DONE]"
     return [json.loads(event) for event in events[:-1]]
 
 
-def texts(events: list[str]) -> list[str]:
+def texts(events: Sequence[str]) -> list[str]:
     """Returns the texts of SGLang's events, however the stream ended."""
     return [json.loads(event)["text"] for event in events if event != "[DONE]"]
 
