@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sprint_agent.protocol.escaping import escape
 from sprint_agent.result import Verdict
 
 PLANNER_STOPS = ("</Plan_", "<Execution_", "</Final_answer>", "</think>")
@@ -43,7 +44,7 @@ NONE_ACCEPTED = "No execution was accepted.\n"
 ACCEPTED = "Accepted: "
 """The beginning of the last line of a stage if its check made a remark."""
 
-_TAG = re.compile(
+TAG = re.compile(
     r"<(?P<close>/?)(?:"
     r"(?P<stage_tag>Plan|Execution)_(?P<stage>\d{1,4})"
     r"|(?P<part_tag>prompt|(?P<execution>execution))_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
@@ -54,8 +55,6 @@ _TAG = re.compile(
 )
 _LONGEST_TAG = 120
 
-_NAMES = r"(?:plan|execution|prompt)_|final_answer|think|question"
-_LOOKALIKE = re.compile(rf"<(?=\s*/?\s*(?:{_NAMES}))|<(?=/?[a-z_]{{0,12}}\Z)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{")
 
 
@@ -72,14 +71,6 @@ class Piece:
 
 
 # --- writing ------------------------------------------------------------------------------------
-
-
-def escape(text: str) -> str:
-    """Returns `text` with all tags, look-alikes of tags and unfinished tags at its end made harmless.
-
-    Only the `<` that begins one of these becomes `&lt;`. Comparisons, HTML and code do not change.
-    """
-    return _LOOKALIKE.sub("&lt;", text)
 
 
 def opening(question: str) -> str:
@@ -199,7 +190,7 @@ class Scanner:
         self._tail += text
         tags: list[Tag] = []
         done = 0
-        for match in _TAG.finditer(self._tail):
+        for match in TAG.finditer(self._tail):
             tags.append(_tag(match, self._offset))
             done = match.end()
         last = self._tail.rfind("<", done)
