@@ -269,16 +269,25 @@ class TurnParser:
 
     def __init__(self, *, forced: bool = False) -> None:
         self.state: TurnState = "answer" if forced else "free"
-        self.text: str = ""
+        self._parts: list[str] = []
+        self._length = 0
         self._scanner = Scanner()
         self._open: Tag | None = None
         self._answer_start = 0
+
+    @property
+    def text(self) -> str:
+        """All text that was read."""
+        # Joined only if it is needed: a string that grows piece by piece is copied for each piece.
+        self._parts = ["".join(self._parts)]
+        return self._parts[0]
 
     def feed(self, text: str) -> list[TurnEvent]:
         """Returns what `text` completes, in order."""
         if self.state == "done":
             return []
-        self.text += text
+        self._parts.append(text)
+        self._length += len(text)
         steps = (self._step(tag) for tag in self._scanner.feed(text))
         return [event for event in steps if event is not None]
 
@@ -289,7 +298,7 @@ class TurnParser:
         never closed this way: it was cut off.
         """
         state, self.state = self.state, "done"
-        at = len(self.text)
+        at = self._length
         if state == "prompt" and self._open is not None:
             return [Malformed("a prompt has no closing tag", self._open.start)]
         if state == "plan":
