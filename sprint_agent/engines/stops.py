@@ -173,8 +173,8 @@ class AnswerReader:
         # does not split a character.
         split = count - _MAX_PARTIAL_IDS
         if split > 0:
-            head, tail = self._decode(self._partial[:split]), self._partial[split:]
-            if head + self._tokenizer.decode(tail) == text:
+            head = self._decode(self._partial[:split])
+            if text.startswith(head):
                 return self._cut(split, head)
         return None
 

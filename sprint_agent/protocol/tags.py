@@ -55,7 +55,8 @@ TAG = re.compile(
 )
 _LONGEST_TAG = 120
 
-_BOXED = re.compile(r"\\boxed\{")
+# An escaped brace is a part of the formula, as in `\left\{ 1 \right.`
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 Role = Literal["opening", "plan", "glue", "execution", "answer"]
@@ -367,13 +368,14 @@ def boxed(text: str) -> str:
 
     Returns all of `text` if it contains no box.
     """
-    matches = list(_BOXED.finditer(text))
-    if not matches:
+    box = "\\boxed{"
+    at = text.rfind(box)
+    if at < 0:
         return text.strip()
-    start = matches[-1].end()
+    start = at + len(box)
     depth = 1
-    for at in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
+    for match in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return text[start:at].strip()
+            return text[start : match.start()].strip()
     return text[start:].strip()

@@ -289,6 +289,9 @@ def test_only_executions_are_accepted() -> None:
         ("\\boxed{ 1 } and \\boxed{ {2} } }", "{2}"),
         ("\\boxed{ cut ", "cut"),
         ("\\boxed{}", ""),
+        ("\\boxed{\\left\\{ 1 \\right.} so", "\\left\\{ 1 \\right."),
+        ("\\boxed{\\{1, 2\\}} or {", "\\{1, 2\\}"),
+        ("\\boxed{a \\\\} b}", "a \\\\"),
         ("", ""),
     ],
 )
