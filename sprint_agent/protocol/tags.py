@@ -92,7 +92,7 @@ def plan(stage: int, trains: Sequence[str]) -> str:
 
 def answer(text: str) -> str:
     """Returns the last turn as the planner writes it, up to its closing tag (which is glue)."""
-    return f"<Final_answer>\n\\boxed{{{text}}}\n"
+    return f"<Final_answer>\n\\boxed{{{escape(text)}}}\n"
 
 
 def force_answer() -> str:
