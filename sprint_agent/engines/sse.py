@@ -6,13 +6,18 @@ import codecs
 import re
 
 _LINE_END = re.compile("\r\n|\n|\r")
+_KEEPALIVES = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
+"""The names of events that only say that the server is alive, whatever data they have."""
 
 
 class SseDecoder:
     """Turns the chunks of a stream into the data of its events. The cuts between chunks do not matter.
 
-    Only data is kept. Comments, event names, ids, retry times and events without data are dropped.
+    Only data is kept. Comments, ids, retry times, events without data and keep-alives are dropped.
     An event is complete at its blank line, so a stream that breaks off loses an incomplete event.
+
+    Some servers report an error in a field `error:` in place of data. Its value is returned as the
+    data of an event that other servers would send: `{"error": …}`.
     """
 
     def __init__(self) -> None:
@@ -20,6 +25,7 @@ class SseDecoder:
         self._characters = codecs.getincrementaldecoder("utf-8")("replace")
         self._line: list[str] = []
         self._data: list[str] = []
+        self._name = ""
         self._after_return = False
         self._started = False
 
@@ -48,10 +54,16 @@ class SseDecoder:
     def _on_line(self, line: str) -> str | None:
         """Takes one line. If it ends an event, returns the event's data."""
         if not line:
-            event = "\n".join(self._data) if self._data else None
+            event, name = "\n".join(self._data), self._name
             self._data.clear()
-            return event
-        name, _, value = line.partition(":")
-        if name == "data":
-            self._data.append(value.removeprefix(" "))
+            self._name = ""
+            return event if event.strip() and name not in _KEEPALIVES else None
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "error":
+            self._data.append(f'{{"error": {value}}}')
+        elif field == "event":
+            self._name = value.strip().lower()
         return None
