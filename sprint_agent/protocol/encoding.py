@@ -20,7 +20,7 @@ from sprint_agent.engine import Tokenizer
 from sprint_agent.protocol.escaping import count_tags, entity, escape
 from sprint_agent.protocol.tags import TAG
 
-_BRACKETED = re.compile(r"\s*(?:<.+>|\[.+\])\s*", re.DOTALL)
+_BRACKETS = ("<>", "[]")
 
 
 @runtime_checkable
@@ -86,7 +86,9 @@ class _Check:
             return self._known.get(token, "")
         if token not in self._names:
             text = self.tokenizer.decode([token])
-            self._names[token] = text if _BRACKETED.fullmatch(text) else ""
+            mark = text.strip()
+            special = len(mark) > 2 and mark[0] + mark[-1] in _BRACKETS
+            self._names[token] = text if special else ""
         return self._names[token]
 
     def names(self, ids: Iterable[int]) -> set[str]:
