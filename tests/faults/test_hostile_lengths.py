@@ -42,7 +42,7 @@ from tests.faults import lengths
 from tests.faults.hostile import HOSTILE
 from tests.faults.lengths import Reader
 
-ROUNDS = int(os.environ.get("SPRINT_HOSTILE_ROUNDS", "40"))
+ROUNDS = int(os.environ.get("SPRINT_HOSTILE_ROUNDS", "20"))
 PATTERNS = lengths.patterns(sprint_agent, curate)
 BOUNDED = {
     # It is searched for in the last 24 characters before a full stop.
