@@ -13,7 +13,7 @@ _KEEPALIVES = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_a
 class SseDecoder:
     """Turns the chunks of a stream into the data of its events. The cuts between chunks do not matter.
 
-    Only data is kept. Comments, ids, retry times, events without data and keep-alives are dropped.
+    Only data is kept. Comments, ids, retry times, keep-alive events and events without data are dropped.
     An event is complete at its blank line, so a stream that breaks off loses an incomplete event.
 
     Some servers report an error in a field `error:` in place of data. Its value is returned as the

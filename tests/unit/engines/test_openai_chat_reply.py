@@ -138,7 +138,7 @@ def test_a_long_reply_in_one_piece(piece: str) -> None:
     assert reader.flush().endswith("so") or "think" in piece
 
 
-@pytest.mark.parametrize("thought", ["<think>", "<think>a", "<think></think>", " <think></thi"])
+@pytest.mark.parametrize("thought", ["<think>", "<think>a", "<think></think>", " <think></thin"])
 def test_a_reply_that_is_all_thought_is_empty(thought: str) -> None:
     assert read_reply(FREE, [thought]) == ("", None)
     assert read_reply(FREE, list(thought)) == ("", None)
