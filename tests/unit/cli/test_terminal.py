@@ -56,7 +56,7 @@ def test_control_characters_are_written_as_escapes(text: object, shown: str) -> 
 
 
 def obeyed(text: str) -> list[str]:
-    """The control characters that reach a terminal. Rich writes none, because the output is not a terminal."""
+    """The control characters that reach the output. Rich adds none, because it is not a terminal."""
     return [c for c in text if visible(c) != c]
 
 
