@@ -42,6 +42,7 @@ from curate.select import Selection
 from curate.split.sentences import sentences
 from curate.trajectory import Annotated as AnnotatedTrajectory
 from curate.trajectory import Trajectory
+from sprint_agent.cli.terminal import visible
 
 app = cyclopts.App(name="python -m curate", help=__doc__, suppress_keyboard_interrupt=False)
 
@@ -340,11 +341,11 @@ def _dropped(out: Path) -> Writer:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(message: object, status: int = 2) -> NoReturn:
-    print(f"curate: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"curate: {visible(' '.join(str(message).split()))}", file=sys.stderr)
     raise SystemExit(status)
 
 

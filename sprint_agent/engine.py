@@ -157,7 +157,11 @@ class Finish:
 
 
 class Tokenizer(Protocol):
-    """Converts text to ids and back. It neither adds nor drops special tokens."""
+    """Converts text to ids and back. It neither adds nor drops special tokens.
+
+    If it also has a property `special_tokens`, as in `protocol.encoding.KnowsSpecialTokens`, the runtime
+    knows exactly which ids text from elsewhere must not contain.
+    """
 
     @property
     def vocab_size(self) -> int: ...

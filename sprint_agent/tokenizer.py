@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tokenizers
+
+_MARK = re.compile(r"[^\w\s].+[^\w\s]", re.DOTALL)
 
 
 class FileTokenizer:
@@ -16,6 +19,11 @@ class FileTokenizer:
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._special_tokens = {
+            token: added.content
+            for token, added in tokenizer.get_added_tokens_decoder().items()
+            if added.special or _MARK.fullmatch(added.content)
+        }
 
     @classmethod
     def load(cls, folder: Path) -> FileTokenizer:
@@ -31,6 +39,15 @@ class FileTokenizer:
     @property
     def vocab_size(self) -> int:
         return self._tokenizer.get_vocab_size()
+
+    @property
+    def special_tokens(self) -> Mapping[int, str]:
+        """The text of each special token, by its id.
+
+        Models such as Qwen and DeepSeek add marks like `<tool_call>` without calling them special. So
+        an added token also counts if punctuation is around it. Added words and blanks do not.
+        """
+        return self._special_tokens
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids

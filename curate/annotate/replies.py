@@ -24,6 +24,10 @@ _NUMBER = r"\d{1,9}"
 """The number of a sentence. It is bounded because Python refuses to convert very long digit strings."""
 _SPAN = rf"{_NUMBER}\s*(?:[-–]\s*{_NUMBER}\s*)?"
 _RANGES = re.compile(rf"\s*{_SPAN}(?:,\s*{_SPAN})*", re.ASCII)
+_OBJECT = re.compile(r'\{(?=\s*+["}])')
+"""The beginning of a JSON object, which a brace of a formula is not."""
+_MOST_FAILURES = 1_000
+"""After this many objects that are not complete, no further one is read: each may take long."""
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:[-–]\s*({_NUMBER}))?", re.ASCII)
 
 
@@ -238,15 +242,15 @@ def _read(answer: str, kind: type[_Answer]) -> _Answer:
 
 
 def _objects(text: str) -> list[Any]:
+    """Returns the JSON objects in a text that are not part of others."""
     decoder = json.JSONDecoder()
     found: list[Any] = []
-    at = text.find("{")
-    while at >= 0:
+    failures = at = 0
+    while failures < _MOST_FAILURES and (begun := _OBJECT.search(text, at)) is not None:
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, at = decoder.raw_decode(text, begun.start())
         except (ValueError, RecursionError):
-            at = text.find("{", at + 1)
+            failures, at = failures + 1, begun.end()
             continue
         found.append(value)
-        at = text.find("{", end)
     return found

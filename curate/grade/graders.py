@@ -27,7 +27,7 @@ _THOUSANDS = re.compile(rf"(?<![\w.,^])\d{{1,3}}(?:{_BLANK}+\d{{3}})+(?!\d|{_BLA
 _MEANINGFUL = ("<super>", "<sub>", "<fraction>")
 """Unicode decompositions that change the meaning, so they are not applied: 10² is not 102."""
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
-_AROUND = re.compile(r"\A(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])\Z")
+_AROUND = re.compile(r"\A(?:\$+|\\\(|\\\[)|(?:(?<!\$)\$+|\\\)|\\\])\Z")
 
 
 class Grader(Protocol):

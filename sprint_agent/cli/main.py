@@ -18,6 +18,7 @@ import anyio
 
 from sprint_agent import __version__
 from sprint_agent.agent import Run, Sprint
+from sprint_agent.cli.terminal import replace_unencodable, visible
 from sprint_agent.countdown import Puzzle, explain
 from sprint_agent.errors import SprintError, TraceError
 from sprint_agent.extras import install_hint
@@ -26,7 +27,7 @@ from sprint_agent.traces.trace import Trace
 
 
 def _fail(message: object) -> NoReturn:
-    print(f"sprint: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"sprint: {visible(' '.join(str(message).split()))}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -192,6 +193,7 @@ def _print(result: Result, verdict: str | None, *, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command `sprint` and exits."""
+    replace_unencodable()
     try:
         status = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import chain
 
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sprint_agent import events
+from sprint_agent.cli.terminal import visible
 from sprint_agent.protocol.tags import boxed
 from sprint_agent.result import Execution, Result, Stage
 from sprint_agent.runtime.router import MODEL
@@ -40,8 +42,8 @@ class _ExecutionView:
     """The executor, empty for the model."""
     task: str = ""
     state: str = "waiting"
-    texts: dict[int, str] = field(default_factory=dict[int, str])
-    """What the execution wrote, by the number of the call."""
+    texts: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    """What the execution wrote, in pieces, by the number of the call."""
     result: str | None = None
     accepted: bool = False
     runs: dict[int, RunView] = field(default_factory=dict[int, "RunView"])
@@ -53,7 +55,7 @@ class _ExecutionView:
     def write(self, event: events.ExecutionText) -> None:
         # An execution that was stopped runs again if its stage is planned again.
         self.state = "running"
-        self.texts[event.call] = self.texts.get(event.call, "") + event.text
+        self.texts.setdefault(event.call, []).append(event.text)
 
     def end(self, execution: Execution) -> None:
         self.state = execution.status
@@ -62,16 +64,18 @@ class _ExecutionView:
 
     def render(self, width: int) -> RenderableType:
         mark, style = _MARKS[self.state]
-        text = "".join(self.texts.values()) if self.result is None else self.result
-        lines = text.splitlines()[-_LINES:]
+        written = "".join(chain.from_iterable(self.texts.values()))
+        lines = (written if self.result is None else self.result).splitlines()[-_LINES:]
         shown = Text(no_wrap=True, overflow="ellipsis")
-        shown.append(self.task + "\n", style="bold")
-        shown.append("\n".join([*lines, *[""] * (_LINES - len(lines))]), style="dim")
+        shown.append(visible(self.task) + "\n", style="bold")
+        shown.append(visible("\n".join([*lines, *[""] * (_LINES - len(lines))])), style="dim")
         title = f"{self.name} {self.executor}".rstrip()
         border = "bold green" if self.accepted else style
         return Panel(
             shown,
-            title=Text(f"{mark} {title}", style=style),  # a name may look like rich's markup
+            title=Text(
+                visible(f"{mark} {title}"), style=style
+            ),  # a name may look like rich's markup
             title_align="left",
             width=width,
             border_style=border,
@@ -81,7 +85,8 @@ class _ExecutionView:
 @dataclass
 class _StageView:
     number: int
-    plan: str = ""
+    plan: list[str] = field(default_factory=list[str])
+    """What the planner wrote, in pieces."""
     executions: dict[int, _ExecutionView] = field(default_factory=dict[int, _ExecutionView])
     discarded: bool = False
     """Whether the planner's next call continues the plan, because the last one failed."""
@@ -95,14 +100,14 @@ class _StageView:
     def begin_call(self) -> None:
         """The planner calls the engine: it continues the plan after a failure, else writes it again."""
         if not self.discarded:
-            self.plan = ""
+            self.plan.clear()
         self.discarded = self.ended = self.outdated = False
 
     def discard(self) -> None:
         """Removes what the planner wrote, except for a plan that has complete prompts."""
         self.discarded = True
-        if _COMPLETE_PROMPT.search(self.plan) is None:
-            self.plan = ""
+        if _COMPLETE_PROMPT.search("".join(self.plan)) is None:
+            self.plan.clear()
 
     def resume(self) -> None:
         """Executions that were stopped before the stage ended begin again."""
@@ -122,13 +127,13 @@ class _StageView:
             self.executions[prompt.number] = view
 
     def render(self, width: int) -> RenderableType:
-        thought = self.plan.split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
+        thought = "".join(self.plan).split("<prompt_", 1)[0].replace(f"<Plan_{self.number}>", "")
         lines = [line.strip() for line in thought.splitlines() if line.strip("- ")]
         count = len(self.executions)
         head = Text("  ").join(
             [
                 Text(f"Plan {self.number}", style="bold magenta"),
-                *([Text(" ".join(lines))] if lines else []),
+                *([Text(visible(" ".join(lines)))] if lines else []),
                 Text(f"{count} prompt{'s' if count > 1 else ''}", style="dim"),
             ]
         )
@@ -151,7 +156,7 @@ class RunView:
         self._question = ""
         self._stages: dict[int, _StageView] = {}
         self._callers: dict[int, tuple[int, int | None]] = {}
-        self._answer = ""
+        self._answer: list[str] = []
         self._resumed: float | None = None
         self._written = False
         """Whether the planner wrote anything. Before, a run can fail with one line of error alone."""
@@ -165,7 +170,7 @@ class RunView:
             case events.RunResumed():
                 self._resume(event.at)
             case events.PlanText():
-                self._stage(event.stage).plan += event.text
+                self._stage(event.stage).plan.append(event.text)
             case events.PromptReady():
                 self._begin(event)
             case events.CallStarted():
@@ -184,7 +189,7 @@ class RunView:
             case events.StageEnded():
                 self._stage(event.stage.number).end(event.stage)
             case events.AnswerText():
-                self._answer += event.text
+                self._answer.append(event.text)
             case events.NestedEvent():
                 parent = event.path[0]
                 runs = self._stage(parent.stage).execution(parent.number).runs
@@ -205,7 +210,7 @@ class RunView:
         if event.number is not None:
             return
         self._stage(event.stage).begin_call()
-        self._answer = ""
+        self._answer.clear()
         for number, stage in self._stages.items():
             stage.outdated = stage.outdated or number > event.stage
 
@@ -226,22 +231,24 @@ class RunView:
         stages = [s for s in self._stages.values() if s.executions and not s.outdated]
         if not self._written:
             return
-        yield Text(self._question, style="bold")
+        yield Text(visible(self._question), style="bold")
         if self._resumed is not None:
             yield Text(f"resumed after {self._resumed:.2f} s", style="dim")
         yield from (stage.render(options.max_width) for stage in stages)
         if self._answer:
-            text = boxed(self._answer.replace("<Final_answer>", ""))
-            yield Text(f"Answer  {text}", style="bold magenta")
+            text = boxed("".join(self._answer).replace("<Final_answer>", ""))
+            yield Text(visible(f"Answer  {text}"), style="bold magenta")
 
 
 def summary(result: Result, verdict: str | None) -> RenderableType:
     """Returns the end of a run: the answer, the verdict if it was checked, and what the run used."""
     usage = result.usage
     table = Table.grid(padding=(0, 2))
-    table.add_row("answer", Text(_answer(result), style="bold"))
+    table.add_row("answer", Text(visible(_answer(result)), style="bold"))
     if verdict is not None:
-        table.add_row("checked", Text(verdict, style="green" if verdict == "right" else "red"))
+        table.add_row(
+            "checked", Text(visible(verdict), style="green" if verdict == "right" else "red")
+        )
     table.add_row("generated tokens", f"{usage.completion_tokens:,}")
     table.add_row("sequential tokens", f"{usage.sequential_tokens:,}")
     table.add_row("wall time", f"{result.seconds:.2f} s")

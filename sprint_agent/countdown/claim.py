@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 from sprint_agent.countdown.puzzle import Puzzle
 from sprint_agent.countdown.verify import verify
 from sprint_agent.join import FirstSuccess, first_success
 
-_CLAIM = re.compile(r"\\boxed\{(.+)\}$", re.MULTILINE)
+_BOX = "\\boxed{"
 
 
 def claim(execution: str) -> str | None:
     """Returns the expression in the `\\boxed{…}` of an execution, or None if it has none."""
-    match = _CLAIM.search(execution)
-    return match.group(1).strip() if match else None
+    for line in execution.split("\n"):
+        _, box, content = line.partition(_BOX)
+        if box and len(content) > 1 and content.endswith("}"):
+            return content[:-1].strip()
+    return None
 
 
 def right_claim(execution: str, puzzle: Puzzle) -> str | None:

@@ -72,7 +72,7 @@ class SseDecoder:
             data, name = "\n".join(self._data), self._name
             self._data.clear()
             self._name = ""
-            return SseEvent(data, name) if data else None
+            return SseEvent(data, name) if data.strip() else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         match name:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprint_agent.engine import Delta, Tokenizer
+from sprint_agent.protocol.encoding import encode
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -172,8 +173,8 @@ class AnswerReader:
         # does not split a character.
         split = count - _MAX_PARTIAL_IDS
         if split > 0:
-            head, tail = self._decode(self._partial[:split]), self._partial[split:]
-            if head + self._tokenizer.decode(tail) == text:
+            head = self._decode(self._partial[:split])
+            if text.startswith(head):
                 return self._cut(split, head)
         return None
 
@@ -212,7 +213,7 @@ class AnswerReader:
         ready = self._release(start)
         rest = self._held_text[: start - sum(len(segment.text) for segment in ready)]
         if rest:
-            ready.append(_Segment(tuple(self._tokenizer.encode(rest)), rest))
+            ready.append(_Segment(tuple(encode(self._tokenizer, rest).ids), rest))
         self._held.clear()
         self._held_text = ""
         self._partial.clear()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprint_agent.engine import Delta, Tokenizer
+from sprint_agent.protocol.encoding import encode, has_special_tokens
 
 
 def replace_surrogates(text: str) -> str:
@@ -54,10 +55,21 @@ class Context:
         self._ids: list[int] = list(start.ids) if start and start.ids else []
 
     def append(self, text: str) -> None:
-        """Adds glue, which is tokenized separately."""
-        self._text.append(text)
+        """Adds glue or text from elsewhere, which is tokenized separately.
+
+        Of the ids, only those of tags are special tokens or tags: see `encoding`.
+        """
         if self._tokenizer is not None:
-            self._ids += self._tokenizer.encode(text)
+            text, ids = encode(self._tokenizer, text)
+            self._ids += ids
+        self._text.append(text)
+
+    def append_execution(self, text: str, ids: Sequence[int] | None) -> None:
+        """Adds what an executor wrote: as `ids`, if a model generated them and none is special."""
+        if self._tokenizer is None or ids is None or has_special_tokens(self._tokenizer, ids):
+            self.append(text)
+        else:
+            self.append_generated(text, ids)
 
     def append_generated(self, text: str, ids: Sequence[int]) -> None:
         """Adds text that a model generated, as the ids that it generated."""
@@ -127,4 +139,4 @@ class GeneratedText:
         read = decode(delta.ids[:whole])
         if not text.startswith(read):
             whole, read = 0, ""
-        return [*delta.ids[:whole], *self._tokenizer.encode(text[len(read) :])]
+        return [*delta.ids[:whole], *encode(self._tokenizer, text[len(read) :]).ids]

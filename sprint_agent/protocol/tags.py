@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sprint_agent.protocol.escaping import escape
 from sprint_agent.result import Verdict
 
 PLANNER_STOPS = ("</Plan_", "<Execution_", "</Final_answer>", "</think>")
@@ -43,7 +44,7 @@ NONE_ACCEPTED = "No execution was accepted.\n"
 ACCEPTED = "Accepted: "
 """The beginning of the last line of a stage if its check made a remark."""
 
-_TAG = re.compile(
+TAG = re.compile(
     r"<(?P<close>/?)(?:"
     r"(?P<stage_tag>Plan|Execution)_(?P<stage>\d{1,4})"
     r"|(?P<part_tag>prompt|(?P<execution>execution))_(?P<of>\d{1,4})\.(?P<number>\d{1,4})"
@@ -54,9 +55,8 @@ _TAG = re.compile(
 )
 _LONGEST_TAG = 120
 
-_NAMES = r"(?:plan|execution|prompt)_|final_answer|think|question"
-_LOOKALIKE = re.compile(rf"<(?=\s*/?\s*(?:{_NAMES}))|<(?=/?[a-z_]{{0,12}}\Z)", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\{")
+# An escaped brace is a part of the formula, as in `\left\{ 1 \right.`
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _PLANNING = ("Plan", "prompt", "execution", "Execution")
 """The names of tags that no final answer may contain."""
 
@@ -74,14 +74,6 @@ class Piece:
 
 
 # --- writing ------------------------------------------------------------------------------------
-
-
-def escape(text: str) -> str:
-    """Returns `text` with all tags, look-alikes of tags and unfinished tags at its end made harmless.
-
-    Only the `<` that begins one of these becomes `&lt;`. Comparisons, HTML and code do not change.
-    """
-    return _LOOKALIKE.sub("&lt;", text)
 
 
 def opening(question: str) -> str:
@@ -102,7 +94,7 @@ def plan(stage: int, trains: Sequence[str]) -> str:
 
 def answer(text: str) -> str:
     """Returns the last turn as the planner writes it, up to its closing tag (which is glue)."""
-    return f"<Final_answer>\n\\boxed{{{text}}}\n"
+    return f"<Final_answer>\n\\boxed{{{escape(text)}}}\n"
 
 
 def force_answer() -> str:
@@ -201,7 +193,7 @@ class Scanner:
         self._tail += text
         tags: list[Tag] = []
         done = 0
-        for match in _TAG.finditer(self._tail):
+        for match in TAG.finditer(self._tail):
             tags.append(_tag(match, self._offset))
             done = match.end()
         last = self._tail.rfind("<", done)
@@ -280,16 +272,25 @@ class TurnParser:
 
     def __init__(self, *, forced: bool = False) -> None:
         self.state: TurnState = "answer" if forced else "free"
-        self.text: str = ""
+        self._parts: list[str] = []
+        self._length = 0
         self._scanner = Scanner()
         self._open: Tag | None = None
         self._answer_start = 0
+
+    @property
+    def text(self) -> str:
+        """All text that was read."""
+        # Joined only if it is needed: a string that grows piece by piece is copied for each piece.
+        self._parts = ["".join(self._parts)]
+        return self._parts[0]
 
     def feed(self, text: str) -> list[TurnEvent]:
         """Returns what `text` completes, in order."""
         if self.state == "done":
             return []
-        self.text += text
+        self._parts.append(text)
+        self._length += len(text)
         steps = (self._step(tag) for tag in self._scanner.feed(text))
         return [event for event in steps if event is not None]
 
@@ -300,7 +301,7 @@ class TurnParser:
         never closed this way: it was cut off.
         """
         state, self.state = self.state, "done"
-        at = len(self.text)
+        at = self._length
         if state == "prompt" and self._open is not None:
             return [Malformed("a prompt has no closing tag", self._open.start)]
         if state == "plan":
@@ -375,13 +376,14 @@ def boxed(text: str) -> str:
 
     Returns all of `text` if it contains no box.
     """
-    matches = list(_BOXED.finditer(text))
-    if not matches:
+    box = "\\boxed{"
+    at = text.rfind(box)
+    if at < 0:
         return text.strip()
-    start = matches[-1].end()
+    start = at + len(box)
     depth = 1
-    for at in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
+    for match in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
-            return text[start:at].strip()
+            return text[start : match.start()].strip()
     return text[start:].strip()

@@ -1,7 +1,8 @@
 """The text of a whole run, written from its parts and read back. Models are trained on such texts.
 
 A `Transcript` has a text and its pieces, each of which is tokenized separately, as in the runtime.
-`parse` reads the text back: `parse(t.text).text == t.text`, byte for byte.
+`parse` reads the text back: `parse(t.text).text == t.text`, byte for byte. It reads turns with the
+runtime's own parser, so it accepts exactly the turns that a run accepts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from dataclasses import dataclass, replace
 from sprint_agent.protocol.tags import (
     ACCEPTED,
     NONE_ACCEPTED,
+    PLANNER_STOPS,
+    AnswerClosed,
+    Malformed,
     Piece,
+    PlanClosed,
+    TurnEvent,
+    TurnParser,
     execution_tag,
     line_end,
     opening,
@@ -94,7 +101,7 @@ def parse(text: str) -> Transcript:
     """Reads the text of a transcript. The text of the result is `text` again, byte for byte.
 
     Raises:
-        ValueError: The text is not one that a `Transcript` writes.
+        ValueError: The text is not one that a `Transcript` writes, or a run would not accept its turns.
     """
     run, closed = parse_unfinished(text), _CLOSING.search(text)
     if not closed:
@@ -105,7 +112,45 @@ def parse(text: str) -> Transcript:
         pairs = enumerate(zip(text, transcript.text, strict=False))
         at = next((n for n, (read, written) in pairs if read != written), len(text))
         raise ValueError(f"not a transcript: it is not written as one at character {at}")
+    for number, stage in enumerate(run.stages, 1):
+        if reason := _mistake_in_plan(stage):
+            raise ValueError(f"not a transcript: stage {number} cannot be run, because {reason}")
+    if reason := _mistake_in_answer(answer):
+        raise ValueError(f"not a transcript: its answer cannot be read, because {reason}")
     return transcript
+
+
+def _mistake_in_plan(stage: StageText) -> str:
+    """Returns why a run would not make this stage of this turn, "" if it would."""
+    *prompts, last = _read_turn(stage.turn, "</Plan_")
+    if isinstance(last, Malformed):
+        return last.reason
+    if not isinstance(last, PlanClosed):
+        return "its turn is an answer"
+    if len(prompts) != len(stage.executions):
+        return f"its plan has {len(prompts)} prompts and {len(stage.executions)} executions"
+    return ""
+
+
+def _mistake_in_answer(turn: str) -> str:
+    """Returns why a run would not answer with this turn, "" if it would."""
+    match _read_turn(turn, "</Final_answer>"):
+        case [AnswerClosed()]:
+            return ""
+        case [*_, Malformed(reason=reason)]:
+            return reason
+        case _:
+            return "its turn is a plan"
+
+
+def _read_turn(turn: str, stop: str) -> list[TurnEvent]:
+    """Reads a whole turn as a run does, in which `stop` ends it. The list is not empty."""
+    for early in PLANNER_STOPS:
+        if (at := turn.find(early)) >= 0:
+            return [Malformed(f"{early} ends the turn before its end", at)]
+    parser = TurnParser()
+    events = parser.feed(turn) + parser.end(stop)
+    return events or [Malformed("the turn is neither a plan nor an answer", len(turn))]
 
 
 def _parse_stage(text: str, at: int, number: int) -> tuple[StageText, int] | None:

@@ -149,8 +149,8 @@ class _Loop:
         texts = [execution.text for execution in stage.executions]
         for piece in tags.sync(stage.number, text, texts, stage.verdict):
             execution = next(executions) if piece.role == "execution" else None
-            if execution and execution.ids is not None and execution.text == piece.text:
-                self._context.append_generated(piece.text, execution.ids)
+            if execution and execution.text == piece.text:
+                self._context.append_execution(piece.text, execution.ids)
             else:
                 self._context.append(piece.text)
         scope.emit(events.StageEnded(scope.now(), stage))

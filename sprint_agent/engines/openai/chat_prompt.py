@@ -173,10 +173,10 @@ def _executors(cards: Sequence[ExecutorCard]) -> str:
 
 
 def _card(card: ExecutorCard) -> str:
-    line = f"- {card.name}: {' '.join(card.description.split())}"
+    line = f"- {card.name}: {tags.escape(' '.join(card.description.split()))}"
     if card.schema is None:
         return line
-    schema = json.dumps(card.schema)
+    schema = tags.escape(json.dumps(card.schema))
     return f"{line} Its task is a JSON object and nothing else, by this schema: {schema}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +106,45 @@ def test_a_plan_is_read_while_it_is_written() -> None:
     assert reader.feed("```\n<think>") == ""
     assert reader.feed(f"<Plan_1>\n{A}") != ""
     assert reader.feed(B) == B
+
+
+@pytest.mark.parametrize(
+    ("conversation", "piece"),
+    [
+        *((conversation, "a < b ") for conversation in (FREE, FORCED, TASK, BROKEN, OPENED, TEXT)),
+        *((FREE, piece) for piece in ("\n  ", "<", "<Pla", "```", "<think></think>", "<thin")),
+        *((FORCED, piece) for piece in ("<Final_answer", "<Plan_1>", "</Final", "<think>")),
+        *((TASK, piece) for piece in ("<execution_", "<execution_1", "1")),
+        *((BROKEN, piece) for piece in ("<Plan_", "<Plan_1>", A, "</prompt_1.", "x</prompt_1.2>")),
+    ],
+)
+def test_a_long_reply_is_read_in_linear_time(conversation: Conversation, piece: str) -> None:
+    def seconds(count: int) -> float:
+        reader = ChatReader(conversation, PLANNER_STOPS)
+        before = time.process_time()
+        for _ in range(count):
+            reader.feed(piece)
+        reader.flush()
+        return (time.process_time() - before) / count
+
+    seconds(200)
+    assert seconds(40_000) < 5 * max(min(seconds(2_000) for _ in range(3)), 1e-6)
+
+
+@pytest.mark.parametrize("piece", ["<think></think>", "<think>a</think>\n ", "a < b ", "```\n"])
+def test_a_long_reply_in_one_piece(piece: str) -> None:
+    reader = ChatReader(FREE)
+    reader.feed(piece * 40_000 + "so")
+    assert reader.flush().endswith("so") or "think" in piece
+
+
+@pytest.mark.parametrize("thought", ["<think>", "<think>a", "<think></think>", " <think></thin"])
+def test_a_reply_that_is_all_thought_is_empty(thought: str) -> None:
+    assert read_reply(FREE, [thought]) == ("", None)
+    assert read_reply(FREE, list(thought)) == ("", None)
+
+
+@pytest.mark.parametrize("tag", [f"<execution_{'1' * n}" for n in (1, 28, 29, 30, 200)])
+def test_an_execution_waits_for_no_tag_that_never_ends(tag: str) -> None:
+    reader = ChatReader(TASK)
+    assert "".join(map(reader.feed, tag + " x" * 30)).startswith("<execution_1")

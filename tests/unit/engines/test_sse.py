@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -27,9 +28,12 @@ def decode(*chunks: bytes | str) -> list[str]:
         ("data: a\ndata: b\n\n", ["a\nb"]),
         ("data\n\n", []),
         ("data:\n\ndata: \n\ndata: a\n\n", ["a"]),
-        ("data\ndata\n\n", ["\n"]),
+        ("data: \n\ndata:  \ndata:\n\ndata: a\n\n", ["a"]),
+        ("data:\ndata: a\n\n", ["\na"]),
+        ("data\ndata\n\n", []),
         ("error: a\n\ndata: b\n\n", ["a", "b"]),
         ("error\n\nerror:\n\n", []),
+        ('event: error\ndata: {"error": 1}\n\n', ['{"error": 1}']),
         ("data: a: b\n\n", ["a: b"]),
         (": ping\n\ndata: a\n: ping\ndata: b\n\n", ["a\nb"]),
         ("event: x\nid: 7\nretry: 9\ndata: a\n\n", ["a"]),
@@ -100,11 +104,40 @@ def test_any_cuts_give_the_same_events(text: str, data: st.DataObject) -> None:
     assert decode(*text) == decode(text) == decode(stream)
 
 
-@given(
-    st.lists(
-        st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1), max_size=6
-    )
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_and_line_ends_may_be_cut(end: str) -> None:
+    stream = f"\ufeffdata: a{end}data: b{end}{end}data: c{end}{end}".encode()
+    assert decode(*(stream[n : n + 1] for n in range(len(stream)))) == ["a\nb", "c"]
+    for at in range(len(stream)):
+        assert decode(stream[:at], b"", stream[at:]) == ["a\nb", "c"]
+
+
+@pytest.mark.parametrize(
+    "piece", [b"data: a", b"\r", b"\r\n", b":", b"data:\n", b"\xff", b"\xef\xbb\xbf", b"event: a\n"]
 )
+def test_a_long_stream_is_read_in_linear_time(piece: bytes) -> None:
+    def seconds(count: int) -> float:
+        decoder = SseDecoder()
+        before = time.process_time()
+        for _ in range(count):
+            decoder.feed(piece)
+        decoder.feed(b"\n\n")
+        return (time.process_time() - before) / count
+
+    seconds(200)
+    assert seconds(40_000) < 5 * max(min(seconds(2_000) for _ in range(3)), 1e-6)
+
+
+def test_a_huge_line_is_one_event() -> None:
+    assert [len(event) for event in decode(*["data: ", *["x" * 1_000] * 5_000, "\n\n"])] == [
+        5_000_000
+    ]
+
+
+lines = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)
+
+
+@given(st.lists(lines.filter(str.strip), max_size=6))
 def test_sent_events_are_received(sent: list[str]) -> None:
     for end in ("\n", "\r\n", "\r"):
         assert decode("".join(f"data: {event}{end}{end}" for event in sent).encode()) == sent

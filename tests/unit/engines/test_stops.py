@@ -232,3 +232,30 @@ def test_an_empty_stop_is_an_error() -> None:
         AnswerReader(ByteTokenizer(), ["a", ""])
     with pytest.raises(ValueError, match="must not be empty"):
         TextReader(["a", ""])
+
+
+class MarkedTokenizer:
+    """Its decoder drops the blank at the beginning of a text, as Llama 2's does. Id 3 is ` \ufffd`."""
+
+    vocab_size = 4
+
+    def encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(("a", " b", "\ufffd", " \ufffd")[token] for token in ids).removeprefix(" ")
+
+
+@given(st.lists(st.integers(0, 3), max_size=40))
+@example([3] * 40)
+def test_a_real_replacement_character_is_not_held_back(ids: list[int]) -> None:
+    reader = AnswerReader(MarkedTokenizer())
+    read = 0
+    text = ""
+    for count, token in enumerate(ids, 1):
+        delta = reader.feed([token])
+        read += len(delta.ids) if delta else 0
+        text += delta.text if delta else ""
+        assert count - read <= 3
+    rest = reader.flush()
+    assert text + (rest.text if rest else "") == MarkedTokenizer().decode(ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -288,6 +289,9 @@ def test_only_executions_are_accepted() -> None:
         ("\\boxed{ 1 } and \\boxed{ {2} } }", "{2}"),
         ("\\boxed{ cut ", "cut"),
         ("\\boxed{}", ""),
+        ("\\boxed{\\left\\{ 1 \\right.} so", "\\left\\{ 1 \\right."),
+        ("\\boxed{\\{1, 2\\}} or {", "\\{1, 2\\}"),
+        ("\\boxed{a \\\\} b}", "a \\\\"),
         ("", ""),
     ],
 )
@@ -390,3 +394,21 @@ class TestWriting:
                 "\n</Plan_3>\n\n<Execution_3>\nThere is no prompt to execute.\n</Execution_3>\n\n",
             )
         ]
+
+
+@pytest.mark.parametrize(
+    "beginning", ["", "<Plan_1>\n", "<Plan_1>\n<prompt_1.1> ", "<Final_answer>\n"]
+)
+@pytest.mark.parametrize("piece", ["a < b ", "<", "<prompt_1.", "日本 < ", "<" + " " * 200])
+def test_a_long_turn_is_read_in_linear_time(beginning: str, piece: str) -> None:
+    def seconds(count: int) -> float:
+        parser = TurnParser()
+        parser.feed(beginning)
+        before = time.process_time()
+        for _ in range(count):
+            parser.feed(piece)
+        parser.end(None)
+        return (time.process_time() - before) / count
+
+    seconds(200)
+    assert seconds(40_000) < 5 * max(min(seconds(2_000) for _ in range(3)), 1e-6)

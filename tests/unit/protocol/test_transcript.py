@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sprint_agent import PlanError, Result, Sprint, events
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.tags import Piece
 from sprint_agent.protocol.transcript import StageText, Transcript, parse, parse_unfinished
 from sprint_agent.result import Verdict
+from sprint_agent.testing import ScriptedEngine
+
+
+def plan(prompts: int, *trains: str) -> str:
+    """A whole plan with this many prompts."""
+    return tags.plan(1, [*trains, "\n".join(tags.prompt(1, k + 1, "a") for k in range(prompts))])
+
 
 TWO_STAGES = Transcript(
     question="How many?",
     stages=(
         StageText(
-            "Two.\n<Plan_1>\n<prompt_1.1> a </prompt_1.1>\n", ("one\n", "two"), Verdict(2, "2")
+            "Two.\n<Plan_1>\n<prompt_1.1> a </prompt_1.1>\n<prompt_1.2> b </prompt_1.2>\n",
+            ("one\n", "two"),
+            Verdict(2, "2"),
         ),
         StageText("<Plan_2>\n", ()),
     ),
@@ -29,6 +40,7 @@ How many?
 Two.
 <Plan_1>
 <prompt_1.1> a </prompt_1.1>
+<prompt_1.2> b </prompt_1.2>
 </Plan_1>
 
 <Execution_1>
@@ -108,7 +120,7 @@ def test_a_question_may_have_several_lines() -> None:
 def test_the_last_line_of_a_stage_says_what_the_check_found(
     verdict: Verdict | None, last: str
 ) -> None:
-    run = Transcript("q", (StageText(tags.plan(1, ["a"]), ("x\n",), verdict),), tags.answer("2"))
+    run = Transcript("q", (StageText(plan(1), ("x\n",), verdict),), tags.answer("2"))
     assert f"</execution_1.1>\n{last}</Execution_1>\n" in run.text
     remark = " ".join(verdict.remark.split()) if verdict else ""
     expected = verdict and Verdict(verdict.accepted, remark)
@@ -116,7 +128,11 @@ def test_the_last_line_of_a_stage_says_what_the_check_found(
 
 
 words = st.text(max_size=20)
-turns = st.lists(words.map(tags.escape), max_size=3).map(lambda t: tags.plan(1, t))
+
+
+def turns(prompts: int) -> st.SearchStrategy[str]:
+    trains = st.lists(words.map(tags.escape), min_size=1, max_size=3)
+    return trains.map(lambda t: plan(prompts, *t))
 
 
 def verdicts(executions: int) -> st.SearchStrategy[Verdict | None]:
@@ -133,7 +149,7 @@ transcripts = st.builds(
         st.lists(words, max_size=3).flatmap(
             lambda texts: st.builds(
                 StageText,
-                turn=turns,
+                turn=turns(len(texts)),
                 executions=st.just(tuple(texts)),
                 verdict=verdicts(len(texts)),
             )
@@ -169,7 +185,7 @@ def test_an_execution_cannot_say_that_another_was_accepted() -> None:
     )
     for verdict in (None, Verdict(None), Verdict(1), Verdict(2)):
         accepted = verdict and verdict.accepted
-        stage = StageText(tags.plan(1, ["a"]), texts, verdict)
+        stage = StageText(plan(len(texts)), texts, verdict)
         run = Transcript("q", (stage,), tags.answer("2"))
         assert run.text.count("<execution_1.1 accepted>") == (accepted == 1)
         assert run.text.count("<execution_1.2 accepted>") == (accepted == 2)
@@ -204,6 +220,34 @@ def test_what_is_no_transcript_is_refused(text: str) -> None:
             # A stage with one execution would end here.
             f"it is not written as one at character {TWO_STAGES_TEXT.index('<execution_1.2') - 1}$",
         ),
+        (
+            TWO_STAGES_TEXT.replace("<prompt_1.2> b </prompt_1.2>\n", ""),
+            "stage 1 cannot be run, because its plan has 1 prompts and 2 executions$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Plan_2>\n", "<Plan_2>\n<execution_1.1>\n"),
+            "stage 2 cannot be run, because a plan contains the tag execution, which it must not$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Plan_2>\n", "<Final_answer>\n"),
+            "stage 2 cannot be run, because its turn is an answer$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Plan_2>\n", "</think>\n<Plan_2>\n"),
+            "stage 2 cannot be run, because </think> ends the turn before its end$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Final_answer>", "<Plan_3>"),
+            "its answer cannot be read, because its turn is a plan$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Final_answer>", "So:"),
+            "its answer cannot be read, because the turn is neither a plan nor an answer$",
+        ),
+        (
+            TWO_STAGES_TEXT.replace("<Final_answer>", "<prompt_3.1> a </prompt_3.1>"),
+            "its answer cannot be read, because the tag prompt is outside of a plan$",
+        ),
     ],
 )
 def test_the_error_says_why_it_is_no_transcript(text: str, reason: str) -> None:
@@ -218,3 +262,98 @@ def test_only_whole_stages_of_a_run_under_way_are_stages() -> None:
     run = parse_unfinished(TWO_STAGES_TEXT[: end - 1])
     assert len(run.stages) == 0
     assert run.rest.startswith("Two.\n<Plan_1>")
+
+
+PARTS = [
+    *("<Plan_1>\n", "<Plan_2>", "</Plan_1>", "<Execution_1>", "</Execution_1>", "<Final_answer>\n"),
+    *(
+        "<prompt_1.1> a </prompt_1.1>\n",
+        "<prompt_1.2>b</prompt_1.2>",
+        "<prompt_7.7>",
+        "</prompt_1.1>",
+    ),
+    *(
+        "</Final_answer>",
+        "<think>",
+        "</think>",
+        "<Question>",
+        "</Question>",
+        "\\boxed{1}",
+        "so < it",
+    ),
+    *(
+        "<execution_1.1>\n",
+        "</execution_1.1>",
+        "<execution_1.1 accepted>",
+        tags.SEPARATOR,
+        "\n",
+        "<",
+    ),
+    *(
+        '<prompt_1.1 executor="model"> c </prompt_1.1>',
+        '<prompt_1.1 executor="no"> c </prompt_1.1>',
+    ),
+]
+written_turns = st.lists(st.sampled_from(PARTS), max_size=6).map("".join)
+
+
+def ran(turn: str, closing: str) -> tuple[list[events.Event], Result | None]:
+    """Runs a turn that a planner writes first. Then it answers."""
+    replies = iter((turn + closing,))
+
+    def script(prompt: str) -> str:
+        if prompt.endswith(tags.force_answer()):
+            return "\\boxed{2}\n</Final_answer>"
+        if "<execution_1." in prompt.rpartition("<Plan_1>")[2] and "</Execution_1>" not in prompt:
+            return "x\n</execution_1.1>"
+        return next(replies, "<Final_answer>\n\\boxed{2}\n</Final_answer>")
+
+    happened: list[events.Event] = []
+
+    async def run() -> Result | None:
+        try:
+            async with Sprint(ScriptedEngine(script, chunk=1_000)).stream("q") as watched:
+                async for event in watched:
+                    happened.append(event)
+                return await watched.result()
+        except PlanError:
+            return None
+
+    return happened, anyio.run(run)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["", "<Plan_1>\n"]), written_turns)
+def test_a_plan_is_parsed_exactly_if_a_run_accepts_it(beginning: str, turn: str) -> None:
+    turn = f"{beginning}{turn}\n"
+    happened, result = ran(turn, "</Plan_1>")
+    repaired = any(isinstance(event, events.PlanRepaired) for event in happened)
+    stages = result.stages if result else ()
+    accepted = not repaired and len(stages) == 1 and stages[0].plan == turn
+    executions = len(stages[0].executions) if accepted else 0
+    for count in range(7):
+        run = Transcript("q", (StageText(turn, ("x\n",) * count),), tags.answer("2"))
+        if accepted and count == executions:
+            assert parse(run.text) == run
+        else:
+            with pytest.raises(ValueError, match="not a transcript"):
+                parse(run.text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["", "<Final_answer>\n"]), written_turns)
+def test_an_answer_is_parsed_exactly_if_a_run_accepts_it(beginning: str, turn: str) -> None:
+    turn = f"{beginning}{turn}\n"
+    happened, result = ran(turn, "</Final_answer>")
+    repaired = any(isinstance(event, events.PlanRepaired) for event in happened)
+    answered = (
+        result is not None
+        and not (repaired or result.stages)
+        and result.text == Transcript("q", (), turn).pieces[0].text + turn
+    )
+    text = Transcript("q", (), turn).text
+    if answered:
+        assert parse(text).answer == turn
+    else:
+        with pytest.raises(ValueError, match="not a transcript"):
+            parse(text)
