@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sprint_agent.protocol.boxes import last_box
 from sprint_agent.result import Verdict
 
 PLANNER_STOPS = ("</Plan_", "<Execution_", "</Final_answer>", "</think>")
@@ -56,7 +57,6 @@ _LONGEST_TAG = 120
 
 _NAMES = r"(?:plan|execution|prompt)_|final_answer|think|question"
 _LOOKALIKE = re.compile(rf"<(?=\s*/?\s*(?:{_NAMES}))|<(?=/?[a-z_]{{0,12}}\Z)", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\{")
 
 
 Role = Literal["opening", "plan", "glue", "execution", "answer"]
@@ -367,13 +367,5 @@ def boxed(text: str) -> str:
 
     Returns all of `text` if it contains no box.
     """
-    matches = list(_BOXED.finditer(text))
-    if not matches:
-        return text.strip()
-    start = matches[-1].end()
-    depth = 1
-    for at in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start:at].strip()
-    return text[start:].strip()
+    box = last_box(text)
+    return text.strip() if box is None else box.content

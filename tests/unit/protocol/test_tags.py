@@ -288,6 +288,8 @@ def test_only_executions_are_accepted() -> None:
         ("\\boxed{ 1 } and \\boxed{ {2} } }", "{2}"),
         ("\\boxed{ cut ", "cut"),
         ("\\boxed{}", ""),
+        ("\\boxed{\\left\\{ 1 \\right.}", "\\left\\{ 1 \\right."),
+        ("\\boxed{x < 1 \\} \\\\} and more", "x < 1 \\} \\\\"),
         ("", ""),
     ],
 )
