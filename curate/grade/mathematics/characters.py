@@ -44,6 +44,7 @@ _SCRIPTS = (
 )
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\ufeff\u00ad"))
 _AFTER_SCRIPT = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁄[₀₁₂₃₄₅₆₇₈₉]+")
+_DEGREE = re.compile(r"(?:\^\s?)?\\degree(?![a-zA-Z])")
 
 
 def plain(text: str) -> str:
@@ -59,6 +60,7 @@ def plain(text: str) -> str:
         category = unicodedata.category(character)
         if category in ("Cs", "Cn", "Co") or (category == "Cc" and character not in "\t\n\r"):
             raise Unreadable(f"it contains the character U+{ord(character):04X}")
+    text = _DEGREE.sub(r"^\\circ ", text)
     if text.isascii():
         return text
     text = _AFTER_SCRIPT.sub(_fraction_of_scripts, text)

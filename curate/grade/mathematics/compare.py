@@ -64,9 +64,9 @@ def _in_other_reading(
         if not habits.letter_units and (first, second) == usual:
             return None
         forms = read(first, habits), read(second, habits)
+        if compare_forms(*forms) != EQUAL:
+            return None
     except (Unreadable, RecursionError):
-        return None
-    if compare_forms(*forms) != EQUAL:
         return None
     if habits.letter_units and all(_has_unit(form) for form in forms):
         return EQUAL

@@ -8,11 +8,12 @@ from fractions import Fraction
 
 from curate.grade.mathematics.characters import Unreadable
 from curate.grade.mathematics.lexer import Token
-from curate.grade.mathematics.trees import Apply, Name, Number, Tree, negative
+from curate.grade.mathematics.trees import Apply, Name, Number, Tree, negative, times
 from curate.grade.mathematics.units import unit_of
 from curate.grade.mathematics.vocabulary import FUNCTIONS, GREEK, SHORT_WORDS
 
 _DEEPEST = 60
+_MOST_QUOTIENTS = 20
 _INVERSES = {"\\sin": "\\arcsin", "\\cos": "\\arccos", "\\tan": "\\arctan"}
 _CALLED = frozenset("fghFGHPpQq")
 """Letters that name a function if a bracket follows them."""
@@ -84,6 +85,7 @@ class Expressions:
     def _product(self) -> Tree:
         left = self._power()
         divided = False
+        quotients = 0
         while True:
             operator = self.take("*", "/")
             if operator is None and not self._begins_factor():
@@ -96,15 +98,18 @@ class Expressions:
                 left = self._beside(left, right, previous)
             else:
                 right = negative(right) if minus else right
-                left = Apply(operator, (left, right))
+                left = times(left, right) if operator == "*" else Apply("/", (left, right))
                 divided = operator == "/"
+                quotients += divided
+                if quotients > _MOST_QUOTIENTS:
+                    raise Unreadable("it has too many slashes")
 
     def _beside(self, left: Tree, right: Tree, last: Token | None) -> Tree:
         """A product without a sign, or a mixed number such as 2 1/2."""
         whole = isinstance(left, Number) and left.value.denominator == 1
         match right:
             case _ if self._bracketed:
-                return Apply("*", (left, right))
+                return times(left, right)
             case Apply("/", (Number(above), Number(below))) if whole and last and last.kind == "number":
                 if 0 < above < below and above.denominator == below.denominator == 1:
                     return Apply("+", (left, right))
@@ -114,7 +119,7 @@ class Expressions:
                     return self._beside(left, Apply("/", (right, self._power())), last)
                 raise Unreadable("a number follows a factor without a sign between them")
             case _:
-                return Apply("*", (left, right))
+                return times(left, right)
 
     def _begins_factor(self) -> bool:
         token = self.peek()

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from curate.grade.mathematics.trees import Name, Tree, negative
+from curate.grade.mathematics.trees import Tree
 from curate.grade.mathematics.units import Unit
-
-INFINITY: Tree = Name("\\infty")
-MINUS_INFINITY: Tree = negative(INFINITY)
-
 
 @dataclass(frozen=True, slots=True)
 class Quantity:

@@ -75,7 +75,7 @@ _COMMAND = re.compile(r"\\(?:[a-zA-Z]+|[{}|\\%$#&_^])")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|m?box|mathrm|mathsf|textsc|operatorname\*?)\s?\{")
 _STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|mathbb|mathfrak|vec|hat|overrightarrow|bar|tilde)\s?(?:\{([a-zA-Z])\}|([a-zA-Z])(?![a-zA-Z]))")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([a-z]?matrix|array|cases|aligned)\}(?:\{[lcr|]{1,20}\})?")
-_SYMBOLS = frozenset("+-*/^_=<>()[]{}|,;:!'&$%~\"?")
+_SYMBOLS = frozenset("+-*/^_=<>()[]{}|,;:!'&$%~\"?#€£¥¢")
 _LETTERED = frozenset(("\\mathbb", "\\mathcal", "\\vec", "\\hat", "\\overrightarrow", "\\bar", "\\tilde"))
 
 

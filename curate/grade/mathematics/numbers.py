@@ -14,7 +14,7 @@ from typing import Any, Literal
 import mpmath
 
 from curate.grade.comparison import EQUAL, UNEQUAL, Comparison, unknown
-from curate.grade.mathematics.trees import Apply, Name, Number, Tree, names
+from curate.grade.mathematics.trees import INFINITY, MINUS_INFINITY, Apply, Name, Number, Tree, names
 from curate.grade.mathematics.values import Undecided, exact, value
 
 _DIGITS = 50
@@ -30,6 +30,8 @@ def same_value(left: Tree, right: Tree) -> Comparison:
     """Compares two expressions."""
     if left == right:
         return EQUAL
+    if INFINITY in (left, right) or MINUS_INFINITY in (left, right):
+        return _with_infinity(left, right)
     try:
         first, second = exact(left), exact(right)
         if first is not None and second is not None:
@@ -42,6 +44,15 @@ def same_value(left: Tree, right: Tree) -> Comparison:
             if _at_points(_with_base(left, base), _with_base(right, base)) != UNEQUAL:
                 return unknown("the base of a logarithm is not said")
     return found
+
+
+def _with_infinity(left: Tree, right: Tree) -> Comparison:
+    """Compares infinity with another value, which may be infinite too."""
+    ends = (INFINITY, MINUS_INFINITY)
+    other = right if left in ends else left
+    if other in ends or not ({*names(other)} or "\\infty" in str(other)):
+        return UNEQUAL
+    return unknown("an expression may be infinite")
 
 
 def _at_points(left: Tree, right: Tree) -> Comparison:

@@ -222,8 +222,7 @@ def _progressions(left: Progression, right: Progression) -> Comparison:
     a, b = left.items, right.items
     if len(a) == len(b) and [x is None for x in a] == [x is None for x in b]:
         found = all_of(compare_forms(x, y) for x, y in zip(a, b, strict=True) if x and y)
-        if found != UNEQUAL:
-            return found
+        return found
     for x, y in zip(a, b, strict=False):
         if x is None or y is None:
             return unknown("what a list leaves out may differ")
@@ -276,6 +275,9 @@ def _tuples(left: Collection, right: Collection) -> Comparison:
 def _unordered(left: Sequence[Form], right: Sequence[Form]) -> Comparison:
     if len(left) != len(right):
         return UNEQUAL
+    a, b = _by_name(left), _by_name(right)
+    if a and b and a.keys() == b.keys():
+        return all_of(compare_forms(value, b[name]) for name, value in a.items())
     rest = list(right)
     doubt: Comparison | None = None
     for item in left:
@@ -288,6 +290,12 @@ def _unordered(left: Sequence[Form], right: Sequence[Form]) -> Comparison:
             return UNEQUAL
         doubt = doubts[0]
     return doubt or EQUAL
+
+
+def _by_name(forms: Sequence[Form]) -> dict[str, Form]:
+    """Returns the values of forms by name, or nothing if they do not have different names."""
+    values = {form.name: form.value for form in forms if isinstance(form, Named)}
+    return values if len(values) == len(forms) else {}
 
 
 def _vector(form: Form, other: Form) -> Form:
@@ -316,6 +324,9 @@ def _as_region(form: Form) -> Region | None:
 def _of_different_forms(left: Form, right: Form) -> Comparison:
     """A number is no interval, no tuple and no matrix. Of other pairs nothing is certain."""
     forms = (left, right)
+    items = [item for form in forms if isinstance(form, Collection) for item in form.items]
+    if any(isinstance(item, Phrase) for item in items):
+        return unknown("a part of one of them is in words")
     if any(_is_constant(form) for form in forms) and any(
         isinstance(form, Region | Matrix | Collection) for form in forms
     ):

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from curate.grade.mathematics.characters import Unreadable
 from curate.grade.mathematics.expressions import Expressions
 from curate.grade.mathematics.forms import (
-    INFINITY,
-    MINUS_INFINITY,
     Collection,
     Congruence,
     Equation,
@@ -26,7 +24,7 @@ from curate.grade.mathematics.lexer import Habits, Token
 from curate.grade.mathematics.quantities import quantity
 from curate.grade.mathematics.regions import intersection, only_values
 from curate.grade.mathematics.splitting import Tokens, closes, group, has, separators, split
-from curate.grade.mathematics.trees import Apply, Name, Tree
+from curate.grade.mathematics.trees import INFINITY, MINUS_INFINITY, Apply, Name, Tree, names
 from curate.grade.mathematics.vocabulary import NUMBER_WORDS, OPTION_WORDS
 from curate.grade.mathematics.words import phrase_of
 
@@ -175,7 +173,10 @@ def _relation(left: Tokens, operator: str, right: Tokens, habits: Habits) -> For
             return Named(name, _value(right, habits))
         if operator == "=" and (name := _label(right)) is not None:
             return Named(name, _value(left, habits))
-        return Equation(_tree(left), _tree(right), "=")
+        equation = Equation(_tree(left), _tree(right), "=")
+        if any(True for side in (equation.left, equation.right) for _ in names(side)):
+            return equation
+        return only_values([Quantity(equation.left), Quantity(equation.right)])
     name = _label(left)
     if operator == "\\in":
         if name is None:

@@ -10,9 +10,9 @@ import mpmath
 
 from curate.grade.comparison import EQUAL, UNEQUAL, Comparison, all_of, unknown
 from curate.grade.mathematics.characters import Unreadable
-from curate.grade.mathematics.forms import INFINITY, MINUS_INFINITY, Form, Interval, Quantity, Region
+from curate.grade.mathematics.forms import Form, Interval, Quantity, Region
 from curate.grade.mathematics.numbers import same_value
-from curate.grade.mathematics.trees import Tree, names
+from curate.grade.mathematics.trees import INFINITY, MINUS_INFINITY, Tree, names
 from curate.grade.mathematics.values import Undecided, value
 
 

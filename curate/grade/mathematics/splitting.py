@@ -10,6 +10,7 @@ Tokens = Sequence[Token]
 
 _OPENING = frozenset(("(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil"))
 _CLOSING = frozenset((")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"))
+_AROUND = _OPENING - {"\\lfloor", "\\lceil"}
 
 
 def outside(tokens: Tokens) -> Iterator[int]:
@@ -56,7 +57,7 @@ def closes(tokens: Tokens, opening: int) -> bool:
 
 def group(tokens: Tokens) -> Tokens | None:
     """Returns what is inside, if one pair of brackets is around all tokens."""
-    if tokens and tokens[0].kind in ("symbol", "command") and tokens[0].text in _OPENING and closes(tokens, 0):
+    if tokens and tokens[0].kind != "word" and tokens[0].text in _AROUND and closes(tokens, 0):
         return tokens[1:-1]
     return None
 

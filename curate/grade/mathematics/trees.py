@@ -33,6 +33,8 @@ Tree = Number | Name | Apply
 
 CONSTANTS = frozenset(("\\pi", "e", "i", "\\infty"))
 """Names that have a value."""
+INFINITY: Tree = Name("\\infty")
+MINUS_INFINITY: Tree = Apply("neg", (INFINITY,))
 
 
 def names(tree: Tree) -> Iterator[str]:
@@ -63,6 +65,13 @@ def uses(tree: Tree, operation: str) -> bool:
 def negative(tree: Tree) -> Tree:
     """Returns the negative of an expression."""
     return Number(-tree.value) if isinstance(tree, Number) else Apply("neg", (tree,))
+
+
+def times(left: Tree, right: Tree) -> Tree:
+    """Returns a product. Products of many factors are flat, so that no tree is deep."""
+    if isinstance(left, Apply) and left.operation == "*":
+        return Apply("*", (*left.arguments, right))
+    return Apply("*", (left, right))
 
 
 def difference(left: Tree, right: Tree) -> Tree:

@@ -59,23 +59,38 @@ def value(tree: Tree, point: Mapping[str, Any]) -> Any:
     Raises:
         Undecided: the value is undefined or too large, or its digits would be lost.
     """
-    rational = exact(tree)
-    if rational is not None:
-        return mpmath.mpf(rational.numerator) / rational.denominator
+    found = _value(tree, point)
+    return _to_float(found) if isinstance(found, Fraction) else found
+
+
+def _value(tree: Tree, point: Mapping[str, Any]) -> Any:
+    """Returns a Fraction if the value is rational and could be computed exactly."""
     match tree:
+        case Number(number):
+            return number
         case Name(name):
             return point[name] if name in point else _constant(name)
         case Apply(operation, arguments):
-            values = [value(one, point) for one in arguments]
-            try:
-                result = _operation(operation)(*values)
-            except (ArithmeticError, ValueError, mpmath.libmp.NoConvergence) as error:
-                raise Undecided(f"{operation} has no value here") from error
-            if not mpmath.isfinite(result) or (result and abs(mpmath.log(abs(result))) > _LARGEST_LOG):
-                raise Undecided("a value is too large to compute")
+            return _applied(operation, [_value(one, point) for one in arguments])
+
+
+def _applied(operation: str, values: list[Any]) -> Any:
+    if operation in _EXACT and all(isinstance(one, Fraction) for one in values):
+        result = _EXACT[operation](*values)
+        if result is not None and _bits(result) <= _MOST_BITS:
             return result
-        case _:
-            raise AssertionError(tree)
+    numbers = [_to_float(one) if isinstance(one, Fraction) else one for one in values]
+    try:
+        result = _operation(operation)(*numbers)
+    except (ArithmeticError, ValueError, mpmath.libmp.NoConvergence) as error:
+        raise Undecided(f"{operation} has no value here") from error
+    if not mpmath.isfinite(result) or (result and abs(mpmath.log(abs(result))) > _LARGEST_LOG):
+        raise Undecided("a value is too large to compute")
+    return result
+
+
+def _to_float(number: Fraction) -> Any:
+    return mpmath.mpf(number.numerator) / number.denominator
 
 
 def _bits(number: Fraction) -> int:

@@ -13,7 +13,7 @@ SYNONYMS = {
     "\\cdots": "\\ldots", "\\dotsc": "\\ldots", "\\varnothing": "\\emptyset", "\\cdot": "*",
     "\\times": "*", "\\ast": "*", "\\div": "/", "\\colon": ":", "\\%": "%", "\\$": "$", "\\&": "&",
     "\\#": "#", "\\_": "_", "\\backslash": "\\setminus", "\\smallsetminus": "\\setminus",
-    "\\bmod": "\\mod", "\\lbrack": "[", "\\rbrack": "]", "\\degree": "\\circ", "\\tg": "\\tan",
+    "\\bmod": "\\mod", "\\lbrack": "[", "\\rbrack": "]", "\\tg": "\\tan",
     "\\ctg": "\\cot", "\\cosec": "\\csc", "\\arctg": "\\arctan", "\\varphi": "\\phi",
     "\\varepsilon": "\\epsilon", "\\vartheta": "\\theta", "\\approxeq": "\\approx",
     "\\simeq": "\\approx", "\\lor": "\\vee", "\\land": "\\wedge", "\\prime": "'",

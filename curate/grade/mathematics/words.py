@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from curate.grade.mathematics.forms import (
-    INFINITY,
-    MINUS_INFINITY,
     Interval,
     Phrase,
         Region,
 )
 from curate.grade.mathematics.lexer import Token
 from curate.grade.mathematics.splitting import Tokens
+from curate.grade.mathematics.trees import INFINITY, MINUS_INFINITY
 from curate.grade.mathematics.vocabulary import NUMBER_WORDS, SCALES, SHORT_WORDS
 
 _ARTICLES = frozenset(("a", "an", "the"))
