@@ -1,6 +1,6 @@
 """Processes that compare answers. One that takes too long is killed, and another one replaces it.
 
-The comparison has bounds of its own. A process is certain to end even if one of them is missing.
+The comparison has bounds. A process is certain to end even if a bound is missing.
 """
 
 from __future__ import annotations

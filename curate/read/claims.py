@@ -27,13 +27,19 @@ _STATEMENT = re.compile(
     r"|^[ ]{0,3}(?:[#*_]{1,6}[ ]?){0,3}(?:(?:final|correct)\s)?answer[ ]?[#*_:]{0,6}[ ]{0,3}$",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"(?<!\.)\.(?!\.)(?=\s|\Z)|</answer>|<\||(?:,?\s)because\s|,\s(?:since|as|which|so)\s")
+_SENTENCE_END = re.compile(
+    r"(?<!\.)\.(?!\.)(?=\s|\Z)|</answer>|<\||(?:,?\s)because\s|,\s(?:since|as|which|so)\s"
+)
 _MATH = (("$$", "$$"), ("\\[", "\\]"), ("$", "$"), ("\\(", "\\)"))
-_BEFORE_MATH = re.compile(r"(?:\b(?:is|are|be|equals|get|obtain|have)|[=:])\s{0,3}\Z", re.IGNORECASE)
+_BEFORE_MATH = re.compile(
+    r"(?:\b(?:is|are|be|equals|get|obtain|have)|[=:])\s{0,3}\Z", re.IGNORECASE
+)
 _SPECIAL_LINE = re.compile(r"<\|[^|\n]{1,40}\|>|`{3}|</\w{1,20}>")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _OPTION = re.compile(r"(?:(?:option|choice)\s)?\(?[A-J]\)?", re.IGNORECASE)
-_QUANTITY = re.compile(r"[-+−]?\s?[$€£]?\d[\d.,]{0,60}\s?(?:%|°|[A-Za-z]{1,20}(?:/[A-Za-z]{1,10})?[²³]?)?")
+_QUANTITY = re.compile(
+    r"[-+−]?\s?[$€£]?\d[\d.,]{0,60}\s?(?:%|°|[A-Za-z]{1,20}(?:/[A-Za-z]{1,10})?[²³]?)?"
+)
 _MARKS = "*_`: \t\r\n"
 _LONGEST_LINE = 1000
 """Characters. A longer last line is prose."""
@@ -99,16 +105,18 @@ def _in_last_line(text: str) -> str:
             opened = text.rfind(opening, 0, end)
             before = text[max(0, opened - 40) : opened] if opened >= 0 else ""
             alone = not before.rpartition("\n")[2].strip()
-            return text[opened + len(opening) : end].strip() if opened >= 0 and (
-                alone or _BEFORE_MATH.search(before)
-            ) else ""
+            return (
+                text[opened + len(opening) : end].strip()
+                if opened >= 0 and (alone or _BEFORE_MATH.search(before))
+                else ""
+            )
     formula = not _WORD.search(bare) and any(map(str.isalnum, bare))
     shaped = _OPTION.fullmatch(bare) or _QUANTITY.fullmatch(bare)
     return _clean(bare) if formula or shaped else ""
 
 
 def _last_line(text: str) -> tuple[str, int]:
-    """Returns the last line with a text of its own, and its start."""
+    """Returns the last line that contains an answer or a text, and its start."""
     end = len(text)
     while end > 0:
         start = text.rfind("\n", 0, end) + 1

@@ -8,8 +8,10 @@ from __future__ import annotations
 from curate.read.claims import marked
 
 _MISSING = frozenset(
-    ("nan", "NaN", "NAN", "None", "null", "NULL", "n/a", "N/A", "<NA>")
-    + ("proof", "Proof", "PROOF", "notfound", "not found", "Not found")
+    (
+        *("nan", "NaN", "NAN", "None", "null", "NULL", "n/a", "N/A", "<NA>"),
+        *("proof", "Proof", "PROOF", "notfound", "not found", "Not found"),
+    )
 )
 """What programs and people write if there is no answer. "none" may be an answer."""
 

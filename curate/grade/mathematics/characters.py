@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from curate.grade.mathematics.vocabulary import words
+
 
 class Unreadable(Exception):
     """A text, or a part of it, cannot be read as mathematics. The message says what and why."""
@@ -14,10 +16,10 @@ _GREEK = {
     unicodedata.lookup(f"GREEK {size} LETTER {'LAMDA' if name == 'lambda' else name.upper()}"): (
         f"\\{name if size == 'SMALL' else name.capitalize()} "
     )
-    for name in (
+    for name in words(
         "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
         "upsilon phi chi psi omega"
-    ).split()
+    )
     for size in ("SMALL", "CAPITAL")
 }
 _SYMBOLS = {

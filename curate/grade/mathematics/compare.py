@@ -38,7 +38,7 @@ def compare(reference: str, claimed: str) -> Comparison:
         return UNEQUAL
     found = _compare(first, second, _HABITS)
     if found == EQUAL:
-        return EQUAL
+        return unknown("they may be words or products") if _anagrams(first, second) else EQUAL
     for habits in _OTHER_HABITS:
         other = _in_other_reading(reference, claimed, (first, second), habits)
         if other is not None:
@@ -87,6 +87,18 @@ def _differ_in_opposites(first: tuple[Token, ...], second: tuple[Token, ...]) ->
     if len(first) != len(second):
         return False
     different = [(a, b) for a, b in zip(first, second, strict=True) if not a.same(b)]
-    return bool(different) and all(
-        any({a.text.lower(), b.text.lower()} <= words for words in OPPOSITES) for a, b in different
+    pairs = [{a.text.lower(), b.text.lower()} for a, b in different]
+    return bool(pairs) and all(
+        len(pair) == 2 and any(pair <= words for words in OPPOSITES) for pair in pairs
+    )
+
+
+def _anagrams(first: tuple[Token, ...], second: tuple[Token, ...]) -> bool:
+    """Whether a run of three letters or more is in another order, as in 5 tea and 5 eat."""
+    runs = [
+        {one.text for one in side if one.kind == "word" and len(one.text) > 2 and not one.in_text}
+        for side in (first, second)
+    ]
+    return any(
+        a != b and sorted(a) == sorted(b) for a in runs[0] - runs[1] for b in runs[1] - runs[0]
     )

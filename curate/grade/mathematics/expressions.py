@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from curate.grade.mathematics.characters import Unreadable
 from curate.grade.mathematics.lexer import Token
+from curate.grade.mathematics.token_reader import TokenReader
 from curate.grade.mathematics.trees import Apply, Name, Number, Tree, negative, times
 from curate.grade.mathematics.units import unit_of
 from curate.grade.mathematics.vocabulary import FUNCTIONS, GREEK, SHORT_WORDS
@@ -20,51 +21,17 @@ _CALLED = frozenset("fghFGHPpQq")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 
 
-class Expressions:
+class Expressions(TokenReader):
     """Reads expressions from tokens, one after the other."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self._tokens = tokens
+        super().__init__(tokens)
         self._depth = 0
         self._bars = 0
         self._bracketed = False
         """Whether the last factor was in brackets."""
-        self.at = 0
         self.base: int | None = None
         """The base in which a number was written, if it was not ten."""
-
-    # --- tokens ---
-
-    def peek(self, ahead: int = 0) -> Token | None:
-        """Returns a token that was not read yet, or None at the end."""
-        at = self.at + ahead
-        return self._tokens[at] if at < len(self._tokens) else None
-
-    def sees(self, *texts: str, ahead: int = 0) -> bool:
-        """Returns whether the next token is one of these symbols or commands."""
-        token = self.peek(ahead)
-        return token is not None and token.kind in ("symbol", "command") and token.text in texts
-
-    def take(self, *texts: str) -> str | None:
-        """Reads the next token if it is one of these symbols or commands."""
-        if not self.sees(*texts):
-            return None
-        self.at += 1
-        return self._tokens[self.at - 1].text
-
-    def expect(self, text: str) -> None:
-        """Reads this symbol or command.
-
-        Raises:
-            Unreadable: the next token is another.
-        """
-        if not self.take(text):
-            raise Unreadable(f"expected {text}, not {self.shown()}")
-
-    def shown(self) -> str:
-        """Returns the next token as messages show it."""
-        token = self.peek()
-        return repr(token.text[:40]) if token else "the end"
 
     # --- sums, products, powers ---
 
@@ -110,10 +77,12 @@ class Expressions:
         match right:
             case _ if self._bracketed:
                 return times(left, right)
-            case Apply("/", (Number(above), Number(below))) if whole and last and last.kind == "number":
+            case Apply("/", (Number(above), Number(below))) if (
+                whole and last and last.kind == "number"
+            ):
                 if 0 < above < below and above.denominator == below.denominator == 1:
                     return Apply("+", (left, right))
-                raise Unreadable("a number beside a fraction is no mixed number")
+                raise Unreadable("a number beside a fraction is not a mixed number")
             case Number():
                 if whole and self.take("/"):
                     return self._beside(left, Apply("/", (right, self._power())), last)
@@ -137,7 +106,9 @@ class Expressions:
 
     def _is_unit_fraction(self) -> bool:
         inner = self.peek(2)
-        return self.sees("{", ahead=1) and inner is not None and inner.kind == "word" and inner.in_text
+        return (
+            self.sees("{", ahead=1) and inner is not None and inner.kind == "word" and inner.in_text
+        )
 
     def _is_product(self, token: Token) -> bool:
         """Whether a run of letters is a product of variables."""
@@ -291,7 +262,7 @@ class Expressions:
         if not self.take("{"):
             token = self.peek()
             if token is None or token.kind not in ("number", "name", "word"):
-                raise Unreadable(f"{self.shown()} is no index")
+                raise Unreadable(f"{self.shown()} is not an index")
             self.at += 1
             return token.text
         parts: list[str] = []
@@ -306,12 +277,16 @@ class Expressions:
     def _in_base(self, digits: Fraction) -> Tree:
         self.expect("_")
         index = self._index()
-        if not re.fullmatch(r"\d{1,2}", index) or not 2 <= int(index) <= 36 or digits.denominator > 1:
-            raise Unreadable(f"{index[:40]!r} is no base")
+        if (
+            not re.fullmatch(r"\d{1,2}", index)
+            or not 2 <= int(index) <= 36
+            or digits.denominator > 1
+        ):
+            raise Unreadable(f"{index[:40]!r} is not a base")
         try:
             value = int(str(digits), int(index))
         except ValueError as error:
-            raise Unreadable(f"{digits} is no number in base {index}") from error
+            raise Unreadable(f"{digits} is not a number in base {index}") from error
         self.base = int(index)
         return Number(Fraction(value))
 
@@ -323,7 +298,7 @@ class Expressions:
 
     def _derivative(self) -> Tree | None:
         """Reads `\\frac{dy}{dx}` as a name."""
-        text = "".join(token.text for token in self._tokens[self.at : self.at + 16])
+        text = "".join(token.text for token in self.tokens[self.at : self.at + 16])
         found = _DERIVATIVE.match(text)
         if not found:
             return None
@@ -331,7 +306,7 @@ class Expressions:
             raise Unreadable("a derivative is not of one variable by another")
         read = ""
         while len(read) < found.end():
-            read += self._tokens[self.at].text
+            read += self.tokens[self.at].text
             self.at += 1
         mark, order = found[1].removeprefix("\\"), found[2] or ""
         return Name(f"{mark}{order}{found[3]}/{mark}{found[4]}{order}")
@@ -395,12 +370,14 @@ class Expressions:
         if not allowed or len(token.text) != 2 or not token.text.isdecimal() or not alone:
             raise Unreadable(f"{token.text[:40]!r} without braces has two readings")
         second = Token("number", token.text[1], Fraction(int(token.text[1])))
-        self._tokens = [*self._tokens[: self.at + 1], second, *self._tokens[self.at + 1 :]]
+        self.tokens = [*self.tokens[: self.at + 1], second, *self.tokens[self.at + 1 :]]
         self.at += 1
         return Number(Fraction(int(token.text[0])))
 
 
-_STARTS = FUNCTIONS | GREEK | {"\\pi", "\\infty", "\\frac", "\\sqrt", "\\binom", "\\lfloor", "\\lceil"}
+_STARTS = (
+    FUNCTIONS | GREEK | {"\\pi", "\\infty", "\\frac", "\\sqrt", "\\binom", "\\lfloor", "\\lceil"}
+)
 _DERIVATIVE = re.compile(
     r"\{(d|\\partial)(?:\^\{?([2-9])\}?)?([a-zA-Z])?\}\{\1([a-zA-Z])(?:\^\{?([2-9])\}?)?\}"
 )

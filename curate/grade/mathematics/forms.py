@@ -8,6 +8,7 @@ from typing import Literal
 from curate.grade.mathematics.trees import Tree
 from curate.grade.mathematics.units import Unit
 
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """An expression, with or without a unit."""
@@ -103,5 +104,14 @@ class Phrase:
 
 
 Form = (
-    Quantity | Collection | Matrix | Region | Named | Equation | Congruence | Progression | Option | Phrase
+    Quantity
+    | Collection
+    | Matrix
+    | Region
+    | Named
+    | Equation
+    | Congruence
+    | Progression
+    | Option
+    | Phrase
 )

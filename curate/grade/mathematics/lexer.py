@@ -33,9 +33,7 @@ class Token:
     """Whether it is in `\\text{…}` or the like, so that letters are words or units."""
 
     def same(self, other: Token) -> bool:
-        """Returns whether both mean the same, wherever they are. The case of words is ignored."""
-        if self.kind == other.kind == "word":
-            return self.text.lower() == other.text.lower()
+        """Returns whether both mean the same, wherever they are."""
         return (self.kind, self.text) == (other.kind, other.text)
 
 
@@ -54,7 +52,7 @@ class Habits:
 _GAP = r"(?:\\[,;:! ]|\s|~)"
 _LAYOUT = re.compile(
     rf"{_GAP}|\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\.?|\\(?:q?quad|displaystyle|limits|,)(?![a-zA-Z])"
-    r"|\\(?:hspace|vspace)\*?\{[^{}]{0,20}\}|\\phantom\{\}"
+    r"|\\f?boxed(?=\s?\{)|\\(?:hspace|vspace)\*?\{[^{}]{0,20}\}|\\phantom\{\}"
 )
 _DIGITS = r"(?:\d+\.?\d*|\.\d+)"
 _REPEATING = re.compile(
@@ -64,28 +62,41 @@ _SCIENTIFIC = re.compile(rf"({_DIGITS})[eE]([+-]?\d+)(?![\d.]*[a-zA-Z])")
 _GROUPS = r"\d{1,3}(?:SEP\d{3})+(?!\d)(?:\.\d+)?"
 _GROUPED = {
     True: re.compile(_GROUPS.replace("SEP", rf"(?:(?:,|\{{,\}}){_GAP}?\\!{_GAP}?|,|\{{,\}}|\\,)")),
-    False: re.compile(_GROUPS.replace("SEP", rf"(?:,\s?\\!\s?|\{{,\}}(?:\\!)?|\\,)")),
+    False: re.compile(_GROUPS.replace("SEP", r"(?:,\s?\\!\s?|\{,\}(?:\\!)?|\\,)")),
 }
 _SPACE_GROUPED = re.compile(rf"\d{{1,3}}(?:{_GAP}\d{{3}})+(?!\d|\s*[/⁄]|\s*\\[dt]?frac)(?:\.\d+)?")
 _NUMBER = re.compile(_DIGITS)
-_DERIVATIVE = re.compile(r"d(?:\^\{?(\d)\}?)?\s?([a-zA-Z])\s?/\s?d\s?([a-zA-Z])(?:\^\{?(\d)\}?)?(?![a-zA-Z])")
+_DERIVATIVE = re.compile(
+    r"d(?:\^\{?(\d)\}?)?\s?([a-zA-Z])\s?/\s?d\s?([a-zA-Z])(?:\^\{?(\d)\}?)?(?![a-zA-Z])"
+)
 _TIMES = re.compile(r"(?<=\d)[xX](?=\s?10\s?\^)|(?<=\d\s)[xX](?=\s?10\s?\^)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _COMMAND = re.compile(r"\\(?:[a-zA-Z]+|[{}|\\%$#&_^])")
-_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|m?box|mathrm|mathsf|textsc|operatorname\*?)\s?\{")
-_STYLE = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|mathbb|mathfrak|vec|hat|overrightarrow|bar|tilde)\s?(?:\{([a-zA-Z])\}|([a-zA-Z])(?![a-zA-Z]))")
-_ENVIRONMENT = re.compile(r"\\(begin|end)\{([a-z]?matrix|array|cases|aligned)\}(?:\{[lcr|]{1,20}\})?")
+_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|m?box|mathrm|mathsf|mathbf|mathit|boldsymbol|bm|textsc|operatorname\*?)\s?\{"
+)
+_STYLE = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|mathit|mathcal|mathbb|mathfrak|vec|hat|overrightarrow|bar|tilde)\s?(?:\{([a-zA-Z])\}|([a-zA-Z])(?![a-zA-Z]))"
+)
+_ENVIRONMENT = re.compile(
+    r"\\(begin|end)\{([a-z]?matrix|array|cases|aligned)\}(?:\{[lcr|]{1,20}\})?"
+)
+_LABEL = re.compile(r"\A\(?([A-J])\.\s(?=\s*\S)")
+"""The letter of an option before its text."""
 _SYMBOLS = frozenset("+-*/^_=<>()[]{}|,;:!'&$%~\"?#€£¥¢")
-_LETTERED = frozenset(("\\mathbb", "\\mathcal", "\\vec", "\\hat", "\\overrightarrow", "\\bar", "\\tilde"))
+_LETTERED = frozenset(
+    ("\\mathbb", "\\mathcal", "\\vec", "\\hat", "\\overrightarrow", "\\bar", "\\tilde")
+)
 
 
 def tokens(text: str, habits: Habits = Habits()) -> tuple[Token, ...]:
     """Returns the tokens of an answer.
 
     Raises:
-        Unreadable: a character is none that has a meaning here.
+        Unreadable: a character has no meaning here.
     """
-    return tuple(_Lexer(_without_dollars(plain(text).strip()), habits).run())
+    bare = _without_dollars(plain(text).strip())
+    return tuple(_Lexer(_LABEL.sub(r"(\1) ", bare), habits).run())
 
 
 def _without_dollars(text: str) -> str:
@@ -186,15 +197,15 @@ class _Lexer:
 
     def _command(self) -> Iterator[Token]:
         text, at = self._text, self._at
-        if found := _TEXT.match(text, at):
-            yield from self._inside(found)
-        elif found := _STYLE.match(text, at):
+        if found := _STYLE.match(text, at):
             self._at = found.end()
             command = text[at : found.end()].partition("{")[0].strip()
             letter = found[1] or found[2]
             command = command.removesuffix(letter).strip() if found[2] else command
             keeps = command in _LETTERED
             yield self._token("name", f"{command}{{{letter}}}" if keeps else letter)
+        elif found := _TEXT.match(text, at):
+            yield from self._inside(found)
         elif found := _ENVIRONMENT.match(text, at):
             self._at = found.end()
             yield self._token("command", f"\\{found[1]}{{{found[2]}}}")

@@ -14,7 +14,15 @@ from typing import Any, Literal
 import mpmath
 
 from curate.grade.comparison import EQUAL, UNEQUAL, Comparison, unknown
-from curate.grade.mathematics.trees import INFINITY, MINUS_INFINITY, Apply, Name, Number, Tree, names
+from curate.grade.mathematics.trees import (
+    INFINITY,
+    MINUS_INFINITY,
+    Apply,
+    Name,
+    Number,
+    Tree,
+    names,
+)
 from curate.grade.mathematics.values import Undecided, exact, value
 
 _DIGITS = 50
@@ -95,7 +103,9 @@ def points(variables: list[str], kind: str) -> Iterator[Point]:
         else:
             signs = (1,) if kind == "positive" else (1, -1)
             yield {
-                name: chance.choice(signs) * mpmath.mpf(chance.randint(10**6, 3 * 10**6)) / (2**20 + 7)
+                name: chance.choice(signs)
+                * mpmath.mpf(chance.randint(10**6, 3 * 10**6))
+                / (2**20 + 7)
                 for name in variables
             }
 

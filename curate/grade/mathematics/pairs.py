@@ -65,8 +65,10 @@ def _without_signs(form: Form) -> Form:
     if isinstance(form, Collection) and form.kind != "tuple":
         items: list[Form] = []
         for item in map(_without_signs, form.items):
-            nested = isinstance(item, Collection) and item.kind == "list"
-            items.extend(item.items if nested else (item,))
+            if isinstance(item, Collection) and item.kind == "list":
+                items.extend(item.items)
+            else:
+                items.append(item)
         return Collection(form.kind, tuple(items))
     return form
 
@@ -85,7 +87,7 @@ def replace_sign(tree: Tree, positive: bool) -> Tree:
 
 
 def _quantities(left: Quantity, right: Quantity) -> Comparison:
-    if left.run and right.run and left.run.lower() != right.run.lower():
+    if left.run != right.run and sorted(left.run.lower()) == sorted(right.run.lower()):
         return unknown(f"{left.run!r} and {right.run!r} may be words or products")
     if _same_letter(left.tree, right.tree):
         return unknown("they differ in the case of a letter")
@@ -203,26 +205,29 @@ def _congruences(left: Congruence, right: Congruence) -> Comparison:
         residues = [[exact(tree) for tree in one.residues] for one in (left, right)]
     except Undecided as why:
         return unknown(str(why))
-    flat = [number for number in (*moduli, *residues[0], *residues[1])]
+    flat = [*moduli, *residues[0], *residues[1]]
     if any(number is None or number.denominator != 1 for number in flat) or not all(moduli):
         same = same_value(left.modulus, right.modulus) == EQUAL
-        return EQUAL if same and left.residues == right.residues and left.name == right.name else (
-            unknown("congruences of expressions")
+        return (
+            EQUAL
+            if same and left.residues == right.residues and left.name == right.name
+            else (unknown("congruences of expressions"))
         )
     modulus = abs(moduli[0] or 1)
     first, second = ({(number or 0) % modulus for number in row} for row in residues)
     if modulus != abs(moduli[1] or 1) or first != second:
         return UNEQUAL
-    return EQUAL if left.name == right.name or not left.name or not right.name else (
-        unknown("they are about different names")
+    return (
+        EQUAL
+        if left.name == right.name or not left.name or not right.name
+        else (unknown("they are about different names"))
     )
 
 
 def _progressions(left: Progression, right: Progression) -> Comparison:
     a, b = left.items, right.items
     if len(a) == len(b) and [x is None for x in a] == [x is None for x in b]:
-        found = all_of(compare_forms(x, y) for x, y in zip(a, b, strict=True) if x and y)
-        return found
+        return all_of(compare_forms(x, y) for x, y in zip(a, b, strict=True) if x and y)
     for x, y in zip(a, b, strict=False):
         if x is None or y is None:
             return unknown("what a list leaves out may differ")
@@ -245,7 +250,9 @@ def _sets(left: Form, right: Form) -> Comparison:
     """Compares forms of which at least one has several values."""
     left, right = _vector(left, right), _vector(right, left)
     if isinstance(left, Region) or isinstance(right, Region):
-        first, second = (one if isinstance(one, Region) else _as_region(one) for one in (left, right))
+        first, second = (
+            one if isinstance(one, Region) else _as_region(one) for one in (left, right)
+        )
         if first is not None and second is not None:
             return compare_regions(first, second)
         return _of_different_forms(left, right)
@@ -305,15 +312,21 @@ def _vector(form: Form, other: Form) -> Form:
     if len(form.rows) == 1:
         return Collection("tuple", form.rows[0], other.brackets)
     column = len(form.rows[0]) == 1
-    return Collection("tuple", tuple(row[0] for row in form.rows), other.brackets) if column else form
+    return (
+        Collection("tuple", tuple(row[0] for row in form.rows), other.brackets) if column else form
+    )
 
 
 def _as_region(form: Form) -> Region | None:
     match form:
-        case Collection("tuple", (Quantity(low, None), Quantity(high, None)), "()" | "[]" as brackets):
+        case Collection(
+            "tuple", (Quantity(low, None), Quantity(high, None)), "()" | "[]" as brackets
+        ):
             return Region((Interval(low, high, brackets == "[]", brackets == "[]"),))
         case Collection("set" | "list", items):
-            trees = [item.tree for item in items if isinstance(item, Quantity) and item.unit is None]
+            trees = [
+                item.tree for item in items if isinstance(item, Quantity) and item.unit is None
+            ]
             if len(trees) == len(items):
                 return Region(tuple(Interval(tree, tree, True, True) for tree in trees))
         case _:
@@ -322,7 +335,7 @@ def _as_region(form: Form) -> Region | None:
 
 
 def _of_different_forms(left: Form, right: Form) -> Comparison:
-    """A number is no interval, no tuple and no matrix. Of other pairs nothing is certain."""
+    """A number is never an interval, a tuple or a matrix. Of other pairs nothing is certain."""
     forms = (left, right)
     items = [item for form in forms if isinstance(form, Collection) for item in form.items]
     if any(isinstance(item, Phrase) for item in items):

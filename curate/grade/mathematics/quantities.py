@@ -69,7 +69,9 @@ def _unmarked(tree: Tree) -> tuple[Tree, Unit | None]:
             return tree, None
 
 
-def _split_letter_unit(tokens: Sequence[Token], habits: Habits) -> tuple[Sequence[Token], Unit | None]:
+def _split_letter_unit(
+    tokens: Sequence[Token], habits: Habits
+) -> tuple[Sequence[Token], Unit | None]:
     """Splits a unit whose symbols are single letters, as in 5 m/s, from a number before it."""
     for k in range(1, len(tokens)):
         token, before = tokens[k], tokens[k - 1]
@@ -127,7 +129,11 @@ class _UnitReader:
             return self._named(self._word()) ** power
         unit = self._named(word)
         token = self._parser.peek()
-        if token is not None and token.kind == "word" and token.text.lower() in ("squared", "cubed"):
+        if (
+            token is not None
+            and token.kind == "word"
+            and token.text.lower() in ("squared", "cubed")
+        ):
             self._parser.at += 1
             return unit ** _POWERS[token.text.lower()]
         return unit ** self._exponent() if self._parser.take("^") else unit
@@ -137,7 +143,7 @@ class _UnitReader:
         sign = -1 if self._parser.take("-") else 1
         token = self._parser.peek()
         if token is None or token.value is None or token.value.denominator > 1:
-            raise Unreadable(f"{self._parser.shown()} is no power of a unit")
+            raise Unreadable(f"{self._parser.shown()} is not a power of a unit")
         self._parser.at += 1
         if token.value > _LARGEST_POWER:
             raise Unreadable("the power of a unit is too large")
@@ -147,13 +153,14 @@ class _UnitReader:
 
     def _word(self) -> str:
         token = self._parser.peek()
-        if token is None or token.kind not in ("word", "name") and token.text not in ("%", "\\Omega"):
-            raise Unreadable(f"{self._parser.shown()} is no unit")
+        symbol = token is not None and token.text in ("%", "\\Omega")
+        if token is None or (token.kind not in ("word", "name") and not symbol):
+            raise Unreadable(f"{self._parser.shown()} is not a unit")
         self._parser.at += 1
         return token.text
 
     def _named(self, word: str) -> Unit:
         unit = unit_of(word) or noun_of(word)
         if unit is None:
-            raise Unreadable(f"{word[:40]!r} is no unit that is known")
+            raise Unreadable(f"{word[:40]!r} is not a known unit")
         return unit

@@ -15,7 +15,6 @@ from curate.grade.mathematics.forms import (
     Matrix,
     Named,
     Option,
-    Phrase,
     Progression,
     Quantity,
     Region,
@@ -59,14 +58,33 @@ def _option(tokens: Tokens) -> Option | None:
     rest = rest[1:] if bracketed else rest
     if not rest or rest[0].kind not in ("name", "word") or not _is_label(rest[0].text):
         return None
-    after = rest[1].text if len(rest) > 1 else ""
-    label, content = rest[0].text.upper(), rest[2:]
-    if after == ")" and (content or bracketed or named or rest[0].text.isupper()):
+    label, after, content = rest[0].text.upper(), rest[1:2], rest[2:]
+    capital = named or rest[0].text.isupper()
+    if not after:
+        return Option(label) if not bracketed and (named or (rest[0].in_text and capital)) else None
+    if after[0].text == ")" and not content:
+        return Option(label)
+    if after[0].text in (")", ":") and capital and _is_text_of_option(content):
         return Option(label, tuple(token.text.lower() for token in content))
-    if after in (":",) and content and (named or rest[0].text.isupper()):
-        return Option(label, tuple(token.text.lower() for token in content))
-    alone = len(rest) == 1 and not bracketed and (named or rest[0].in_text and rest[0].text.isupper())
-    return Option(label) if alone else None
+    return None
+
+
+def _is_text_of_option(content: Tokens) -> bool:
+    """Whether this is the text of an option rather than the rest of a formula or of a list."""
+    if not content or not content[0].spaced or (len(content) == 1 and _is_label(content[0].text)):
+        return False
+    first = content[0]
+    if first.text == "-":
+        return len(content) > 1 and content[1].kind == "number" and not content[1].spaced
+    if first.kind == "word":
+        return first.text.lower() not in ("and", "or")
+    return first.kind in ("number", "name") or first.text in (
+        "\\frac",
+        "\\sqrt",
+        "\\pi",
+        "$",
+        "\\{",
+    )
 
 
 def _is_label(text: str) -> bool:
@@ -88,7 +106,7 @@ def _congruence(tokens: Tokens, habits: Habits) -> Congruence | None:
     residues = [_tree(part) for part in split(sides[-1], (",", "or", "and")) if part]
     name = _label(sides[0]) if len(sides) == 2 else ""
     if name is None:
-        raise Unreadable("the left side of a congruence is no name")
+        raise Unreadable("the left side of a congruence is not a name")
     return Congruence(name, tuple(residues), _tree(modulus))
 
 
@@ -180,7 +198,7 @@ def _relation(left: Tokens, operator: str, right: Tokens, habits: Habits) -> For
     name = _label(left)
     if operator == "\\in":
         if name is None:
-            raise Unreadable("the left side of ∈ is no name")
+            raise Unreadable("the left side of ∈ is not a name")
         return Named(name, _value(right, habits))
     if name is not None and not _label(right):
         return Named(name, _half(operator, _tree(right)))
@@ -225,7 +243,11 @@ def _label(tokens: Tokens) -> str | None:
         tree = _tree(tokens)
     except Unreadable:
         return None
-    return tree.name if isinstance(tree, Name) and tree.name not in ("e", "i", "\\pi", "\\infty") else None
+    return (
+        tree.name
+        if isinstance(tree, Name) and tree.name not in ("e", "i", "\\pi", "\\infty")
+        else None
+    )
 
 
 def _tree(tokens: Tokens) -> Tree:
@@ -275,7 +297,9 @@ def _pieces(form: Form) -> tuple[Interval, ...]:
         case Collection("tuple", (Quantity(low, None), Quantity(high, None)), brackets):
             return (Interval(low, high, brackets == "[]", brackets == "[]"),)
         case Collection("set", items):
-            trees = [item.tree for item in items if isinstance(item, Quantity) and item.unit is None]
+            trees = [
+                item.tree for item in items if isinstance(item, Quantity) and item.unit is None
+            ]
             if len(trees) == len(items):
                 return tuple(Interval(tree, tree, True, True) for tree in trees)
         case _:
@@ -305,7 +329,12 @@ def _bracketed(opening: str, inner: Tokens, closing: str, habits: Habits) -> For
     items = tuple(_one(part, habits) for part in parts)
     if len(items) == 2 and pair in ("(]", "[)"):
         low, high = (only_values([item]) for item in items)
-        if isinstance(low, Quantity) and isinstance(high, Quantity) and not low.unit and not high.unit:
+        if (
+            isinstance(low, Quantity)
+            and isinstance(high, Quantity)
+            and not low.unit
+            and not high.unit
+        ):
             return Region((Interval(low.tree, high.tree, opening == "[", closing == "]"),))
     if len(items) > 1 and pair in ("()", "[]", "\\langle\\rangle"):
         return Collection("tuple", items, pair)
@@ -320,10 +349,16 @@ def _set(inner: Tokens, habits: Habits) -> Form:
     if has(inner, "|", ":"):
         name, *condition = split(inner, ("|", ":"))
         whole = _several(condition[0], habits) if len(condition) == 1 else None
-        if isinstance(whole, Named) and _label(name) == whole.name and isinstance(whole.value, Region):
+        if (
+            isinstance(whole, Named)
+            and _label(name) == whole.name
+            and isinstance(whole.value, Region)
+        ):
             return whole.value
         raise Unreadable("a set that is described by a condition")
     found = _several(inner, habits)
     if isinstance(found, Progression):
         return found
-    return Collection("set", found.items if isinstance(found, Collection) and found.kind == "list" else (found,))
+    return Collection(
+        "set", found.items if isinstance(found, Collection) and found.kind == "list" else (found,)
+    )

@@ -33,7 +33,9 @@ def compare_regions(left: Region, right: Region) -> Comparison:
         if len(left.pieces) != len(right.pieces):
             return unknown("sets with ends whose order is not known")
         found = all_of(_compare(a, b) for a, b in zip(left.pieces, right.pieces, strict=True))
-        return found if found == EQUAL or len(left.pieces) == 1 else unknown("sets in another order")
+        return (
+            found if found == EQUAL or len(left.pieces) == 1 else unknown("sets in another order")
+        )
     if len(left.pieces) != len(right.pieces):
         return UNEQUAL
     return all_of(_compare(a, b) for a, b in zip(left.pieces, right.pieces, strict=True))
@@ -45,7 +47,9 @@ def merged(region: Region) -> Region:
     Raises:
         Undecided: an end is not a number, or its order is not known.
     """
-    if any(name for piece in region.pieces for end in (piece.low, piece.high) for name in names(end)):
+    if any(
+        name for piece in region.pieces for end in (piece.low, piece.high) for name in names(end)
+    ):
         raise Undecided("an end of an interval contains a variable")
     spans = [(_low(p), _high(p)) for p in region.pieces]
     spans = [span for span in spans if _order(*span) <= 0]
@@ -90,8 +94,9 @@ def only_values(values: Sequence[Form]) -> Form:
     """
     *others, last = values
     for other in others:
-        same = isinstance(other, Quantity) and isinstance(last, Quantity)
-        if not same or same_value(other.tree, last.tree) != EQUAL:
+        if not isinstance(other, Quantity) or not isinstance(last, Quantity):
+            raise Unreadable("the sides of an equation are not numbers")
+        if same_value(other.tree, last.tree) != EQUAL or other.unit != last.unit:
             raise Unreadable("the sides of an equation have different values")
     return last
 
@@ -142,5 +147,3 @@ def _number_order(left: Tree, right: Tree) -> int:
         if mpmath.im(first) or mpmath.im(second):
             raise Undecided("an end of an interval is not real")
         return 1 if first > second else -1
-
-

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from curate.grade.mathematics.vocabulary import words
+
 Dimensions = tuple[tuple[str, int], ...]
 """The powers of base quantities, sorted by their names: an area is (("length", 2),)."""
 
@@ -72,18 +74,19 @@ _TABLE: tuple[tuple[str, dict[str, int], Fraction | int, bool], ...] = (
     ("£ gbp", {"pounds": 1}, 1, False),
     ("¥ yen", {"yen": 1}, 1, False),
     ("rupee rupees", {"rupees": 1}, 1, False),
-    ("unit units", {}, 1, False),
+    ("unit units", {"units": 1}, 1, False),
 )
 _NOT_NOUNS = re.compile(
-    r"tens|ones|halves|(?:thir|four|fif|six|seven|eigh|nin|ten)th?s|thirds|quarters|squares?|cubes|"
-    r"plus|minus|times|less|is|as|was|has|does|always|sometimes|perhaps|this|its|us|yes|bits|"
-    r"others|factors|multiples|powers|roots|solutions|negatives|pairs|zeros|scores|.{0,3}|.*(?:ss|us|is|'s)",
+    r"ones|twos|threes|fours|fives|sixes|sevens|eights|nines|tens|halves|thirds|quarters|fourths|"
+    r"fifths|sixths|eighths|.*[dn]ths|doubles|triples|squares|cubes|minus|times|does|always|sometimes|"
+    r"perhaps|besides|.*wards|others|factors|multiples|powers|roots|logs|solutions|negatives|"
+    r"opposites|inverses|reciprocals|pairs|zeros|scores|.{0,3}|.*(?:ss|us|is)",
     re.IGNORECASE,
 )
 """Words that end in s and may change the value of the number before them."""
-_NOUNS = frozenset(
+_NOUNS = words(
     "people children men women sheep fish apple person child student way point piece book day egg "
-    "dollar ball car marble game team player page row column box boxes foot hour".split()
+    "dollar ball car marble game team player page row column box boxes foot hour"
 )
 
 
@@ -111,7 +114,9 @@ class Unit:
         for name, count in other.dimensions:
             powers[name] = powers.get(name, 0) + sign * count
         kept = tuple(sorted((name, count) for name, count in powers.items() if count))
-        noun = f"{self.noun}{'*' if sign > 0 else '/'}{other.noun}" if self.noun or other.noun else ""
+        noun = (
+            f"{self.noun}{'*' if sign > 0 else '/'}{other.noun}" if self.noun or other.noun else ""
+        )
         return Unit(kept, self.size * other.size**sign, noun)
 
 
@@ -134,7 +139,9 @@ def _table() -> dict[str, Unit]:
 
 UNITS = _table()
 ANGLE, PERCENT = UNITS["degree"], UNITS["percent"]
-UNCLEAR = frozenset(("celsius", "fahrenheit", "temperature", "angle", "radians", "months", "percent"))
+UNCLEAR = frozenset(
+    ("celsius", "fahrenheit", "temperature", "angle", "radians", "months", "percent", "units")
+)
 """Quantities that are converted by more than a factor, or by one that is not exact."""
 
 

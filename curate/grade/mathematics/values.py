@@ -13,6 +13,7 @@ from typing import Any
 import mpmath
 
 from curate.grade.mathematics.trees import Apply, Name, Number, Tree
+from curate.grade.mathematics.vocabulary import words
 
 _MOST_BITS = 20_000
 """Of the numerator or denominator of an exact value."""
@@ -82,7 +83,7 @@ def _applied(operation: str, values: list[Any]) -> Any:
     numbers = [_to_float(one) if isinstance(one, Fraction) else one for one in values]
     try:
         result = _operation(operation)(*numbers)
-    except (ArithmeticError, ValueError, mpmath.libmp.NoConvergence) as error:
+    except (ArithmeticError, ValueError) as error:
         raise Undecided(f"{operation} has no value here") from error
     if not mpmath.isfinite(result) or (result and abs(mpmath.log(abs(result))) > _LARGEST_LOG):
         raise Undecided("a value is too large to compute")
@@ -154,7 +155,7 @@ _EXACT: dict[str, Callable[..., Fraction | None]] = {
     "/": _exact_quotient,
     "^": _exact_power,
     "neg": lambda number: -number,
-    "abs": abs,
+    "abs": lambda number: abs(number),
     "!": _exact_factorial,
     "binom": _exact_binomial,
     "floor": lambda number: Fraction(number.numerator // number.denominator),
@@ -172,10 +173,18 @@ def _constant(name: str) -> Any:
     return +constants[name]
 
 
+def _noise(size: Any) -> Any:
+    """Returns how large a number is of which no digit is certain, after computing with this size."""
+    return size * mpmath.mpf(10) ** (_GUARD - mpmath.mp.dps)
+
+
 def _sum(*terms: Any) -> Any:
     total = mpmath.fsum(terms)
+    if abs(total) <= _noise(max(map(abs, terms))):
+        # All digits cancel. With more digits it may become another number, and is seen to change.
+        return mpmath.mpf(0)
     smallest = min((abs(term) for term in terms if term), default=0)
-    if smallest and abs(total) * mpmath.mpf(10) ** (_GUARD - mpmath.mp.dps) > smallest:
+    if smallest and _noise(abs(total)) > smallest:
         raise Undecided("numbers of very different sizes are added")
     return total
 
@@ -188,7 +197,7 @@ def _product(*factors: Any) -> Any:
 
 
 def _quotient(above: Any, below: Any) -> Any:
-    if not below or abs(below) < mpmath.mpf(10) ** (_GUARD - mpmath.mp.dps):
+    if not below:
         raise Undecided("a division by zero")
     return above / below
 
@@ -207,7 +216,13 @@ def _root(radicand: Any, degree: Any) -> Any:
     odd = mpmath.isint(degree) and degree % 2 == 1
     if odd and not mpmath.im(radicand) and mpmath.re(radicand) < 0:
         return -_root(-radicand, degree)
-    return mpmath.sqrt(radicand) if degree == 2 else _power(radicand, 1 / degree) if radicand else radicand
+    return (
+        mpmath.sqrt(radicand)
+        if degree == 2
+        else _power(radicand, 1 / degree)
+        if radicand
+        else radicand
+    )
 
 
 def _logarithm(number: Any, base: Any) -> Any:
@@ -244,6 +259,14 @@ def _bounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
+def _periodic(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(number: Any) -> Any:
+        result = _bounded(function)(number)
+        return mpmath.mpf(0) if abs(result) <= _noise(1 + abs(number)) else result
+
+    return apply
+
+
 def _degrees(number: Any) -> Any:
     return number * mpmath.pi / 180
 
@@ -264,13 +287,15 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "degree": _degrees,
     "\\ln": lambda number: _logarithm(number, mpmath.e),
     # The base of a logarithm without one is unknown. No other value depends on it.
-    "\\log": lambda number, base=None: _logarithm(number, mpmath.mpf("5.2718") if base is None else base),
+    "\\log": lambda number, base=None: _logarithm(
+        number, mpmath.mpf("5.2718") if base is None else base
+    ),
     "\\exp": _bounded(mpmath.exp),
 } | {
-    f"\\{name}": _bounded(getattr(mpmath, python))
+    f"\\{name}": _periodic(getattr(mpmath, python))
     for name, python in (
-        [(name, name) for name in "sin cos tan cot sec csc sinh cosh tanh".split()]
-        + [(f"arc{name}", f"a{name}") for name in "sin cos tan".split()]
+        *((name, name) for name in words("sin cos tan cot sec csc sinh cosh tanh")),
+        *((f"arc{name}", f"a{name}") for name in words("sin cos tan")),
     )
 }
 
@@ -279,7 +304,9 @@ def _operation(name: str) -> Callable[..., Any]:
     if name in _OPERATIONS:
         return _OPERATIONS[name]
     if name.startswith("call "):
-        # An unknown function: any that has no rules of its own.
+        # An unknown function: one that follows no other rule.
         seed = zlib.crc32(name.encode()) % 1000
-        return lambda *numbers: mpmath.cos(_product(*(n + seed + k for k, n in enumerate(numbers))) / 1009)
+        return lambda *numbers: mpmath.cos(
+            _product(*(n + seed + k for k, n in enumerate(numbers))) / 1009
+        )
     raise Undecided(f"{name!r} has no value")

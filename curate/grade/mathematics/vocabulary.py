@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
+
+
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text."""
+    return frozenset(text.split())
+
 
 SYNONYMS = {
     "\\leq": "\\le", "\\leqslant": "\\le", "\\geq": "\\ge", "\\geqslant": "\\ge", "\\lt": "<",
@@ -20,9 +25,9 @@ SYNONYMS = {
 }  # fmt: skip
 """Commands that mean the same as another."""
 
-FUNCTIONS = frozenset(
+FUNCTIONS = words(
     "\\sin \\cos \\tan \\cot \\sec \\csc \\arcsin \\arccos \\arctan \\sinh \\cosh \\tanh \\ln \\log "
-    "\\exp".split()
+    "\\exp"
 )
 BARE_COMMANDS = {name[1:]: name for name in FUNCTIONS} | {
     "pi": "\\pi", "sqrt": "\\sqrt", "infinity": "\\infty", "inf": "\\infty", "infty": "\\infty",
@@ -31,19 +36,18 @@ BARE_COMMANDS = {name[1:]: name for name in FUNCTIONS} | {
 }  # fmt: skip
 """Words that are commands without a backslash."""
 
-GREEK = frozenset(
+GREEK = words(
     "\\alpha \\beta \\gamma \\delta \\epsilon \\zeta \\eta \\theta \\iota \\kappa \\lambda \\mu \\nu "
     "\\xi \\rho \\sigma \\tau \\upsilon \\phi \\chi \\psi \\omega \\Gamma \\Delta \\Theta \\Lambda "
-    "\\Xi \\Pi \\Sigma \\Upsilon \\Phi \\Psi \\Omega \\ell \\hbar".split()
+    "\\Xi \\Pi \\Sigma \\Upsilon \\Phi \\Psi \\Omega \\ell \\hbar"
 )
 
 NUMBER_WORDS = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
-} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+    "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15,
+    "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30,
+    "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
 SCALES = {
     "dozen": Fraction(12), "dozens": Fraction(12), "hundred": Fraction(10**2),
     "hundreds": Fraction(10**2), "thousand": Fraction(10**3), "thousands": Fraction(10**3),
@@ -66,19 +70,17 @@ OPPOSITES = (
     frozenset(("million", "billion", "trillion", "thousand", "hundred")),
 )
 """Words that exclude each other."""
-VAGUE = frozenset(
+VAGUE = words(
     "none nothing undefined impossible infinite infinity empty nowhere never neither zero nobody "
-    "indeterminate unknown any all always everywhere insufficient dne".split()
+    "indeterminate unknown any all always everywhere insufficient dne"
 )
 """Words that may mean the same as another word or as a formula."""
 
-ORDINAL = re.compile(r"st|nd|rd|th", re.IGNORECASE)
 OPTION_WORDS = frozenset(("option", "choice"))
-NUMBER_SETS = frozenset(f"\\mathbb{{{letter}}}" for letter in "RZNQC")
-SHORT_WORDS = frozenset(
+SHORT_WORDS = words(
     "no yes or and if is of in on at to by as an a the for per all any not odd our its it so we day "
     "one two six ten net due low mid max min red sum gcd lcm cat dog man men set end out off top non "
     "but nor new old few big hot dry wet try use via yet her his she he you who why how was are has had "
-    "fun gas oil ice air sea sun sky car bus box bag cup egg pie pen hen cow pig ant bee".split()
+    "fun gas oil ice air sea sun sky car bus box bag cup egg pie pen hen cow pig ant bee"
 )
 """Words of two or three letters. Other runs of so few letters are products."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from curate.grade.mathematics.forms import (
     Interval,
     Phrase,
-        Region,
+    Region,
 )
 from curate.grade.mathematics.lexer import Token
 from curate.grade.mathematics.splitting import Tokens
@@ -22,11 +22,13 @@ def phrase_of(tokens: Tokens) -> Phrase | Region | None:
 
     Words that are numbers, and runs of letters that may be products, are left to the parser.
     """
-    if not all(token.kind == "word" or (token.kind == "name" and len(tokens) > 1) for token in tokens):
+    if not all(
+        token.kind == "word" or (token.kind == "name" and len(tokens) > 1) for token in tokens
+    ):
         return None
-    words = tuple(token.text.lower() for token in tokens)
-    if len(words) > 1 and words[0] in _ARTICLES:
-        words = words[1:]
+    # A single letter is a variable outside of `\\text{…}`, and not an article.
+    article = len(tokens) > 1 and tokens[0].kind == "word" and tokens[0].text.lower() in _ARTICLES
+    words = tuple(token.text.lower() for token in (tokens[1:] if article else tokens))
     if words[0] in NUMBER_WORDS or words[-1] in SCALES:
         return None
     if all(token.kind == "name" or _may_be_product(token) for token in tokens):

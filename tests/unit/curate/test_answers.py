@@ -78,4 +78,4 @@ def test_answers_of_different_kinds_are_not_equal() -> None:
     ]
     # 5 is the first answer of "integers and decimals" and of "units", 30 of two others, and so on.
     values = {firsts[kind] for pair in same for kind in pair}
-    assert values <= {"5", "1/2", "5/2", "50\\%", "1,2", "B", "\\{\\}"}, same
+    assert values <= {"5", "\\boxed{5}", "1/2", "5/2", "50\\%", "1,2", "B", "\\{\\}"}, same

@@ -104,9 +104,20 @@ def test_the_answer_that_a_solution_marks(solution: str, answer: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["\\boxed{", "\\boxed ", "answer ", "answer", "the answer to ", "Answer:", "answer is ", "\n"]
-    + [" ", "*", "**a", "$", "$$", "\\[", "#", "####", "#### ", "# \n", "<|a|>\n", "<|", ". "]
-    + ["answer\n", "**Answer**\n", "answer is\n", "because ", "_", "is $", "`", "- ", "\x00"],
+    [
+        *(
+            "\\boxed{",
+            "\\boxed ",
+            "answer ",
+            "answer",
+            "the answer to ",
+            "Answer:",
+            "answer is ",
+            "\n",
+        ),
+        *(" ", "*", "**a", "$", "$$", "\\[", "#", "####", "#### ", "# \n", "<|a|>\n", "<|", ". "),
+        *("answer\n", "**Answer**\n", "answer is\n", "because ", "_", "is $", "`", "- ", "\x00"),
+    ],
 )
 def test_the_time_per_character_is_flat(piece: str) -> None:
     def seconds(characters: int) -> float:

@@ -30,7 +30,8 @@ def test_the_last_box_counts(text: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "content"), [("\\boxed{1} \\boxed{2", "2"), ("\\boxed{", ""), ("\\boxed{{}\\}", "{}\\}")]
+    ("text", "content"),
+    [("\\boxed{1} \\boxed{2", "2"), ("\\boxed{", ""), ("\\boxed{{}\\}", "{}\\}")],
 )
 def test_a_box_may_be_open(text: str, content: str) -> None:
     assert last_box(text) == Box(content, closed=False)
