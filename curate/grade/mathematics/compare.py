@@ -12,7 +12,7 @@ from curate.grade.comparison import EQUAL, UNEQUAL, Comparison, unknown
 from curate.grade.mathematics.characters import Unreadable
 from curate.grade.mathematics.forms import Form, Named, Quantity
 from curate.grade.mathematics.lexer import Habits, Token, tokens
-from curate.grade.mathematics.pairs import compare_forms
+from curate.grade.mathematics.pairs import compare_answers
 from curate.grade.mathematics.reading import read
 from curate.grade.mathematics.vocabulary import OPPOSITES
 
@@ -21,6 +21,7 @@ _OTHER_HABITS = (
     replace(_HABITS, comma_groups=False),
     replace(_HABITS, exponent=False),
     replace(_HABITS, letter_units=True),
+    replace(_HABITS, decimal_comma=True),
 )
 
 
@@ -48,7 +49,7 @@ def compare(reference: str, claimed: str) -> Comparison:
 
 def _compare(first: tuple[Token, ...], second: tuple[Token, ...], habits: Habits) -> Comparison:
     try:
-        return compare_forms(read(first, habits), read(second, habits))
+        return compare_answers(read(first, habits), read(second, habits))
     except Unreadable as why:
         return unknown(str(why))
     except RecursionError:
@@ -64,7 +65,7 @@ def _in_other_reading(
         if not habits.letter_units and (first, second) == usual:
             return None
         forms = read(first, habits), read(second, habits)
-        if compare_forms(*forms) != EQUAL:
+        if compare_answers(*forms) != EQUAL:
             return None
     except (Unreadable, RecursionError):
         return None

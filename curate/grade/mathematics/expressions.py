@@ -316,7 +316,7 @@ class Expressions(TokenReader):
         if self.take("["):
             degree = self.sum()
             self.expect("]")
-        return Apply("root", (self._argument(bare_number=False), degree))
+        return Apply("root", (self._argument(bare_pair=False), degree))
 
     def _function(self, name: str) -> Tree:
         base: Tree | None = None
@@ -347,21 +347,30 @@ class Expressions(TokenReader):
             raise Unreadable("a slash after a function's argument has two readings")
         return negative(argument) if minus else argument
 
-    def _argument(self, *, whole_number: bool = False, bare_number: bool = True) -> Tree:
+    def _argument(self, *, whole_number: bool = False, bare_pair: bool = True) -> Tree:
         """Reads the argument of a command: a group in braces, or one token.
 
         Args:
             whole_number: 10^22 is read as 10^{22}. If not, LaTeX takes one digit.
-            bare_number: one digit may be taken from several, as in `\\frac12`.
+            bare_pair: one digit or letter may be taken from two, as in `\\frac12`.
         """
         token = self.peek()
         if token is None:
             raise Unreadable("an argument is missing")
         if token.kind == "number" and not whole_number and len(token.text) > 1:
-            return self._digit(token, bare_number)
+            return self._digit(token, bare_pair)
         if token.kind == "word" and not token.in_text:
+            if bare_pair and not whole_number and len(token.text) == 2:
+                return self._letter(token)
             raise Unreadable(f"{token.text[:40]!r} as an argument has two readings")
         return self._group("(") if whole_number and self.sees("(") else self._base()
+
+    def _letter(self, token: Token) -> Tree:
+        """Reads the first of two letters, and leaves the other one."""
+        second = Token("name", token.text[1])
+        self.tokens = [*self.tokens[: self.at + 1], second, *self.tokens[self.at + 1 :]]
+        self.at += 1
+        return Name(token.text[0])
 
     def _digit(self, token: Token, allowed: bool) -> Tree:
         """Reads the first of two digits, and leaves the other one."""

@@ -47,6 +47,8 @@ class Habits:
     """2e3 is 2000. If not, it is 2 times e times 3."""
     letter_units: bool = False
     """5 m is five meters. If not, it is 5 times m."""
+    decimal_comma: bool = False
+    """0,5 is one half. If not, it is 0 and 5."""
 
 
 _GAP = r"(?:\\[,;:! ]|\s|~)"
@@ -83,6 +85,7 @@ _ENVIRONMENT = re.compile(
 )
 _LABEL = re.compile(r"\A\(?([A-J])\.\s(?=\s*\S)")
 """The letter of an option before its text."""
+_DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
 _SYMBOLS = frozenset("+-*/^_=<>()[]{}|,;:!'&$%~\"?#€£¥¢")
 _LETTERED = frozenset(
     ("\\mathbb", "\\mathcal", "\\vec", "\\hat", "\\overrightarrow", "\\bar", "\\tilde")
@@ -96,6 +99,8 @@ def tokens(text: str, habits: Habits = Habits()) -> tuple[Token, ...]:
         Unreadable: a character has no meaning here.
     """
     bare = _without_dollars(plain(text).strip())
+    if habits.decimal_comma:
+        bare = _DECIMAL_COMMA.sub(r"\1.\2", bare)
     return tuple(_Lexer(_LABEL.sub(r"(\1) ", bare), habits).run())
 
 

@@ -29,6 +29,19 @@ from curate.grade.mathematics.values import Undecided, exact
 from curate.grade.mathematics.vocabulary import VAGUE
 
 
+def compare_answers(left: Form, right: Form) -> Comparison:
+    """Compares two whole answers. The set of a single solution is that solution."""
+    return compare_forms(_single(left, right), _single(right, left))
+
+
+def _single(form: Form, other: Form) -> Form:
+    other = other.value if isinstance(other, Named) else other
+    if isinstance(form, Named):
+        return Named(form.name, _single(form.value, other))
+    is_single = isinstance(form, Collection) and form.kind == "set" and len(form.items) == 1
+    return form.items[0] if is_single and isinstance(other, Quantity) else form
+
+
 def compare_forms(left: Form, right: Form) -> Comparison:
     """Compares two answers. The order of the two does not matter."""
     left, right = _without_signs(left), _without_signs(right)
@@ -257,9 +270,6 @@ def _sets(left: Form, right: Form) -> Comparison:
             return compare_regions(first, second)
         return _of_different_forms(left, right)
     if not isinstance(left, Collection) or not isinstance(right, Collection):
-        single, several = (left, right) if isinstance(right, Collection) else (right, left)
-        if isinstance(several, Collection) and several.kind == "set" and len(several.items) == 1:
-            return compare_forms(single, several.items[0])
         return _of_different_forms(left, right)
     if left.kind == right.kind == "tuple":
         return _tuples(left, right)

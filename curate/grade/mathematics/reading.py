@@ -112,7 +112,9 @@ def _congruence(tokens: Tokens, habits: Habits) -> Congruence | None:
 
 def _several(tokens: Tokens, habits: Habits) -> Form:
     """Reads a list of answers, or one."""
-    words = [w for w in ("or", "and", "\\vee", "\\wedge") if has(tokens, w)]
+    # ∨ and ∧ join inequalities. Between other things they are logic.
+    signs = ("\\vee", "\\wedge") if has(tokens, *_ORDERS) else ()
+    words = [word for word in ("or", "and", *signs) if has(tokens, word)]
     parts = split(tokens, (",", ";", *words))
     if len(parts) == 1:
         return _one(tokens, habits)

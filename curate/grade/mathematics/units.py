@@ -86,7 +86,8 @@ _NOT_NOUNS = re.compile(
 """Words that end in s and may change the value of the number before them."""
 _NOUNS = words(
     "people children men women sheep fish apple person child student way point piece book day egg "
-    "dollar ball car marble game team player page row column box boxes foot hour"
+    "dollar ball car marble game team player page row column box boxes foot hour "
+    "cup bottle bag slice teaspoon tablespoon cookie coin card ticket minute second week month year"
 )
 
 

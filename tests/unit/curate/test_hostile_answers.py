@@ -15,12 +15,13 @@ from curate.grade.graders import normalize
 from curate.grade.mathematics.compare import compare
 
 TEXT = (
-    "0 1 2 10 3.5 x y n a i e + - * / ^ _ ( ) [ ] { } , ; = < > | ! % & ' ~ : ? # . \" "
-    "\\{ \\} \\le \\ge \\ne \\in \\cup \\cap \\setminus \\frac \\dfrac \\sqrt \\sin \\log \\ln \\exp "
-    "\\pi \\infty \\pm \\text{ \\text{m} km two th \\ldots ... \\% \\$ $ ° √ ½ ² ∛ \\overline{3} "
-    "million 0. e5 e999999 \\pmod \\equiv \\begin{pmatrix} \\end{pmatrix} \\\\ \\left \\right or and option B "
-    "\\binom 9^{9^{9^{9}}} 99999! \x00 \ud800 \u202e __import__('os').system('true') eval(1) "
-    "\\input{x} \\circ \\emptyset \\mathbb{R} f(x) dy/dx \\lfloor \\rfloor 1,234 \\angle \\ ≤ ∞ 中 é"
+    "0 1 2 10 3.5 x y n a i e + - * / ^ _ ( ) [ ] { } , ; = < > | ! % & ' ~ : ? # . \" \\{ "
+    "\\} \\le \\ge \\ne \\in \\cup \\cap \\setminus \\frac \\dfrac \\sqrt \\sin \\log \\ln "
+    "\\exp \\pi \\infty \\pm \\text{ \\text{m} km two th \\ldots ... \\% \\$ $ ° √ ½ ² ∛ "
+    "\\overline{3} million 0. e5 e999999 \\pmod \\equiv \\begin{pmatrix} \\end{pmatrix} \\\\ "
+    "\\left \\right or and option B \\binom 9^{9^{9^{9}}} 99999! \x00 \ud800 \u202e "
+    "__import__('os').system('true') eval(1) \\input{x} \\circ \\emptyset \\mathbb{R} f(x) "
+    "dy/dx \\lfloor \\rfloor 1,234 \\angle \\ ≤ ∞ 中 é"
 )
 PIECES = (*TEXT.split(" "), " ", "\n", "\t")
 SIMPLE = (
