@@ -169,7 +169,8 @@ def _constant(name: str) -> Any:
     if name == "i":
         return mpmath.mpc(0, 1)
     if name not in constants:
-        raise Undecided("infinity is inside an expression")
+        what = "infinity" if name == "\\infty" else "a variable"
+        raise Undecided(f"{what} is inside an expression that must be a number")
     return +constants[name]
 
 
