@@ -31,6 +31,10 @@ _SENTENCE_END = re.compile(
     r"(?<!\.)\.(?!\.)(?=\s|\Z)|</answer>|<\||(?:,?\s)because\s|,\s(?:since|as|which|so)\s"
 )
 _MATH = (("$$", "$$"), ("\\[", "\\]"), ("$", "$"), ("\\(", "\\)"))
+_CONNECTIVE = re.compile(
+    r"(?:and|so|thus|hence|then|therefore|finally|in conclusion|in total)[,:]?\s", re.IGNORECASE
+)
+_SAID = re.compile(r"(?:\b(?:is|are|equals)|=)\s([^A-Za-z\n=]{0,40}\d[^A-Za-z\n=]{0,40})\Z")
 _BEFORE_MATH = re.compile(
     r"(?:\b(?:is|are|be|equals|get|obtain|have)|[=:])\s{0,3}\Z", re.IGNORECASE
 )
@@ -96,6 +100,8 @@ def _in_last_line(text: str) -> str:
     line, start = _last_line(text)
     if not line or len(line) > _LONGEST_LINE or line.startswith(("- ", "* ")):
         return ""
+    if connective := _CONNECTIVE.match(line):
+        line, start = line[connective.end() :], start + connective.end()
     bare = line.rstrip(". \t")
     if bare.endswith("**") and (opened := bare.rfind("**", 0, -2)) >= 0:
         return _clean(bare[opened:])
@@ -104,7 +110,7 @@ def _in_last_line(text: str) -> str:
             end = start + len(bare) - len(closing)
             opened = text.rfind(opening, 0, end)
             before = text[max(0, opened - 40) : opened] if opened >= 0 else ""
-            alone = not before.rpartition("\n")[2].strip()
+            alone = opened <= start or not before.rpartition("\n")[2].strip()
             return (
                 text[opened + len(opening) : end].strip()
                 if opened >= 0 and (alone or _BEFORE_MATH.search(before))
@@ -112,7 +118,10 @@ def _in_last_line(text: str) -> str:
             )
     formula = not _WORD.search(bare) and any(map(str.isalnum, bare))
     shaped = _OPTION.fullmatch(bare) or _QUANTITY.fullmatch(bare)
-    return _clean(bare) if formula or shaped else ""
+    if formula or shaped:
+        return _clean(bare)
+    said = _SAID.search(bare[-100:])
+    return _clean(said[1]) if said else ""
 
 
 def _last_line(text: str) -> tuple[str, int]:
