@@ -41,6 +41,8 @@ def read(tokens: Sequence[Token], habits: Habits) -> Form:
     """
     if not tokens:
         raise Unreadable("it is empty")
+    if tokens[0].text == "{" and (inner := group(tokens)) and not has(inner, ",", ";"):
+        return read(inner, habits)
     if option := _option(tokens):
         return option
     if (words := phrase_of(tokens)) is not None:
