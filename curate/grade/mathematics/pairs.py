@@ -38,8 +38,9 @@ def _single(form: Form, other: Form) -> Form:
     other = other.value if isinstance(other, Named) else other
     if isinstance(form, Named):
         return Named(form.name, _single(form.value, other))
-    is_single = isinstance(form, Collection) and form.kind == "set" and len(form.items) == 1
-    return form.items[0] if is_single and isinstance(other, Quantity) else form
+    if isinstance(form, Collection) and isinstance(other, Quantity):
+        return form.items[0] if form.kind == "set" and len(form.items) == 1 else form
+    return form
 
 
 def compare_forms(left: Form, right: Form) -> Comparison:
