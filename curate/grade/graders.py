@@ -59,7 +59,10 @@ class ExactGrader:
 
 @dataclass(frozen=True, slots=True)
 class MathGrader:
-    """Compares the claimed answer with the reference as mathematics, however they are written."""
+    """Compares the claimed answer with the reference as mathematics, however they are written.
+
+    They are equal only if every character of both was read.
+    """
 
     pool: MathPool
 
@@ -78,11 +81,11 @@ class MathGrader:
                 Reason.UNGRADED,
                 f"an answer has {longest} characters, at most {_LONGEST} are compared",
             )
-        equal = await self.pool.equal(answer, claimed)
-        if equal is None:
+        found = await self.pool.compare(answer, claimed)
+        if found.outcome == "unknown":
             shown = f"{claimed[:80]!r} and {answer[:80]!r}"
-            raise Dropped(Reason.UNGRADED, f"{shown} cannot be compared as mathematics")
-        return equal
+            raise Dropped(Reason.UNGRADED, f"{shown} cannot be compared: {found.reason}")
+        return found.outcome == "equal"
 
 
 class CountdownGrader:
@@ -134,9 +137,9 @@ async def grader(name: GraderName, processes: int = 2) -> AsyncGenerator[Grader]
     """
     match name:
         case "mathematics":
-            if importlib.util.find_spec("math_verify") is None:
+            if importlib.util.find_spec("mpmath") is None:
                 raise ImportError(
-                    "grading needs math-verify: from a checkout, pip install -e '.[curate]'"
+                    "grading needs mpmath: from a checkout, pip install -e '.[curate]'"
                 )
             async with MathPool(processes) as pool:
                 yield MathGrader(pool)

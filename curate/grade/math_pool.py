@@ -1,7 +1,6 @@
 """Processes that compare answers. One that takes too long is killed, and another one replaces it.
 
-math-verify's own time limit is a signal. That works only on a main thread, and does not stop a long
-computation in C.
+The comparison has bounds. A process is certain to end even if a bound is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from anyio.abc import ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from curate.drops import Dropped, Reason
+from curate.grade.comparison import Comparison
 
 _WORKER = Path(__file__).with_name("math_worker.py")
 _MEMORY = 2 * 1024**3
@@ -26,7 +26,7 @@ _START_SECONDS = 300.0
 """Importing the library alone takes a minute when the machine is busy."""
 _WALL_TIME_FACTOR = 6
 """How many times its computing time a comparison may take, because the machine may be busy."""
-_LONGEST_REPLY = 100
+_LONGEST_REPLY = 2000
 _GONE = (TimeoutError, anyio.IncompleteRead, anyio.BrokenResourceError)
 """The errors that mean that a process is stuck or has ended."""
 
@@ -59,10 +59,8 @@ class MathPool:
         while self._idle:
             await self._idle.pop().end()
 
-    async def equal(self, reference: str, claimed: str) -> bool | None:
-        """Returns whether two answers are mathematically equal.
-
-        Returns None if one of them is not mathematics.
+    async def compare(self, reference: str, claimed: str) -> Comparison:
+        """Compares two answers as mathematics.
 
         Raises:
             Dropped: the comparison takes too much time or memory.
@@ -73,7 +71,7 @@ class MathPool:
             worker = self._idle.pop() if self._idle else await _MathWorker.start(self._seconds)
             try:
                 with anyio.fail_after(self._seconds * _WALL_TIME_FACTOR):
-                    reply: bool | None = json.loads(await worker.ask(request))
+                    reply = Comparison(*json.loads(await worker.ask(request)))
             except _GONE as error:
                 await worker.end()
                 raise Dropped(
@@ -118,7 +116,7 @@ class _MathWorker:
             await worker.end()
             raise MathPoolError(
                 "the process that compares answers does not start: run "
-                "`python -c 'import math_verify'` to see why"
+                "`python -c 'import mpmath'` to see why"
             ) from error
         except BaseException:
             await worker.end()

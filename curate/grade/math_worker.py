@@ -1,7 +1,7 @@
-"""The program in a process of `MathPool`. It reads pairs of answers and writes if they are equal.
+"""The program in a process of `MathPool`. It reads pairs of answers and compares them.
 
-Each pair is a line of JSON, and so is each reply. It is a separate program because an answer can make
-the library use all of the time and memory of its process.
+Each pair is a line of JSON, and so is each reply: the outcome and the reason. It is a separate program
+because an answer could use all of the time and memory of its process.
 """
 
 import contextlib
@@ -9,7 +9,11 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+_LONGEST_REASON = 200
 
 
 def main(memory: int, seconds: int) -> None:
@@ -24,29 +28,25 @@ def main(memory: int, seconds: int) -> None:
     # The output of the libraries must not mix with the replies.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import math_verify
+    # The program is started by its path, so that no module of the current folder is imported.
+    sys.path.append(str(Path(__file__).parents[2]))
+    from curate.grade.mathematics.compare import compare
 
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)
         # The kernel ends the process at this limit, even if its parent has ended.
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds + 1)
-        print(json.dumps(_equal(math_verify, *json.loads(line))), file=replies, flush=True)
+        print(json.dumps(_reply(compare, *json.loads(line))), file=replies, flush=True)
 
 
-def _equal(math_verify: Any, reference: str, claimed: str) -> bool | None:
-    """Returns whether two answers are equal, None if one of them cannot be read as mathematics."""
+def _reply(compare: Callable[[str, str], Any], reference: str, claimed: str) -> list[str]:
     try:
-        parsed = [
-            math_verify.parse(f"\\boxed{{{text}}}", parsing_timeout=None)
-            for text in (reference, claimed)
-        ]
-        # The library returns only the text of an answer that it could not read.
-        if any(len(forms) < 2 for forms in parsed):
-            return None
-        return bool(math_verify.verify(*parsed, timeout_seconds=None, raise_on_error=True))
-    except Exception:
-        return None
+        found = compare(reference, claimed)
+    except Exception as error:
+        # An error here is a fault of the comparison, and must not end a curation of many hours.
+        return ["unknown", f"the comparison failed: {type(error).__name__}"]
+    return [found.outcome, found.reason[:_LONGEST_REASON]]
 
 
 def _limit(limit: int, value: int) -> None:

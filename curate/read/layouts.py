@@ -7,12 +7,13 @@ Paths are dotted: `meta.problem` is a field within a field, `turns.0` the first 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from curate.drops import Dropped, Reason
+from curate.read.claims import claim
+from curate.read.references import reference
 from curate.trajectory import Trajectory
 
 _TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
@@ -20,10 +21,6 @@ _ROLES = {
     "user": frozenset(("user", "human")),
     "assistant": frozenset(("assistant", "gpt", "model")),
 }
-_BOX = re.compile(r"\\f?box(?:ed)?\s?\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_LONGEST_ANSWER = 500
-"""Characters. A longer text is a whole solution, not only its answer."""
 
 _MISSING = object()
 
@@ -191,22 +188,6 @@ def extract(record: Mapping[str, Any], layout: Layout) -> Iterator[Trajectory | 
         yield Dropped(Reason.EMPTY, f"no text in the field {' or '.join(map(repr, paths))}")
 
 
-def last_box(text: str) -> str:
-    """Returns the content of the last `\\boxed{…}` in `text`.
-
-    Returns "" if there is none, or if the last one is not closed.
-    """
-    start = max((box.end() for box in _BOX.finditer(text)), default=None)
-    if start is None:
-        return ""
-    depth = 1
-    for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return text[start : brace.start()].strip()
-    return ""
-
-
 def _trajectory(
     record: Mapping[str, Any], layout: Layout, fields: TrajectoryFields, at: int | None
 ) -> Trajectory:
@@ -226,7 +207,8 @@ def _trajectory(
         raise Dropped(Reason.EMPTY, f"no text in the field {fields.thinking!r}")
     thought, reply = _split_thinking(text, fields.tagged)
     reply += _text(value(fields.solution))
-    claimed = _text(value(fields.claimed)).strip() or last_box(reply) or last_box(thought)
+    # What a thought claims may have been rejected later. It counts only if there is no reply.
+    claimed = _text(value(fields.claimed)).strip() or claim(reply if reply.strip() else thought)
     answer = _reference(record, layout) or (claimed if layout.own_answer else "")
     if not answer:
         where = f"in the field {' or '.join(layout.answers)}" if layout.answers else "at the end"
@@ -262,10 +244,8 @@ def _split_thinking(text: str, tagged: bool) -> tuple[str, str]:
 
 def _reference(record: Mapping[str, Any], layout: Layout) -> str:
     for path in layout.answers:
-        text = _text(_at(record, path)).strip()
-        if text:
-            short = text if len(text) <= _LONGEST_ANSWER and "\n\n" not in text else ""
-            return last_box(text) or short
+        if text := reference(_text(_at(record, path))):
+            return text
     return ""
 
 

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sprint_agent.protocol.boxes import last_box
 from sprint_agent.protocol.escaping import escape
 from sprint_agent.result import Verdict
 
@@ -55,8 +56,6 @@ TAG = re.compile(
 )
 _LONGEST_TAG = 120
 
-# An escaped brace is a part of the formula, as in `\left\{ 1 \right.`
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _PLANNING = ("Plan", "prompt", "execution", "Execution")
 """The names of tags that no final answer may contain."""
 
@@ -376,14 +375,5 @@ def boxed(text: str) -> str:
 
     Returns all of `text` if it contains no box.
     """
-    box = "\\boxed{"
-    at = text.rfind(box)
-    if at < 0:
-        return text.strip()
-    start = at + len(box)
-    depth = 1
-    for match in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if depth == 0:
-            return text[start : match.start()].strip()
-    return text[start:].strip()
+    box = last_box(text)
+    return text.strip() if box is None else box.content

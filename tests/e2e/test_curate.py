@@ -241,7 +241,7 @@ def test_a_cache_that_cannot_be_used_is_one_line(is_folder: bool, tmp_path: Path
 
 
 def test_a_library_that_does_not_start_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "math_verify.py").write_text("raise RuntimeError")
+    (tmp_path / "mpmath.py").write_text("raise RuntimeError")
     options = ("--annotator", "recorded", "--annotations", EXAMPLE / "annotations.jsonl")
     given = (EXAMPLE / "trajectories.jsonl", "--out", tmp_path / "out", *options)
     last = curate("run", *given, status=2, PYTHONPATH=str(tmp_path)).rstrip().splitlines()[-1]

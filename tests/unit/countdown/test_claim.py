@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sprint_agent import Sprint
@@ -27,6 +29,18 @@ RIGHT = "(7 - 3) * (11 - 5)"
 )
 def test_a_claim_is_the_first_boxed_end_of_a_line(execution: str, expected: str | None) -> None:
     assert claim(execution) == expected
+
+
+@pytest.mark.parametrize("piece", ["\\boxed{", "}", "\\boxed{\n", "\\boxed{}\n", "\n", "\\boxed{}"])
+def test_the_time_per_character_is_flat(piece: str) -> None:
+    def seconds(characters: int) -> float:
+        text = piece * (characters // len(piece)) + "x"
+        start = time.process_time()
+        claim(text)
+        return time.process_time() - start
+
+    # A quadratic reader would take 100 times as long for each character.
+    assert seconds(1_000_000) / 100 < 20 * max(seconds(10_000), 0.001)
 
 
 @pytest.mark.parametrize(

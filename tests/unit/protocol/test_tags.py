@@ -292,6 +292,8 @@ def test_only_executions_are_accepted() -> None:
         ("\\boxed{\\left\\{ 1 \\right.} so", "\\left\\{ 1 \\right."),
         ("\\boxed{\\{1, 2\\}} or {", "\\{1, 2\\}"),
         ("\\boxed{a \\\\} b}", "a \\\\"),
+        ("\\boxed{\\left\\{ 1 \\right.}", "\\left\\{ 1 \\right."),
+        ("\\boxed{x < 1 \\} \\\\} and more", "x < 1 \\} \\\\"),
         ("", ""),
     ],
 )
