@@ -366,6 +366,8 @@ class TurnParser:
 
 def fault_of_answer(text: str) -> str | None:
     """Returns how a final answer departs from the format, None if it does not."""
+    if not boxed(text):
+        return "the final answer is empty"
     found = [tag.name for tag in Scanner().feed(text) if tag.name in _PLANNING]
     return f"the final answer contains the tag {found[0]}, which it must not" if found else None
 

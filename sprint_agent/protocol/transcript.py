@@ -21,6 +21,7 @@ from sprint_agent.protocol.tags import (
     TurnEvent,
     TurnParser,
     execution_tag,
+    fault_of_answer,
     line_end,
     opening,
     sync,
@@ -135,8 +136,8 @@ def _mistake_in_plan(stage: StageText) -> str:
 def _mistake_in_answer(turn: str) -> str:
     """Returns why a run would not answer with this turn, "" if it would."""
     match _read_turn(turn, "</Final_answer>"):
-        case [AnswerClosed()]:
-            return ""
+        case [AnswerClosed(text=text)]:
+            return fault_of_answer(text) or ""
         case [*_, Malformed(reason=reason)]:
             return reason
         case _:

@@ -214,9 +214,7 @@ class PlannerTurn:
     def _close_answer(self, text: str) -> None:
         """Takes the final answer. One that is empty, or that contains a plan, is written again once."""
         answer, fault = tags.boxed(text), tags.fault_of_answer(text)
-        if not answer:
-            self._malformed = Malformed("the final answer is empty", 0)
-        elif fault is not None and not self._repairing:
+        if fault is not None and not (answer and self._repairing):
             self._malformed = Malformed(fault, 0)
         else:
             self.answer, self.fault = answer, fault
