@@ -110,7 +110,9 @@ def _values(file: BinaryIO) -> Iterator[bytes | Dropped]:
         yield cut_off(error)
         return
     if splitter.is_open:
-        yield Dropped(Reason.UNREADABLE, "the file ends inside a record: it is truncated or corrupt")
+        yield Dropped(
+            Reason.UNREADABLE, "the file ends inside a record: it is truncated or corrupt"
+        )
 
 
 class _Splitter:
@@ -142,7 +144,7 @@ class _Splitter:
             level = (mark == b"[") if self._level is None else self._level
             self._level = int(level)
             opens = mark in (b"{", b"[")
-            if opens and self._depth > level or not opens and self._depth > level + 1:
+            if self._depth > level + (not opens):
                 self._depth += 1 if opens else -1
                 continue
             # A value begins or ends here, or an array does. Text before its beginning is separate.

@@ -60,8 +60,13 @@ def read(
 
 def _trajectories(record: Any, layout: Layout | None) -> Iterator[Trajectory | Dropped]:
     if is_list(record):
-        # A conversation without anything around it.
-        record = {"messages": record}
+        if not any(isinstance(one, Mapping) and detect(one.keys()) for one in record):
+            # A conversation without anything around it.
+            yield from _trajectories({"messages": record}, layout)
+            return
+        for one in record:
+            yield from _trajectories(one if isinstance(one, Mapping) else None, layout)
+        return
     if not isinstance(record, Mapping):
         yield Dropped(Reason.UNREADABLE, "not a JSON object")
         return
@@ -114,9 +119,7 @@ def _text_records(path: Path, file: OpenFile) -> Iterator[Record]:
     return json_records.records(file.content, file.head)
 
 
-def _streamed(
-    source: Dataset, layout: Layout | None
-) -> Iterator[tuple[Record, Layout | None]]:
+def _streamed(source: Dataset, layout: Layout | None) -> Iterator[tuple[Record, Layout | None]]:
     try:
         import datasets
     except ImportError as error:
