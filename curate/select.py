@@ -30,7 +30,8 @@ class RunMetrics:
     sequential_tokens: int
     """The paper's critical path.
 
-    It is the sum of the longest path through a prompt over all stages, plus the answer.
+    It is the sum of the longest path through a prompt over all stages, plus the answer. A stage is at
+    least as long as its plan.
     """
 
     @property
@@ -155,4 +156,5 @@ def _longest_path(turn: str, executions: tuple[str, ...], count: Count) -> int:
     parser = tags.TurnParser()
     ends = [e.end for e in parser.feed(turn) if isinstance(e, tags.PromptClosed)]
     paths = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
-    return max(paths, default=0) + count(turn[ends[-1] if ends else 0 :])
+    # The planner writes what follows a prompt beside the execution of that prompt.
+    return max([count(turn), *paths])

@@ -9,6 +9,7 @@ from curate.drops import Dropped, Reason
 from curate.pack.leak_free import Packing, pack_leak_free
 from curate.select import RunMetrics, Selection, best, check, in_share, measure, rank
 from curate.trajectory import Annotated, Component, Trajectory
+from sprint_agent.protocol.transcript import StageText, Transcript
 
 pytestmark = pytest.mark.anyio
 
@@ -39,10 +40,18 @@ async def test_metrics_are_the_papers() -> None:
     metrics = measure(run, len)
     assert (metrics.stages, metrics.steps, metrics.prompts) == (2, 3, (2, 0))
     first = run.stages[0].turn
-    plan, tail = first.index("</prompt_1.1>") + len("</prompt_1.1>"), "\n"
+    path = first.index("</prompt_1.1>") + len("</prompt_1.1>") + 50
     assert metrics.sequential_tokens == (
-        plan + 50 + len(tail) + len(run.stages[1].turn) + len(run.answer)
+        max(path, len(first)) + len(run.stages[1].turn) + len(run.answer)
     )
+
+
+@pytest.mark.parametrize(("tail", "work"), [(500, 500), (5, 500), (500, 5)])
+def test_the_rest_of_a_plan_is_written_beside_the_executions(tail: int, work: int) -> None:
+    turn = f"<Plan_1>\na <prompt_1.1> b </prompt_1.1>\n{'c' * tail}\n"
+    run = Transcript("What?", (StageText(turn, ("d" * work,)),), "e")
+    begun = turn.index("</prompt_1.1>") + len("</prompt_1.1>")
+    assert measure(run, len).sequential_tokens == max(len(turn), begun + work) + 1
 
 
 def test_a_divided_trajectory_is_better_than_an_unsplit_one() -> None:
