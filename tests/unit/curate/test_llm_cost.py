@@ -119,3 +119,8 @@ class TestLedger:
     def test_a_ceiling_needs_the_prices(self) -> None:
         with pytest.raises(ValueError, match="needs the prices of m: give them"):
             Ledger(ceiling=1).check("m")
+
+    def test_prices_without_that_of_a_model_are_refused(self) -> None:
+        Ledger({"m": Prices(1, 1)}).check("m")
+        with pytest.raises(ValueError, match="there are prices of m, but not of n: give these too"):
+            Ledger({"m": Prices(1, 1)}).check("n")
