@@ -43,5 +43,5 @@ def test_a_price_is_a_positive_amount(prices: str) -> None:
 
 @pytest.mark.parametrize("ceiling", [-1.0, float("nan")])
 def test_a_ceiling_is_an_amount(ceiling: float) -> None:
-    with pytest.raises(ValueError, match="--max-cost is .*: it must be at least 0"):
+    with pytest.raises(ValueError, match=r"--max-cost is .*: it must be at least 0"):
         AnnotatorOptions(max_cost=ceiling)

@@ -7,7 +7,7 @@ import pytest
 from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
 from curate.pack.leak_free import Packing, pack_leak_free
-from curate.select import RunMetrics, Selection, best, check, in_share, measure, rank
+from curate.select import RunMetrics, Selection, best, check, held_out, in_share, measure, rank
 from curate.trajectory import Annotated, Component, Trajectory
 from sprint_agent.protocol.transcript import StageText, Transcript
 
@@ -81,3 +81,24 @@ def test_shares_are_the_same_everywhere() -> None:
     assert not in_share("any", 0.0, "x")
     # These are pinned: another machine must make the same choice.
     assert [n for n in range(20) if in_share(f"key {n}", 0.2, "validation")] == [0, 7, 14, 15, 19]
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 50])
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.999])
+def test_of_two_questions_one_is_held_out_and_one_is_left(count: int, share: float) -> None:
+    for salt in range(20):
+        keys = [f"{salt} {n}" for n in range(count)]
+        held = held_out(keys, share)
+        assert 0 < len(held) < count
+        assert held_out(keys[::-1], share) == held
+        # A larger share holds out the same questions and others.
+        assert held <= held_out(keys, 1.0)
+        wanted = {key for key in keys if in_share(key, share, "validation")}
+        assert len(wanted ^ held) <= 1
+
+
+def test_without_a_choice_nothing_is_held_out() -> None:
+    assert held_out(["a"], 0.05) == frozenset()
+    assert held_out([], 0.05) == frozenset()
+    assert held_out(["a", "b"], 0.0) == frozenset()
+    assert held_out(["a", "b"], 1.0) == {"a", "b"}
