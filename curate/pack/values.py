@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 _SMALL = 12
 """Integers up to this one, and round ones, do not show where they come from."""
@@ -64,11 +63,31 @@ class Value:
     Such a value need not be known before."""
 
 
-@lru_cache(maxsize=256)
 def values(text: str) -> tuple[Value, ...]:
-    """Returns the values in `text`, in order. Cached, because each text is searched several times."""
+    """Returns the values in `text`, in order."""
     found = [*_numbers(text), *_formulas(text), *_names(text)]
     return tuple(sorted(found, key=lambda value: value.at))
+
+
+class ValueReader:
+    """Reads the values of the texts of one trajectory, each text once.
+
+    The leak check reads every text again for each stage and after each edge that it adds.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[Value, ...]] = {}
+
+    def values(self, text: str) -> tuple[Value, ...]:
+        """Returns the values in `text`, in order."""
+        found = self._read.get(text)
+        if found is None:
+            found = self._read[text] = values(text)
+        return found
+
+    def keys(self, *texts: str) -> set[str]:
+        """Returns the keys of all values in the texts."""
+        return {value.key for text in texts for value in self.values(text)}
 
 
 def _numbers(text: str) -> Iterator[Value]:

@@ -16,7 +16,48 @@ _LONGEST = 2000
 _TOKEN = re.compile(r"(?P<open>[(\[{])|(?P<close>[)\]}])|\n[^\S\n]*(?=\n)")
 _WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}(?!\w)")
 _FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "lg", "exp", "sqrt", "abs", "max", "min", "sup", "inf", "lim", "gcd", "lcm", "mod", "det", "deg", "dim", "ker", "floor", "ceil", "sgn", "pi", "dx", "dy", "dz", "dt", "du", "dv"]
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "log",
+        "ln",
+        "lg",
+        "exp",
+        "sqrt",
+        "abs",
+        "max",
+        "min",
+        "sup",
+        "inf",
+        "lim",
+        "gcd",
+        "lcm",
+        "mod",
+        "det",
+        "deg",
+        "dim",
+        "ker",
+        "floor",
+        "ceil",
+        "sgn",
+        "pi",
+        "dx",
+        "dy",
+        "dz",
+        "dt",
+        "du",
+        "dv",
+    ]
 )
 """The words of formulas. Any other word makes a text in brackets prose."""
 _SIGN = re.compile(r"[-+*/^=<>|\d,−×·÷±√∞∑∏∫≤≥≠≈∈∪∩]|\\[A-Za-z]")
