@@ -15,49 +15,10 @@ _LONGEST = 2000
 """The most characters of a formula."""
 _TOKEN = re.compile(r"(?P<open>[(\[{])|(?P<close>[)\]}])|\n[^\S\n]*(?=\n)")
 _WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}(?!\w)")
-_FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "log",
-        "ln",
-        "lg",
-        "exp",
-        "sqrt",
-        "abs",
-        "max",
-        "min",
-        "sup",
-        "inf",
-        "lim",
-        "gcd",
-        "lcm",
-        "mod",
-        "det",
-        "deg",
-        "dim",
-        "ker",
-        "floor",
-        "ceil",
-        "sgn",
-        "pi",
-        "dx",
-        "dy",
-        "dz",
-        "dt",
-        "du",
-        "dv",
-    ]
+_FUNCTIONS = re.compile(
+    r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|log|lg|ln|exp|sqrt|abs|max|min|sup|inf|lim|gcd|lcm|mod|det|deg"
+    r"|dim|ker|floor|ceil|sgn|pi|d[xyztuv]",
+    re.IGNORECASE,
 )
 """The words of formulas. Any other word makes a text in brackets prose."""
 _SIGN = re.compile(r"[-+*/^=<>|\d,−×·÷±√∞∑∏∫≤≥≠≈∈∪∩]|\\[A-Za-z]")
@@ -65,7 +26,7 @@ _SIGN = re.compile(r"[-+*/^=<>|\d,−×·÷±√∞∑∏∫≤≥≠≈∈∪�
 
 def with_brackets(text: str, spans: Sequence[Span]) -> list[Span]:
     """Returns the spans, and those of formulas in brackets. None of them contains another."""
-    words = [m.start() for m in _WORD.finditer(text) if m[0].lower() not in _FUNCTIONS]
+    words = [m.start() for m in _WORD.finditer(text) if not _FUNCTIONS.fullmatch(m[0])]
     signs = [m.start() for m in _SIGN.finditer(text)]
 
     def is_formula(start: int, end: int) -> bool:
