@@ -63,7 +63,7 @@ def measure(documents: Iterable[Document]) -> LeakReport:
             removed[kind] += 1
             packed = anyio.run(pack_leak_free, without, _RULES)
             found[kind] += _is_after(packed.stages, number, parent)
-    return LeakReport(count, flagged, wrong, removed, found)
+    return LeakReport(count, flagged, wrong, dict(removed), dict(found))
 
 
 def _without(annotated: Annotated, number: int, parent: int) -> Annotated:

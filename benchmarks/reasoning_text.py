@@ -15,7 +15,14 @@ from typing import Literal
 from curate.trajectory import Annotated, Component, Trajectory
 
 Kind = Literal[
-    "number", "small number", "value of a name", "new name", "formula", "proper noun", "label", "words"
+    "number",
+    "small number",
+    "value of a name",
+    "new name",
+    "formula",
+    "proper noun",
+    "label",
+    "words",
 ]
 """How a step says what it needs of another one."""
 
@@ -149,7 +156,9 @@ class _Writer:
     def _found_again(self, other: int) -> str:
         """Returns a sentence that finds a number that another step may have found as well."""
         said = self._findings[other].said
-        number = next((word for word in said.split() if word.strip(".$").isdigit()), "57").strip(".$")
+        number = next((word for word in said.split() if word.strip(".$").isdigit()), "57").strip(
+            ".$"
+        )
         half = int(number) // 2
         return self._rng.choice(
             (
@@ -170,7 +179,11 @@ class _Writer:
 
     def _small_number(self, number: int) -> Finding:
         n, noun = self._rng.randint(2, 12), self._rng.choice(_NOUNS)
-        said = (f"So there are {n} {noun}.", f"That leaves {n} {noun}.", f"We get {n} {noun} in all.")
+        said = (
+            f"So there are {n} {noun}.",
+            f"That leaves {n} {noun}.",
+            f"We get {n} {noun} in all.",
+        )
         used = (
             f"Each of the {n} {noun} counts twice.",
             f"For these {n} {noun}, the order matters.",
@@ -189,8 +202,14 @@ class _Writer:
         return Finding("value of a name", self._rng.choice(said), self._rng.choice(used))
 
     def _new_name(self, number: int) -> Finding:
-        name = self._rng.choice((f"T_{number}", f"A_{{{number}}}", "\\omega", "\\theta", "PQ", "DE"))
-        said = (f"Call the result ${name}$.", f"Let ${name}$ be that segment.", f"I get ${name}$ here.")
+        name = self._rng.choice(
+            (f"T_{number}", f"A_{{{number}}}", "\\omega", "\\theta", "PQ", "DE")
+        )
+        said = (
+            f"Call the result ${name}$.",
+            f"Let ${name}$ be that segment.",
+            f"I get ${name}$ here.",
+        )
         used = (f"We need ${name}$ twice.", f"Adding ${name}$ on both sides helps.")
         return Finding("new name", self._rng.choice(said), self._rng.choice(used))
 

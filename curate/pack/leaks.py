@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from curate.pack.names import SYMBOL
 from curate.pack.values import ValueReader
 from curate.trajectory import Component
 
@@ -126,23 +127,26 @@ class _Check:
         self, finder: dict[str, int], number: int, parts: Sequence[str], known: set[str]
     ) -> None:
         for part in parts:
-            for value in self._reader.values(part):
-                if value.produced and value.key not in known:
-                    finder.setdefault(value.key, number)
+            for key in self._reader.found(part):
+                if key not in known:
+                    finder.setdefault(key, number)
 
     def _used(self, component: Component, known: set[str], finder: dict[str, int]) -> list[Leak]:
         """Returns the uses of values that a component does not know and has not produced before.
 
         Of the values that another component found, the first one is named.
         """
-        own: set[str] = set()
+        parts = [self._reader.values(p) for p in (component.plan, component.execution)]
+        # A symbol that a text defines anywhere is its own.
+        own = {v.key for part in parts for v in part if v.produced and v.key.startswith(SYMBOL)}
         used: dict[int, str] = {}
         for part in (component.plan, component.prompt, component.execution):
             for value in self._reader.values(part):
                 # A prompt produces nothing: the planner knew every value in it when writing it.
                 produced = value.produced and part is not component.prompt
                 of = finder.get(value.key)
-                if of is not None and not (produced or value.key in known or value.key in own):
+                has_it = produced or value.key in known or value.key in own
+                if of is not None and value.used and not has_it:
                     used.setdefault(of, value.shown)
                 own.add(value.key)
         return [Leak(component.number, of, value) for of, value in sorted(used.items())]
