@@ -48,12 +48,16 @@ class LeakReport:
 
 def measure(documents: Iterable[Document]) -> LeakReport:
     """Returns what the leak check finds in the documents."""
+    return anyio.run(_measure, documents)
+
+
+async def _measure(documents: Iterable[Document]) -> LeakReport:
     count = flagged = wrong = 0
     removed: Counter[Kind] = Counter()
     found: Counter[Kind] = Counter()
     for document in documents:
         count += 1
-        leaks = anyio.run(pack_leak_free, document.annotated, _RULES).leaks
+        leaks = (await pack_leak_free(document.annotated, _RULES)).leaks
         flagged += bool(leaks)
         wrong += len(leaks)
         for (number, parent), kind in document.needs.items():
@@ -61,7 +65,7 @@ def measure(documents: Iterable[Document]) -> LeakReport:
             if _is_after(packed_stages(without.components, 1), number, parent):
                 continue
             removed[kind] += 1
-            packed = anyio.run(pack_leak_free, without, _RULES)
+            packed = await pack_leak_free(without, _RULES)
             found[kind] += _is_after(packed.stages, number, parent)
     return LeakReport(count, flagged, wrong, dict(removed), dict(found))
 

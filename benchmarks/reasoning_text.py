@@ -1,8 +1,8 @@
 """Writes chains of thought whose dependencies are known, to measure the leak check.
 
 Each step finds something, and each later step that needs it says so in one of the ways in which models
-do. A step may also do what looks like a dependency and is none: it finds a number again that another
-step found, tries numbers one after another, or has variables of its own with usual names.
+do. Steps also do what only looks like a dependency: they find a number again that another step found,
+try numbers one after another, or use separate variables with usual names.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Writer:
         self._rng = rng
         self._given = rng.sample(range(13, 90), 4)
         self._findings: list[Finding] = []
-        self._makers: dict[Kind, Callable[[int], Finding]] = {
+        self._makers: dict[str, Callable[[int], Finding]] = {
             "number": self._number,
             "small number": self._small_number,
             "value of a name": self._named_value,

@@ -57,7 +57,7 @@ def read_report(path: Path) -> CostReport | None:
         return None
     try:
         return msgspec.json.decode(data, type=CostReport)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as cause:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
         raise ValueError(f"{path} is not a cost report ({cause})") from cause
 
 

@@ -17,7 +17,7 @@ _GREEK = (
 _NAME = r"[A-Za-z](?:_\{?\w{1,8}\}?|\d{0,2})"
 _SYMBOL = rf"(?:{_GREEK}(?![A-Za-z])(?:_\{{?\w{{1,8}}\}}?)?|[A-Z]{{2,4}}(?![A-Za-z])|{_NAME})"
 _GENERIC = frozenset("ijklmnuvwxyzNXYZ")
-"""Names that many texts give to something of their own. Only a definition makes them values."""
+"""Names that many texts use for different things. Only a definition makes them values."""
 _DEFINED = re.compile(
     r"\b(?:let|define|denote|set|call|name)\s+"
     r"(?:(?:it|this|that|(?P<long>(?:the|this|that|its)(?:\s\w{1,15}){1,3}))\s+)?(?:(?:as|by)\s+)?"
@@ -40,7 +40,7 @@ _LABEL = re.compile(
 )
 _TAG = re.compile(r"(?<=\s)\((\d{1,2}|\*{1,3}|†)\)(?=[\s.,:;]|\Z)")
 _REFERRED = re.compile(
-    r"\b(?:by|from|using|with|in|into|of|see|apply(?:ing)?|use|and|to|via|than|combin(?:e|ing))\s+"
+    r"\b(?:by|from|using|with|in|into|of|see|apply(?:ing)?|use|and|to|via|than|combine|combining)\s+"
     r"(?:(?:the|our)\s+)?\(?\Z",
     re.IGNORECASE,
 )
@@ -77,7 +77,7 @@ def names(text: str) -> Iterator[Value]:
 def _symbols(text: str) -> Iterator[Value]:
     for match in _DEFINED.finditer(text):
         name = match["name"]
-        # `Let the first digit be d` is a way to speak, and others may speak of their own d.
+        # `Let the first digit be d` is a way to speak, and others may use d for another one.
         if match["long"] is None or not (len(name) == 1 and name.islower()):
             yield Value(_key(name), name, match.start("name"), True)
     for math in _MATH.finditer(text):

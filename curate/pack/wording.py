@@ -21,7 +21,7 @@ _PRODUCED = re.compile(rf"{_VERBS}|of)){_FILLER}", re.IGNORECASE)
 _STATED = re.compile(rf"{_VERBS})){_FILLER}", re.IGNORECASE)
 """Before anything else: `it simplifies to x^2`, but not `the roots of x^2`."""
 _TRIED = re.compile(
-    r"\b(?:try(?:ing)?|test(?:ing)?|check(?:ing)?|suppose|assum(?:e|ing)|if"
+    r"\b(?:try(?:ing)?|test(?:ing)?|check(?:ing)?|suppose|assume|assuming|if"
     r"|for|each|every|any|all|modulo|mod|base|year|case|step|part|question|problem)"
     r"(?:\s|[$({]|that|[a-z]\s?=)*\Z|\\p?mod\{?\s*\Z",
     re.IGNORECASE,

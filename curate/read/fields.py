@@ -52,7 +52,7 @@ def is_list(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def text(value: object) -> str:
-    """Returns a value as text, "" if it is none.
+    """Returns a value as text, "" if it has no text.
 
     Numbers are written as JSON writes them. The texts in a list, such as the parts of an answer, are
     separated by commas, also if the list is written as JSON.

@@ -184,7 +184,7 @@ def detect(fields: Collection[str]) -> Layout | None:
     known = next((known for known in LAYOUTS.values() if known.required <= set(fields)), None)
     if known is not None and not known.required <= {*_CONVERSATIONS}:
         return known
-    # A thought in a field of its own is not in the conversation.
+    # A thought in a separate field is not in the conversation.
     return _usual_names(fields, _THOUGHTS) or known or _usual_names(fields, _REPLIES)
 
 

@@ -50,7 +50,7 @@ def test_every_record_is_read(content: str, tmp_path: Path) -> None:
 
 def test_a_broken_record_of_an_array_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     one, two = json.dumps(ONE), json.dumps(TWO)
-    found = texts(tmp_path / "part.json", f"[{one}, 7, {{'a': tru}}, {two}, null]")
+    found = texts(tmp_path / "part.json", f"[{one}, 7, {{'a': yes}}, {two}, null]")
     assert [found[0], found[3]] == BOTH
     assert "not a JSON object" in found[1]
     assert "not JSON" in found[2]

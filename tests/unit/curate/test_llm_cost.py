@@ -28,7 +28,11 @@ class TestReport:
         assert read_report(tmp_path / "cost.json") is None
 
     @pytest.mark.parametrize(
-        "text", ["", "[]", "{", '{"models": []}', '{"dollars": "one"}', "\udcff"]
+        "text",
+        [
+            *("", "[]", "{", '{"models": []}', '{"dollars": "one"}', "\udcff"),
+            '{"later": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        ],
     )
     def test_a_corrupt_file_is_named(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "cost.json"
