@@ -202,7 +202,13 @@ def select(
 
 
 def render(
-    selected: Path, train: Writer, validation: Writer, share: float, *, sequential: bool = False
+    selected: Path,
+    train: Writer,
+    validation: Writer,
+    share: float,
+    *,
+    sequential: bool = False,
+    is_shard: bool = False,
 ) -> None:
     """Writes the samples of the selected candidates.
 
@@ -213,9 +219,10 @@ def render(
             one is.
         sequential: write the samples of the sequential baseline: the same trajectories, as they
             were written.
+        is_shard: the candidates are one of several shards, whose files will be joined.
     """
     keys = {candidate.trajectory.question_key for candidate in jsonl.read(selected, Candidate)}
-    for_validation = held_out(keys, share)
+    for_validation = held_out(keys, share, is_shard=is_shard)
     for candidate in jsonl.read(selected, Candidate):
         sample = candidate.sequential_sample if sequential else candidate.sample
         held = candidate.trajectory.question_key in for_validation

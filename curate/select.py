@@ -138,14 +138,15 @@ def in_share(key: str, share: float, purpose: str) -> bool:
     return _draw(key, purpose) < share * 2**64
 
 
-def held_out(keys: Collection[str], share: float) -> frozenset[str]:
+def held_out(keys: Collection[str], share: float, *, is_shard: bool = False) -> frozenset[str]:
     """Returns the keys of the questions that are for validation.
 
     Each is in the random share or not, whatever the other questions are. But of two or more questions
-    at least one is held out and at least one is left, unless the share is 0 or 1.
+    at least one is held out and at least one is left, unless the share is 0 or 1, or the questions are
+    a shard, whose choice must not depend on which questions it has.
     """
     drawn = {key for key in keys if in_share(key, share, "validation")}
-    if 0 < share < 1 and len(keys) > 1:
+    if 0 < share < 1 and len(keys) > 1 and not is_shard:
         order = sorted(keys, key=lambda key: (_draw(key, "validation"), key))
         drawn = (drawn | {order[0]}) - {order[-1]}
     return frozenset(drawn)

@@ -102,3 +102,9 @@ def test_without_a_choice_nothing_is_held_out() -> None:
     assert held_out([], 0.05) == frozenset()
     assert held_out(["a", "b"], 0.0) == frozenset()
     assert held_out(["a", "b"], 1.0) == {"a", "b"}
+
+
+def test_shards_hold_out_what_one_process_would() -> None:
+    keys = [f"key {n}" for n in range(60)]
+    parts = [held_out(keys[n::30], 0.05, is_shard=True) for n in range(30)]
+    assert frozenset[str]().union(*parts) == held_out(keys, 0.05)
