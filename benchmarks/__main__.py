@@ -268,6 +268,55 @@ def curation(
 
 
 @app.command
+def leaks(*, documents: int = 300, seed: int = 0, json: _Flag = False) -> None:
+    """Measure the leak check of curation on text whose dependencies are known.
+
+    Parameters
+    ----------
+    documents
+        Number of generated chains of thought.
+    seed
+        Seed of the documents.
+    json
+        Print the results as one JSON object.
+    """
+    from benchmarks import leaks as bench
+    from benchmarks.reasoning_text import documents as written
+
+    report = bench.measure(written(documents, seed))
+    if json:
+        print(jsonlib.dumps(asdict(report)))
+    else:
+        _console().print(tables.leaks(report))
+
+
+@app.command
+def graphs(file: ExistingFile, /, *, shortest_execution: int = 1, json: _Flag = False) -> None:
+    """Pack dependency graphs of real reasoning, and check that packing keeps its promises.
+
+    Parameters
+    ----------
+    file
+        JSON lines with the `nodes` and `edges` of each graph.
+    shortest_execution
+        Fewest sentences of an execution.
+    json
+        Print the results as one JSON object.
+    """
+    from benchmarks import graphs as bench
+
+    for name, divide in (("sentence", None), ("paragraph", bench.by_paragraph)):
+        read = bench.read(file)
+        report = bench.measure(
+            map(divide, read) if divide else read, shortest_execution=shortest_execution
+        )
+        if json:
+            print(jsonlib.dumps({"component": name, **asdict(report)}))
+        else:
+            _console().print(tables.graphs(f"A component is a {name}", report))
+
+
+@app.command
 def train(*, rounds: int = 3, json: _Flag = False) -> None:
     """Measure the training's speed: against TRL's trainer, and trees against one row per context.
 

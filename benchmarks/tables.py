@@ -10,6 +10,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     # Each module imports what only its benchmark needs.
     from benchmarks import curation as curating
+    from benchmarks import graphs as packing
+    from benchmarks import leaks as checking
     from benchmarks import prefix as caching
     from benchmarks import puzzle_runs
 
@@ -103,6 +105,38 @@ def curation(
     table.add_row("requests in flight when killed, sent again", str(killed.in_flight))
     table.add_row("other requests sent again", str(killed.repeated))
     table.add_row("same files as without a kill", "yes" if killed.same_files else "no")
+    return table
+
+
+def leaks(report: checking.LeakReport) -> Table:
+    """Returns what the leak check found, by how the text shows a dependency."""
+    table = _table(
+        f"The leak check on {report.documents:,} documents",
+        ("shown by", "removed", "found", "recall"),
+    )
+    for kind, removed in sorted(report.removed.items()):
+        found = report.found.get(kind, 0)
+        table.add_row(kind, f"{removed:,}", f"{found:,}", f"{found / removed:.0%}")
+    total = [sum(counts.values()) for counts in (report.removed, report.found)]
+    table.add_row("all", *(f"{count:,}" for count in total), f"{report.recall:.0%}")
+    table.add_row(
+        "documents flagged wrongly", "", f"{report.flagged:,}", f"{report.false_alarms:.1%}"
+    )
+    return table
+
+
+def graphs(title: str, report: packing.GraphReport) -> Table:
+    """Returns how dependency graphs were packed."""
+    table = _table(title, ("", "measured"))
+    table.add_row("graphs", f"{report.graphs:,}")
+    table.add_row("components", f"{report.components:,}")
+    table.add_row("stages", f"{report.stages:,}")
+    table.add_row("fewest possible stages", f"{report.least_stages:,}")
+    table.add_row("executions per stage", f"{report.executions / max(1, report.stages):.2f}")
+    table.add_row("critical path, of all characters", f"{report.critical_path:.3f}")
+    table.add_row("broken promises", f"{len(report.broken):,}")
+    for problem in report.broken[:5]:
+        table.add_row(problem, "")
     return table
 
 

@@ -103,7 +103,8 @@ def run(
             with Writer(out / "selected.jsonl") as selected:
                 steps.select(packed.path, selection, count, selected, dropped)
         with Writer(out / "train.jsonl") as train, Writer(out / "validation.jsonl") as held_out:
-            steps.render(selected.path, train, held_out, validation)
+            is_shard = reader.shard.count > 1
+            steps.render(selected.path, train, held_out, validation, is_shard=is_shard)
         page = report.write(out, count)
     _say(f"{train.count:,} training samples, {held_out.count:,} validation samples: {page}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -140,6 +141,9 @@ class AnnotatorOptions:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ValueError(f"--concurrency is {self.concurrency}: it must be at least 1")
+        # NaN is neither, so that it is refused too.
+        if self.max_cost is not None and not self.max_cost >= 0:
+            raise ValueError(f"--max-cost is {self.max_cost}: it must be at least 0")
 
     @property
     def models(self) -> dict[Kind, str]:
@@ -162,10 +166,13 @@ class AnnotatorOptions:
             model, _, amounts = text.rpartition("=")
             try:
                 prompt, completion, *cached = map(float, amounts.split(","))
+                if not all(0 <= price < math.inf for price in (prompt, completion, *cached)):
+                    raise ValueError("a price is negative or not finite")
                 listed[model] = Prices(prompt, completion, *cached)
             except (ValueError, TypeError) as error:
                 raise ValueError(
-                    f"cannot read the prices {text!r}: write MODEL=PROMPT,COMPLETION"
+                    f"cannot read the prices {text!r}: write MODEL=PROMPT,COMPLETION, with amounts "
+                    "that are not negative"
                 ) from error
         return listed
 

@@ -90,7 +90,7 @@ def first_success(
         moment, accepted = hits[0]
         written = sum(at <= moment for at in closed)
         executions = tuple(
-            task.execution if end <= moment else tags.STOPPED
+            tags.trimmed(task.execution) if end <= moment else tags.STOPPED
             for task, end in zip(tasks[:written], ends[:written], strict=True)
         )
         plan = turn(number, stage)
@@ -128,7 +128,7 @@ def turn(
 def _all_done(
     number: int, stage: Sequence[Component], openings: Openings | None = None
 ) -> StageText:
-    executions = tuple(c.execution for c in stage if c.prompt)
+    executions = tuple(tags.trimmed(c.execution) for c in stage if c.prompt)
     return StageText(turn(number, stage, openings=openings), executions)
 
 

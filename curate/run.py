@@ -34,6 +34,7 @@ from curate.select import (
     best,
     check,
     check_length,
+    held_out,
     in_share,
     measure,
     rank,
@@ -201,19 +202,31 @@ def select(
 
 
 def render(
-    selected: Path, train: Writer, validation: Writer, share: float, *, sequential: bool = False
+    selected: Path,
+    train: Writer,
+    validation: Writer,
+    share: float,
+    *,
+    sequential: bool = False,
+    is_shard: bool = False,
 ) -> None:
     """Writes the samples of the selected candidates.
 
+    The file is read twice, so that memory contains only the key of each question.
+
     Args:
-        share: the share of the questions that are for validation.
+        share: the share of the questions that are for validation. Of two or more questions, at least
+            one is.
         sequential: write the samples of the sequential baseline: the same trajectories, as they
             were written.
+        is_shard: the candidates are one of several shards, whose files will be joined.
     """
+    keys = {candidate.trajectory.question_key for candidate in jsonl.read(selected, Candidate)}
+    for_validation = held_out(keys, share, is_shard=is_shard)
     for candidate in jsonl.read(selected, Candidate):
-        held_out = in_share(candidate.trajectory.question_key, share, "validation")
         sample = candidate.sequential_sample if sequential else candidate.sample
-        (validation if held_out else train).write(sample)
+        held = candidate.trajectory.question_key in for_validation
+        (validation if held else train).write(sample)
 
 
 def _verdict(candidate: Candidate, wanted: Selection, count: Count) -> tuple[str, Rank] | Dropped:

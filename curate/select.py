@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,8 @@ class RunMetrics:
     sequential_tokens: int
     """The paper's critical path.
 
-    It is the sum of the longest path through a prompt over all stages, plus the answer.
+    It is the sum of the longest path through a prompt over all stages, plus the answer. A stage is at
+    least as long as its plan.
     """
 
     @property
@@ -134,8 +135,26 @@ def in_share(key: str, share: float, purpose: str) -> bool:
     The choice is a hash of the key and the purpose, so it is the same on every machine and in every
     order.
     """
-    digest = hashlib.sha256(f"{purpose}/{key}".encode()).digest()
-    return int.from_bytes(digest[:8]) < share * 2**64
+    return _draw(key, purpose) < share * 2**64
+
+
+def held_out(keys: Collection[str], share: float, *, is_shard: bool = False) -> frozenset[str]:
+    """Returns the keys of the questions that are for validation.
+
+    Each is in the random share or not, whatever the other questions are. But of two or more questions
+    at least one is held out and at least one is left, unless the share is 0 or 1, or the questions are
+    a shard, whose choice must not depend on which questions it has.
+    """
+    drawn = {key for key in keys if in_share(key, share, "validation")}
+    if 0 < share < 1 and len(keys) > 1 and not is_shard:
+        order = sorted(keys, key=lambda key: (_draw(key, "validation"), key))
+        drawn = (drawn | {order[0]}) - {order[-1]}
+    return frozenset(drawn)
+
+
+def _draw(key: str, purpose: str) -> int:
+    """Returns a random number of 64 bits that belongs to a key."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}/{key}".encode()).digest()[:8])
 
 
 def best(ranked: Iterable[tuple[int, str, Rank]]) -> dict[str, int]:
@@ -155,4 +174,5 @@ def _longest_path(turn: str, executions: tuple[str, ...], count: Count) -> int:
     parser = tags.TurnParser()
     ends = [e.end for e in parser.feed(turn) if isinstance(e, tags.PromptClosed)]
     paths = [count(turn[:end]) + count(text) for end, text in zip(ends, executions, strict=False)]
-    return max(paths, default=0) + count(turn[ends[-1] if ends else 0 :])
+    # The planner writes what follows a prompt beside the execution of that prompt.
+    return max([count(turn), *paths])

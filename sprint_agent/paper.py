@@ -23,9 +23,9 @@ class PaperMetrics:
     sequential_tokens: int
     """Tokens on the critical path.
 
-    Of each stage, these are the tokens on the longest path through a prompt (the plan up to the end of
-    the prompt, then its execution) and those of the plan after its last prompt. The tokens of the
-    answer are added.
+    Of each stage, these are the tokens on the longest path through a prompt: the plan up to the end of
+    the prompt, then its execution. The planner writes the rest of its plan beside the executions, so a
+    stage is at least as long as its plan. The tokens of the answer are added.
     """
     total_tokens: int
     """Tokens of all plans, of all executions that are done, and of the answer."""
@@ -45,7 +45,7 @@ def paper_metrics(result: Result, count: Callable[[str], int]) -> PaperMetrics:
         written = [tokens(stage.plan[:end]) for end in _prompt_ends(stage)]
         plan = tokens(stage.plan)
         paths = [p + e for p, e in zip(written, executions, strict=True)]
-        sequential += max(paths, default=0) + plan - (written[-1] if written else 0)
+        sequential += max([plan, *paths])
         total += plan + sum(executions)
     return PaperMetrics(sequential, total, result.parallelization_ratio)
 

@@ -23,6 +23,15 @@ _PARTS = ("plan", "execution", "comment")
 _NUMBER = r"\d{1,9}"
 """The number of a sentence. It is bounded because Python refuses to convert very long digit strings."""
 _SPAN = rf"{_NUMBER}\s*(?:[-–]\s*{_NUMBER}\s*)?"
+_THOUGHT_NAMES = r"(?:seed:)?(?:think(?:ing)?|thought|reason(?:ing)?|analysis|scratchpad)"
+_THOUGHT_MARK = re.compile(
+    rf"(?P<opens><{_THOUGHT_NAMES}>|<\|begin_of_thought\|>|\[THINK\]|◁think▷"
+    r"|<\|channel\|>analysis<\|message\|>)"
+    rf"|</{_THOUGHT_NAMES}>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
+    r"|<\|channel\|>final(?:\s?<\|constrain\|>\w{1,20})?<\|message\|>",
+    re.IGNORECASE,
+)
+"""How models mark the beginning and the end of what they think, before they answer."""
 _RANGES = re.compile(rf"\s*{_SPAN}(?:,\s*{_SPAN})*", re.ASCII)
 _OBJECT = re.compile(r'\{(?=\s*+["}])')
 """The beginning of a JSON object, which a brace of a formula is not."""
@@ -218,15 +227,16 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _read(answer: str, kind: type[_Answer]) -> _Answer:
-    """Returns the first JSON object in `answer` that is of `kind`.
+    """Returns the last JSON object in `answer` that is of `kind`, after what the model thought.
 
-    Models write text and code fences around their JSON, which are ignored.
+    Models write text and code fences around their JSON, which are ignored. Before their answer they
+    may write drafts of it.
 
     Raises:
         Dropped: if there is no such object.
     """
     cause: Exception | None = None
-    for value in _objects(answer):
+    for value in reversed(_objects(answer)):
         try:
             found = msgspec.convert(value, kind, strict=False)
             # A text without UTF-8 could not be kept. msgspec's own encoder rejects large integers,
@@ -242,9 +252,13 @@ def _read(answer: str, kind: type[_Answer]) -> _Answer:
 
 
 def _objects(text: str) -> list[Any]:
-    """Returns the JSON objects in a text that are not part of others."""
+    """Returns the JSON objects in a text, in order, without those that the model thought of.
+
+    Raises:
+        Dropped: if the text ends inside the thought.
+    """
     decoder = json.JSONDecoder()
-    found: list[Any] = []
+    found: list[tuple[int, int, Any]] = []
     failures = at = 0
     while failures < _MOST_FAILURES and (begun := _OBJECT.search(text, at)) is not None:
         try:
@@ -252,5 +266,16 @@ def _objects(text: str) -> list[Any]:
         except (ValueError, RecursionError):
             failures, at = failures + 1, begun.end()
             continue
-        found.append(value)
-    return found
+        found.append((begun.start(), at, value))
+    # A marker inside an object is a part of the object's text.
+    marks = [
+        mark
+        for mark in _THOUGHT_MARK.finditer(text)
+        if not any(start < mark.start() < end for start, end, _ in found)
+    ]
+    if marks and marks[-1]["opens"]:
+        raise Dropped(
+            Reason.MALFORMED, f"the text after {marks[-1][0]} is a thought without an end"
+        )
+    answered = marks[-1].end() if marks else 0
+    return [value for start, _, value in found if start >= answered]

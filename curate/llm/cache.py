@@ -17,6 +17,7 @@ from sprint_agent.limits import Prices
 
 _FORMAT = 1
 _BUSY_SECONDS = 60.0
+_MOST_TOKENS = 2**63 - 1
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -49,6 +50,20 @@ _PAID = (
     "SELECT model, total(prompt_tokens), total(completion_tokens), total(cached_tokens),"
     " total(cost), total(CASE WHEN prompt_tokens IS NULL THEN cost END) FROM answers GROUP BY model"
 )
+_WRONG = (
+    "SELECT (SELECT count(*) FROM answers WHERE typeof(model) != 'text' OR typeof(text) != 'blob'"
+    " OR typeof(refusal) != 'blob' OR typeof(finish) != 'text'"
+    " OR typeof(cost) != 'real' OR cost NOT BETWEEN 0 AND 1e15"
+    f" OR prompt_tokens NOT BETWEEN 0 AND {_MOST_TOKENS}"
+    f" OR completion_tokens NOT BETWEEN 0 AND {_MOST_TOKENS}"
+    " OR cached_tokens NOT BETWEEN 0 AND prompt_tokens"
+    " OR (prompt_tokens IS NULL) != (completion_tokens IS NULL)"
+    " OR (prompt_tokens IS NULL) != (cached_tokens IS NULL))"
+    " + (SELECT count(*) FROM lost WHERE typeof(model) != 'text'"
+    f" OR prompt_tokens NOT BETWEEN 0 AND {_MOST_TOKENS}"
+    f" OR completion_tokens NOT BETWEEN 0 AND {_MOST_TOKENS})"
+)
+"""Counts the rows that no client has written. A text is greater than every number in SQLite."""
 _LOST = "SELECT model, total(prompt_tokens), total(completion_tokens) FROM lost GROUP BY model"
 
 
@@ -71,7 +86,8 @@ class Cache(contextlib.AbstractContextManager["Cache"]):
     Raises:
         OSError: if the folder cannot be created.
         ValueError: if another version of this class wrote the file.
-        CacheError: if the file cannot be used. All methods raise this error.
+        CacheError: if the file cannot be used, or contains what no client writes. All methods raise
+            this error.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -177,6 +193,12 @@ class Cache(contextlib.AbstractContextManager["Cache"]):
         self._file.execute(_TABLE)
         self._file.execute(_LOST_TABLE)
         self._file.execute(f"PRAGMA user_version = {_FORMAT}")
+        (wrong,) = self._file.execute(_WRONG).fetchone()
+        if wrong:
+            raise CacheError(
+                f"{self._path} was changed by another program: {wrong:,} of its rows have a negative "
+                "cost or other impossible values; choose another file, or delete these rows"
+            )
 
     def _enter_wal(self) -> None:
         """Makes writers append to a log, so that they do not block readers.

@@ -57,7 +57,7 @@ def read_report(path: Path) -> CostReport | None:
         return None
     try:
         return msgspec.json.decode(data, type=CostReport)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as cause:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
         raise ValueError(f"{path} is not a cost report ({cause})") from cause
 
 
@@ -91,7 +91,7 @@ class Ledger:
     have one ceiling each.
 
     Args:
-        prices: the prices by model. A model without prices costs nothing.
+        prices: the prices by model. Without any prices, everything costs nothing.
         ceiling: the most that may be spent, earlier sessions included. None for no ceiling.
         paid: what earlier sessions spent.
     """
@@ -123,11 +123,18 @@ class Ledger:
         """Checks that requests to a model can be priced.
 
         Raises:
-            ValueError: if there is a ceiling, and no price of `model`.
+            ValueError: if there is a ceiling or a price of another model, and no price of `model`.
         """
-        if self._ceiling is not None and model not in self._prices:
+        if model in self._prices:
+            return
+        if self._ceiling is not None:
             raise ValueError(
                 f"a ceiling on the cost needs the prices of {model}: give them, or remove the ceiling"
+            )
+        if self._prices:
+            given = ", ".join(self._prices)
+            raise ValueError(
+                f"there are prices of {given}, but not of {model}: give these too, or no prices"
             )
 
     async def reserve(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:

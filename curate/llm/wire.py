@@ -15,7 +15,13 @@ from sprint_agent.engines.openai.wire import ServerQuirks, read_usage
 
 _TEMPERATURE = 0.0
 _MOST_TOKENS = 2**31
-_FINISHED = ("stop", "length", "content_filter")
+_FINISHES = {
+    "stop": "stop eos eos_token stop_sequence end_turn end complete completed finished",
+    "length": "length max_tokens model_length max_output_tokens max_length",
+    "content_filter": "content_filter safety recitation blocklist prohibited_content refusal",
+}
+_FINISHED = {name: kind for kind, names in _FINISHES.items() for name in names.split()}
+"""Why an answer ended, in the words of various servers. Other reasons leave no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +92,56 @@ def read_completion(text: str) -> Completion:
         raise ValueError("there are no choices")
     choice = as_object(cast("list[object]", choices)[0])
     finish = choice.get("finish_reason")
-    if finish not in _FINISHED:
+    kind = _FINISHED.get(finish.lower()) if isinstance(finish, str) else None
+    if kind is None:
         raise ValueError(f"the finish reason is {finish!r}")
     answer = as_object(choice.get("message"))
-    return Completion(
-        _text(answer, "content"),
-        str(finish),
-        _text(answer, "refusal"),
-        _usage(response),
-    )
+    text, refusal = _text(answer, "content"), _text(answer, "refusal")
+    thought = _text(answer, "reasoning_content") or _text(answer, "reasoning")
+    usage = _usage(response.get("usage"), f"{thought} {text} {refusal}")
+    return Completion(text, kind, refusal, usage)
 
 
-def _usage(response: dict[str, object]) -> TokenUsage | None:
-    """Returns the usage in a response, or None if its numbers are impossible.
+def _usage(reported: object, written: str) -> TokenUsage | None:
+    """Returns what a response costs, or None if the server's numbers cannot be relied on.
 
-    The cache cannot store integers of any size.
+    Some servers (xAI's, Gemini's) do not count the reasoning among the completion tokens, but charge
+    for it all the same. All that was not in the prompt was generated.
+
+    Args:
+        written: what the model wrote. No token is longer than a word.
     """
-    usage = read_usage(response.get("usage"))
+    usage = read_usage(reported)
     if usage is None:
         return None
+    fields = as_object(reported)
+    details = fields.get("completion_tokens_details")
+    inside = cast("dict[str, object]", details) if isinstance(details, dict) else {}
+    reasoning = _count(inside.get("reasoning_tokens", fields.get("reasoning_tokens")))
+    completion = max(
+        usage.completion_tokens, _count(fields.get("total_tokens")) - usage.prompt_tokens
+    )
+    if reasoning > usage.completion_tokens:
+        completion = max(completion, usage.completion_tokens + reasoning)
     tokens = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-    return usage if all(0 <= number < _MOST_TOKENS for number in tokens) else None
+    # The cache cannot store integers of any size.
+    possible = all(0 <= number < _MOST_TOKENS for number in (*tokens, completion))
+    if not possible or not usage.prompt_tokens:
+        return None
+    cached = min(usage.cached_tokens, usage.prompt_tokens)
+    return TokenUsage(usage.prompt_tokens, max(completion, len(written.split())), cached)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(fields: dict[str, object], name: str) -> str:
     text = fields.get(name)
+    if isinstance(text, list):
+        # Some servers answer in parts, of which the thought is one.
+        parts = [as_object(part) for part in cast("list[object]", text)]
+        text = "".join(_text(part, "text") for part in parts)
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{name} is not a string")
     return text or ""

@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 from curate.drops import Dropped, Reason
 from curate.pack import leaks
 from curate.pack.leaks import Leak
-from curate.pack.stages import Packed, packed_stages
+from curate.pack.stages import Packed, grouped, merge_short
+from curate.pack.values import ValueReader
 from curate.trajectory import Annotated, Component, Trajectory
 
 
@@ -52,11 +53,13 @@ async def pack_leak_free(annotated: Annotated, packing: Packing) -> Packed:
         Dropped: if there is a leak and `packing.on_leak` is "drop", or as the leak finder does.
     """
     components = annotated.components
+    merged = merge_short(components, packing.shortest_execution)
     mended: list[Leak] = []
     finder = packing.leak_finder
+    reader = ValueReader()
     while True:
-        stages = packed_stages(components, packing.shortest_execution)
-        found = leaks.find(annotated.trajectory.question, stages)
+        stages = grouped(merged)
+        found = leaks.find(annotated.trajectory.question, stages, reader)
         if not found and finder is not None:
             found, finder = await finder.leaks(annotated.trajectory, stages), None
         if not found:
@@ -65,3 +68,4 @@ async def pack_leak_free(annotated: Annotated, packing: Packing) -> Packed:
             raise Dropped(Reason.LEAK, f"component {found[0].component} uses {found[0].value!r}")
         mended += found
         components = leaks.with_edges(components, found)
+        merged = leaks.with_edges(merged, found)

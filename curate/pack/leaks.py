@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from curate.pack.values import values
+from curate.pack.names import SYMBOL
+from curate.pack.values import ValueReader
 from curate.trajectory import Component
 
 
@@ -34,23 +35,18 @@ class Leak:
     """The value, as the component that uses it writes it."""
 
 
-def find(question: str, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
+def find(
+    question: str, stages: Sequence[Sequence[Component]], reader: ValueReader | None = None
+) -> tuple[Leak, ...]:
     """Returns the leaks, stage by stage, and at most one for each pair of components.
 
     A component that is earlier in the text may be in a later stage. Using its findings is a leak as
     well.
+
+    Args:
+        reader: what has read the texts before, if they are searched again.
     """
-    known = _keys(question)
-    found: dict[tuple[int, int], Leak] = {}
-    for at, stage in enumerate(stages):
-        later = [component for next_stage in stages[at + 1 :] for component in next_stage]
-        leaks = _in_stage(stage, later, set(known))
-        for component in stage:
-            known |= _keys(component.plan, component.prompt, component.execution)
-        for leak in [*leaks, *_in_comments(stage, later, known)]:
-            found.setdefault((leak.component, leak.of), leak)
-        known |= _keys(*(component.comment for component in stage))
-    return tuple(found.values())
+    return _Check(question, reader or ValueReader()).leaks(stages)
 
 
 def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[Component, ...]:
@@ -64,68 +60,93 @@ def with_edges(components: Iterable[Component], leaks: Iterable[Leak]) -> tuple[
     )
 
 
-def _in_stage(
-    stage: Sequence[Component], later: Sequence[Component], known: set[str]
-) -> list[Leak]:
-    """Returns the leaks in the plans, prompts and executions of a stage.
+class _Check:
+    """Goes through the stages, and keeps what the planner knows."""
 
-    Adds the values of its plans and prompts to `known`, except those that a sibling found before.
-    """
-    found: list[Leak] = []
-    finder: dict[str, int] = {}
-    here = {component.number for component in stage}
-    for component in sorted([*stage, *later], key=lambda one: one.number):
-        shown = component.execution + component.comment
-        if component.number in here:
-            found += _leaks(component, known, finder)
-            # The planner wrote these before any executor ran, so all later components see them.
-            known |= _keys(component.plan, component.prompt) - finder.keys()
-        else:
-            shown = component.plan + shown
-        _add_found(finder, component.number, shown, known)
-    return found
+    def __init__(self, question: str, reader: ValueReader) -> None:
+        self._reader = reader
+        self._known = reader.keys(question)
 
+    def leaks(self, stages: Sequence[Sequence[Component]]) -> tuple[Leak, ...]:
+        """Returns the leaks of all stages."""
+        found: dict[tuple[int, int], Leak] = {}
+        for at, stage in enumerate(stages):
+            later = [component for next_stage in stages[at + 1 :] for component in next_stage]
+            leaks = self._in_stage(stage, later, set(self._known))
+            for component in stage:
+                self._known |= self._reader.keys(
+                    component.plan, component.prompt, component.execution
+                )
+            for leak in [*leaks, *self._in_comments(stage, later)]:
+                found.setdefault((leak.component, leak.of), leak)
+            self._known |= self._reader.keys(*(component.comment for component in stage))
+        return tuple(found.values())
 
-def _in_comments(
-    stage: Sequence[Component], later: Sequence[Component], known: set[str]
-) -> list[Leak]:
-    """Returns the leaks in the comments of a stage, which use what a later stage finds."""
-    found: list[Leak] = []
-    for component in stage:
+    def _in_stage(
+        self, stage: Sequence[Component], later: Sequence[Component], known: set[str]
+    ) -> list[Leak]:
+        """Returns the leaks in the plans, prompts and executions of a stage.
+
+        Adds the values of its plans and prompts to `known`, except those that a sibling found before.
+        """
+        found: list[Leak] = []
         finder: dict[str, int] = {}
-        for other in later:
-            if other.number < component.number:
-                shown = other.plan + other.execution + other.comment
-                _add_found(finder, other.number, shown, known)
-        # The planner writes a comment into its plan after the stage has ended, so it is checked as one.
-        found += _leaks(Component(component.number, plan=component.comment), known, finder)
-    return found
+        here = {component.number for component in stage}
+        last = max(here, default=0)
+        for component in sorted([*stage, *later], key=lambda one: one.number):
+            if component.number > last:
+                break
+            parts = [component.execution, component.comment]
+            if component.number in here:
+                found += self._used(component, known, finder)
+                # The planner wrote these before any executor ran, so all later components see them.
+                known |= self._reader.keys(component.plan, component.prompt) - finder.keys()
+            else:
+                parts.insert(0, component.plan)
+            self._add_found(finder, component.number, parts, known)
+        return found
 
+    def _in_comments(self, stage: Sequence[Component], later: Sequence[Component]) -> list[Leak]:
+        """Returns the leaks in the comments of a stage, which use what a later stage finds."""
+        found: list[Leak] = []
+        for component in stage:
+            if not component.comment:
+                continue
+            finder: dict[str, int] = {}
+            for other in later:
+                if other.number < component.number:
+                    parts = [other.plan, other.execution, other.comment]
+                    self._add_found(finder, other.number, parts, self._known)
+            # The planner writes a comment into its plan after the stage has ended, so it is checked as
+            # one.
+            shown = Component(component.number, plan=component.comment)
+            found += self._used(shown, self._known, finder)
+        return found
 
-def _add_found(finder: dict[str, int], number: int, shown: str, known: set[str]) -> None:
-    for value in values(shown):
-        if value.produced and value.key not in known:
-            finder.setdefault(value.key, number)
+    def _add_found(
+        self, finder: dict[str, int], number: int, parts: Sequence[str], known: set[str]
+    ) -> None:
+        for part in parts:
+            for key in self._reader.found(part):
+                if key not in known:
+                    finder.setdefault(key, number)
 
+    def _used(self, component: Component, known: set[str], finder: dict[str, int]) -> list[Leak]:
+        """Returns the uses of values that a component does not know and has not produced before.
 
-def _leaks(component: Component, known: set[str], finder: dict[str, int]) -> list[Leak]:
-    leaks = {of: value for value, of in reversed(_used(component, known, finder))}
-    return [Leak(component.number, of, value) for of, value in sorted(leaks.items())]
-
-
-def _used(component: Component, known: set[str], finder: dict[str, int]) -> list[tuple[str, int]]:
-    """Returns the values that a component uses before it produces them, and who found them."""
-    own: set[str] = set()
-    used: list[tuple[str, int]] = []
-    for part in (component.plan, component.prompt, component.execution):
-        for value in values(part):
-            # A prompt produces nothing: the planner knew every value in it when writing it.
-            produced = value.produced and part is not component.prompt
-            if not produced and value.key in finder.keys() - known - own:
-                used.append((value.shown, finder[value.key]))
-            own.add(value.key)
-    return used
-
-
-def _keys(*texts: str) -> set[str]:
-    return {value.key for text in texts for value in values(text)}
+        Of the values that another component found, the first one is named.
+        """
+        parts = [self._reader.values(p) for p in (component.plan, component.execution)]
+        # A symbol that a text defines anywhere is its own.
+        own = {v.key for part in parts for v in part if v.produced and v.key.startswith(SYMBOL)}
+        used: dict[int, str] = {}
+        for part in (component.plan, component.prompt, component.execution):
+            for value in self._reader.values(part):
+                # A prompt produces nothing: the planner knew every value in it when writing it.
+                produced = value.produced and part is not component.prompt
+                of = finder.get(value.key)
+                has_it = produced or value.key in known or value.key in own
+                if of is not None and value.used and not has_it:
+                    used.setdefault(of, value.shown)
+                own.add(value.key)
+        return [Leak(component.number, of, value) for of, value in sorted(used.items())]

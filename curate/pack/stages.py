@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from curate.pack.graph import stages
@@ -39,17 +39,28 @@ def packed_stages(
     components: Sequence[Component], shortest_execution: int
 ) -> tuple[tuple[Component, ...], ...]:
     """Returns the stages into which `pack` divides a trajectory of these components."""
-    merged = [_merge_short(component, shortest_execution) for component in components]
-    numbers = stages(merged)
+    return grouped(merge_short(components, shortest_execution))
+
+
+def merge_short(components: Iterable[Component], shortest: int) -> tuple[Component, ...]:
+    """Returns the components. If an execution is too short, it and its comment join the plan."""
+    return tuple(
+        component
+        if component.execution and len(sentences(component.execution)) >= shortest
+        else _plan_only(component)
+        for component in components
+    )
+
+
+def grouped(components: Sequence[Component]) -> tuple[tuple[Component, ...], ...]:
+    """Returns the components of each stage, by the graph of their parents."""
+    numbers = stages(components)
     grouped: list[list[Component]] = [[] for _ in range(max(numbers.values(), default=0))]
-    for component in merged:
+    for component in components:
         grouped[numbers[component.number] - 1].append(component)
     return tuple(tuple(stage) for stage in grouped)
 
 
-def _merge_short(component: Component, shortest: int) -> Component:
-    """Returns the component. If its execution is too short, execution and comment join the plan."""
-    if component.execution and len(sentences(component.execution)) >= shortest:
-        return component
+def _plan_only(component: Component) -> Component:
     plan = component.plan + component.execution + component.comment
     return replace(component, plan=plan, prompt="", execution="", comment="")

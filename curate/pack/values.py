@@ -1,19 +1,26 @@
 """Values in a text: the numbers, names and formulas whose use in another text can be recognized.
 
 Small integers are not values. They occur everywhere, so two texts that share a 3 are not related by it.
+But `the 3 paths` relies on a text that found 3 paths.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+
+from curate.pack.names import names
+from curate.pack.wording import Value, is_produced, is_stated, is_tried
 
 _SMALL = 12
 """Integers up to this one, and round ones, do not show where they come from."""
 _ROUND = frozenset({*range(10, 101, 10), 180, 360, 1000})
+_LARGE = 100
+_CONCLUSION = 250
+"""Characters. A number below `_LARGE` lasts if so many characters or fewer follow it."""
 _LEAST_FORMULA = 5
 """Characters, spaces not counted. Shorter formulas occur in many texts by chance."""
 
@@ -22,53 +29,60 @@ _FRACTION = re.compile(
     r"|(?<![\w./])(\d{1,12})\s?/\s?(\d{1,12})(?![\w/])"
 )
 _NUMBER = re.compile(r"(?<![\w.\\])(?:\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.\d{1,18})?(?![\w]|\.\d)")
-_NAME = r"[A-Za-z](?:_\{?\w{1,8}\}?|\d{0,2})"
-_DEFINED = re.compile(
-    rf"\b(?:let|define|denote|set|call(?:\s+(?:it|this|that))?)\s+\$?({_NAME})\$?(?=\s*(?:=|:=|\bbe\b|\bas\b|[,.;]|\bthe\b))",
+_MATH = re.compile(r"\$\$?([^$\n]{1,400}?)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+_COUNT = re.compile(
+    r"(?:\b(the|these|those|its|their|our)\s+)?(?<![\w.,$])(\d{1,3})\s+([A-Za-z]{3,15}s)\b",
     re.IGNORECASE,
 )
-_MATH = re.compile(r"\$\$?([^$\n]{1,400}?)\$\$?|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
-_IN_MATH = re.compile(rf"(?<![A-Za-z\\_{{]){_NAME}(?![A-Za-z(])")
-_BARE = re.compile(
-    rf"(?<![\w\\]){_NAME}(?=\s*[-+*/^=<>≤≥]\s*[\w(])|(?<=[-+*/^=<>≤≥]\s){_NAME}(?!\w)"
+_PLAIN = r"\d{1,18}(?:\.\d{1,18})?"
+_LIST = re.compile(
+    rf"(?<![\w.]){_PLAIN}[,;]\s{_PLAIN}(?:(?:[,;]\s(?:(?:and|or)\s)?|\s(?:and|or)\s){_PLAIN}){{1,99}}"
 )
+"""Three numbers or more, which are often trials."""
+_MINUTES = re.compile(r"\d:\Z")
 _OPERATOR = re.compile(r"[-+*/^=<>]|\\[A-Za-z]+|[≤≥√·×÷]")
 _ARITHMETIC = re.compile(r"\\(?:cdot|times|div|[dt]?frac|[dt]?binom)(?![A-Za-z])")
 """Operators of a calculation with numbers. It is not a formula: its numbers already identify it."""
-_PRODUCED = re.compile(
-    r"(?:=|≈|:(?=\s)|→|\\approx|\\to|\\implies|['’]s\b"
-    r"|\b(?:is|are|be|gives?|gets?|got|equals?|makes?|yields?|becomes?|has|have|finds?|found|obtains?"
-    r"|leaves?|totals?|costs?|say|sums? to|to|of|so|hence|thus|therefore))"
-    r"(?:\s|\\,|\\;|\\boxed\{|about|roughly|nearly|almost|exactly|only|just|at most|at least"
-    r"|[$({*−-])*\Z",
-    re.IGNORECASE,
-)
 _OPERAND = re.compile(
     r"[ ]?(?:[+/×·÷^]|\*(?!\*)|\\(?:cdot|times|div)(?![A-Za-z])|[-−]\s?(?:[\d({\\]|[A-Za-z]\b))"
 )
 """What follows a number that a text does not produce, but uses as an operand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One occurrence of a value in a text."""
-
-    key: str
-    """Identifies the value. It is the same for all ways to write it."""
-    shown: str
-    """The value as the text writes it."""
-    at: int
-    """The position in the text, in characters."""
-    produced: bool
-    """Whether the text produces the value here, for example after an equals sign or by defining a name.
-    Such a value need not be known before."""
-
-
-@lru_cache(maxsize=256)
 def values(text: str) -> tuple[Value, ...]:
-    """Returns the values in `text`, in order. Cached, because each text is searched several times."""
-    found = [*_numbers(text), *_formulas(text), *_names(text)]
+    """Returns the values in `text`, in order."""
+    found = [*_numbers(text), *_counts(text), *_formulas(text), *names(text)]
     return tuple(sorted(found, key=lambda value: value.at))
+
+
+class ValueReader:
+    """Reads the values of the texts of one trajectory, each text once.
+
+    The leak check reads every text again for each stage and after each edge that it adds.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[Value, ...]] = {}
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def values(self, text: str) -> tuple[Value, ...]:
+        """Returns the values in `text`, in order."""
+        found = self._read.get(text)
+        if found is None:
+            found = self._read[text] = values(text)
+        return found
+
+    def found(self, text: str) -> tuple[str, ...]:
+        """Returns the keys of the values that a text produces and that others may rely on."""
+        found = self._found.get(text)
+        if found is None:
+            kept = (v.key for v in self.values(text) if v.produced and v.lasting)
+            found = self._found[text] = tuple(dict.fromkeys(kept))
+        return found
+
+    def keys(self, *texts: str) -> set[str]:
+        """Returns the keys of all values in the texts."""
+        return {value.key for text in texts for value in self.values(text)}
 
 
 def _numbers(text: str) -> Iterator[Value]:
@@ -80,10 +94,17 @@ def _numbers(text: str) -> Iterator[Value]:
             continue
         amount = Fraction(int(above), int(below))
         if amount.denominator > 1:
-            yield _value(f"number {amount}", match, text)
+            yield _value(f"number {amount}", match, text, False)
         if amount.denominator < int(below):
             # A fraction that is not in lowest terms shows two numbers, one divided by the other.
             yield from _divided(match, above, below)
+    lists = [match.span() for match in _LIST.finditer(text)]
+    starts = [start for start, _ in lists]
+
+    def is_listed(at: int) -> bool:
+        before = bisect_right(starts, at)
+        return before > 0 and at < lists[before - 1][1]
+
     fractions = iter(taken)
     upcoming = next(fractions, None)
     for match in _NUMBER.finditer(text):
@@ -91,9 +112,9 @@ def _numbers(text: str) -> Iterator[Value]:
             upcoming = next(fractions, None)
         if upcoming and upcoming[0] <= match.start():
             continue
-        amount = Fraction(match[0].replace(",", ""))
+        amount = _amount(match[0])
         if amount.denominator > 1 or _is_specific(amount):
-            yield _value(f"number {amount}", match, text)
+            yield _value(f"number {amount}", match, text, is_listed(match.start()))
 
 
 def _divided(match: re.Match[str], *parts: str) -> Iterator[Value]:
@@ -115,27 +136,34 @@ def _formulas(text: str) -> Iterator[Value]:
             letters = any(c.isalpha() for c in _ARITHMETIC.sub("", plain))
             if len(plain) >= _LEAST_FORMULA and letters and _OPERATOR.search(plain):
                 at = match.start() + match[0].find(part)
-                yield Value(f"formula {plain}", part.strip(), at, _is_produced(text, at))
+                yield Value(f"formula {plain}", part.strip(), at, is_stated(text, at))
 
 
-def _names(text: str) -> Iterator[Value]:
-    for match in _DEFINED.finditer(text):
-        yield Value(f"name {_plain(match[1])}", match[1], match.start(1), True)
-    for match in _MATH.finditer(text):
-        for name in _IN_MATH.finditer(match[0]):
-            yield Value(f"name {_plain(name[0])}", name[0], match.start() + name.start(), False)
-    for name in _BARE.finditer(text):
-        yield Value(f"name {_plain(name[0])}", name[0], name.start(), False)
+def _counts(text: str) -> Iterator[Value]:
+    """Yields small numbers of something, such as `7 paths`. `The 7 paths` relies on an earlier text."""
+    for match in _COUNT.finditer(text):
+        amount = Fraction(match[2])
+        if not _is_specific(amount):
+            key = f"count {match[2]} {match[3].lower().removesuffix('s')}"
+            definite = match[1] is not None
+            produced = not definite and is_produced(text, match.start(2))
+            yield Value(key, f"{match[2]} {match[3]}", match.start(2), produced, definite)
 
 
-def _plain(name: str) -> str:
-    return name.replace("{", "").replace("}", "")
+def _value(key: str, match: re.Match[str], text: str, listed: bool) -> Value:
+    at, end = match.span()
+    if not listed and is_produced(text, at) and not _OPERAND.match(text, end):
+        lasting = len(text) - end <= _CONCLUSION or _is_large(match[0])
+        return Value(key, match[0], at, produced=True, lasting=lasting)
+    chosen = listed or is_tried(text, at) or _MINUTES.search(text, max(0, at - 2), at) is not None
+    return Value(key, match[0], at, produced=False, used=not chosen)
 
 
-def _value(key: str, match: re.Match[str], text: str) -> Value:
-    produced = _is_produced(text, match.start()) and not _OPERAND.match(text, match.end())
-    return Value(key, match[0], match.start(), produced)
+def _is_large(number: str) -> bool:
+    amount = number.replace(",", "")
+    return not amount.isdecimal() or int(amount) >= _LARGE
 
 
-def _is_produced(text: str, at: int) -> bool:
-    return bool(_PRODUCED.search(text[max(0, at - 24) : at]))
+@lru_cache(maxsize=4096)
+def _amount(number: str) -> Fraction:
+    return Fraction(number.replace(",", ""))

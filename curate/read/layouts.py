@@ -1,28 +1,25 @@
-"""Layouts of records: where public datasets store a question, its answer and its trajectories.
+"""Layouts of records: where datasets store a question, its answer and its trajectories.
 
-Paths are dotted: `meta.problem` is a field within a field, `turns.0` the first item of a list, and
-`messages.assistant` the message of that role in a conversation of one question and one reply.
+The layouts of public datasets are known by name. Any other record is read by the usual names of fields.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from curate.drops import Dropped, Reason
 from curate.read.claims import claim
+from curate.read.fields import MISSING as _MISSING
+from curate.read.fields import at as _at
+from curate.read.fields import entry as _entry
+from curate.read.fields import is_list as _is_list
+from curate.read.fields import text as _text
 from curate.read.references import reference
 from curate.trajectory import Trajectory
 
 _TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
-_ROLES = {
-    "user": frozenset(("user", "human")),
-    "assistant": frozenset(("assistant", "gpt", "model")),
-}
-
-_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +130,22 @@ PLAIN = Layout(
     trajectories=(TrajectoryFields("text", claimed="claimed", verdicts=("verdict",)),),
 )
 
+_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
+_QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "input")
+_ANSWERS = (
+    *("answer", "reference_answer", "expected_answer", "correct_answer", "ground_truth"),
+    *("final_answer", "gold", "target", "reward_model.ground_truth", "solution"),
+)
+_THOUGHTS = (
+    *("reasoning_content", "reasoning", "thinking", "thinking_trajectories", "model_reasoning"),
+    *("reasoning_trace", "think", "chain_of_thought", "cot"),
+)
+_REPLIES = (
+    *("content", "response", "output", "completion", "model_answer", "attempt", "generation"),
+    *("generated_solution", "generated_text", "text"),
+)
+"""The usual names of fields, the most usual first. A reply may contain its thought in tags."""
+
 LAYOUTS: Mapping[str, Layout] = {
     layout.name: layout
     # The more specific fields come first, because OpenR1 has `messages` too.
@@ -164,8 +177,34 @@ def of_fields(*, question: str, trajectory: str, answer: str = "") -> Layout:
 
 
 def detect(fields: Collection[str]) -> Layout | None:
-    """Returns the known layout of records with these fields, None if there is none."""
-    return next((known for known in LAYOUTS.values() if known.required <= set(fields)), None)
+    """Returns the layout of records with these fields, None if it is unknown."""
+    known = next((known for known in LAYOUTS.values() if known.required <= set(fields)), None)
+    if known is not None and not known.required <= {*_CONVERSATIONS}:
+        return known
+    # A thought in a separate field is not in the conversation.
+    return _usual_names(fields, _THOUGHTS) or known or _usual_names(fields, _REPLIES)
+
+
+def _usual_names(fields: Collection[str], thoughts: Collection[str]) -> Layout | None:
+    """Returns a layout of the usual names among the fields, None if they do not suffice.
+
+    Args:
+        thoughts: which fields may contain the trajectory.
+    """
+    talks = [name for name in _CONVERSATIONS if name in fields]
+    asked = [*(name for name in _QUESTIONS if name in fields), *talks]
+    # A question may be a list of messages.
+    questions = (*(f"{name}.user" for name in asked), *(n for n in asked if n not in talks))
+    replies = [name for name in _REPLIES if name in fields]
+    tagged = thoughts is _REPLIES
+    thought = next((name for name in thoughts if name in fields), None)
+    if tagged and thought is None and talks:
+        thought = f"{talks[0]}.assistant"
+    if thought is None or not asked:
+        return None
+    solution = "" if tagged else next(iter(replies), "answer" if "answer" in fields else "")
+    found = TrajectoryFields(thought, tagged=tagged, solution=solution, verdicts=("correct",))
+    return Layout("usual names", frozenset(), questions, _ANSWERS, (found,), own_answer=True)
 
 
 def extract(record: Mapping[str, Any], layout: Layout) -> Iterator[Trajectory | Dropped]:
@@ -258,45 +297,6 @@ def _verdict(given: Sequence[object]) -> bool | None:
         if isinstance(v, bool | str)
     ]
     return True if True in known else False if False in known else None
-
-
-def _at(record: object, path: str) -> Any:
-    for step in path.split("."):
-        if isinstance(record, Mapping):
-            record = record.get(step, _MISSING)
-        elif _is_list(record) and step.isdecimal():
-            record = _entry(record, int(step))
-        elif _is_list(record) and step in _ROLES:
-            record = _message(record, _ROLES[step])
-        else:
-            return _MISSING
-    return record
-
-
-def _message(turns: Sequence[Any], roles: frozenset[str]) -> object:
-    """The text of the only turn of a role. Missing if the conversation has several of them."""
-    texts: list[object] = []
-    for turn in turns:
-        if isinstance(turn, Mapping) and str(turn.get("role", turn.get("from"))) in roles:
-            texts.append(turn.get("content", turn.get("value")))
-    return texts[0] if len(texts) == 1 else _MISSING
-
-
-def _entry(value: Any, at: int | None) -> Any:
-    if at is None or not _is_list(value):
-        return value
-    return value[at] if at < len(value) else _MISSING
-
-
-def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return json.dumps(value) if is_number else ""
 
 
 def _check_unicode(text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.drops import Dropped, SkippedRecord
+from curate.drops import Dropped, Reason, SkippedRecord
 from curate.read import layouts, sources, traces
 from curate.read.layouts import Layout
 from curate.read.shards import Shard, in_shard
@@ -16,6 +16,7 @@ from curate.trajectory import Trajectory
 
 _DATASET = "datasets:"
 """The prefix of a source that is a dataset's name."""
+_UNREADABLE = (Reason.UNREADABLE, Reason.EMPTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,10 @@ class Reader:
         if self.traces:
             yield _traced_run(Path(name), references)
         elif name.startswith(_DATASET):
-            yield from sources.read(Dataset(name.removeprefix(_DATASET), self.split), self.layout)
+            dataset = Dataset(name.removeprefix(_DATASET), self.split)
+            yield from _checked(name, sources.read(dataset, self.layout))
         else:
-            yield from sources.read(Path(name), self.layout)
+            yield from _checked(name, sources.read(Path(name), self.layout))
 
     def _references(self) -> dict[str, str]:
         """The correct answers, by the key of the question."""
@@ -70,6 +72,31 @@ class Reader:
             if isinstance(item, Trajectory):
                 correct[item.question_key] = item.answer
         return correct
+
+
+def _checked(
+    name: str, items: Iterator[Trajectory | SkippedRecord]
+) -> Iterator[Trajectory | SkippedRecord]:
+    """Yields the items of a source.
+
+    Raises:
+        SourceError: after the last item, if no record was of any use. The source as a whole is then
+            something else than trajectories.
+    """
+    first: SkippedRecord | None = None
+    useful = count = 0
+    for item in items:
+        count += 1
+        if isinstance(item, SkippedRecord) and item.reason in _UNREADABLE:
+            first = first or item
+        else:
+            useful += 1
+        yield item
+    if first is not None and not useful:
+        raise SourceError(
+            f"no record of {name} can be read ({count:,} in all): {first.source}: {first.detail}; "
+            "name its fields by --question and --trajectory, or leave the file out"
+        )
 
 
 def is_streamed(name: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from curate.drops import Dropped, Reason
 from curate.trajectory import Trajectory
 from sprint_agent.errors import TraceError
+from sprint_agent.protocol import tags
 from sprint_agent.protocol.transcript import StageText, Transcript
 from sprint_agent.result import Result
 from sprint_agent.runtime.router import MODEL
@@ -52,7 +53,8 @@ def read(path: Path, references: Mapping[str, str]) -> TracedRun:
 def transcript(result: Result) -> Transcript:
     """Returns the text of a run, in its parts."""
     stages = tuple(
-        StageText(s.plan, tuple(e.text for e in s.executions), s.verdict) for s in result.stages
+        StageText(s.plan, tuple(tags.trimmed(e.text) for e in s.executions), s.verdict)
+        for s in result.stages
     )
     return Transcript(result.question, stages, _last_turn(result))
 
@@ -60,7 +62,7 @@ def transcript(result: Result) -> Transcript:
 def own_executions(result: Result) -> dict[str, str]:
     """Returns the executions that a model can learn from: those that it finished itself."""
     return {
-        f"{e.stage}.{e.number}": e.text
+        f"{e.stage}.{e.number}": tags.trimmed(e.text)
         for stage in result.stages
         for e in stage.executions
         if e.status == "done" and e.executor == MODEL

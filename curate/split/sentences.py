@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from curate.split.brackets import with_brackets
 from curate.split.spans import Span, spans
 
 _MARK = re.compile(r"[.!?…。！？｡؟۔।॥։።។။]+|\n")
@@ -128,7 +129,7 @@ def _cuts(text: str) -> Iterator[int]:
 
 
 def _marks(text: str) -> Iterator[_Mark]:
-    protected = iter(spans(text))
+    protected = iter(with_brackets(text, spans(text)))
     span = next(protected, None)
     last: Span | None = None
     for found in _MARK.finditer(text):

@@ -34,7 +34,7 @@ class Span:
 
     start: int
     end: int
-    kind: Literal["fence", "code", "inline", "display"]
+    kind: Literal["fence", "code", "inline", "display", "brackets"]
 
 
 def spans(text: str) -> list[Span]:

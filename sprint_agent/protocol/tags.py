@@ -122,7 +122,8 @@ def sync(
 ) -> list[Piece]:
     """Returns the text that follows the planner's `turn`: the executions, in prompt order, and glue.
 
-    Glue and executions alternate, since each is tokenized separately. The executions are escaped here.
+    Glue and executions alternate, since each is tokenized separately. The executions are trimmed and
+    escaped here.
     `verdict` is what the check of the stage decided, None if there was no check. The text tells it to
     the planner, because the planner cannot see what was checked.
     """
@@ -132,7 +133,7 @@ def sync(
     pieces: list[Piece] = []
     accepted = verdict.accepted if verdict else None
     for number, text in enumerate(executions, 1):
-        safe = escape(text)
+        safe = escape(trimmed(text))
         pieces.append(Piece("glue", f"{glue}{execution_tag(stage, number, accepted)}\n"))
         pieces.append(Piece("execution", safe))
         glue = f"{line_end(safe)}</execution_{stage}.{number}>\n\n"
@@ -153,6 +154,16 @@ def _last_line(verdict: Verdict | None) -> str:
 def failed(reason: str) -> str:
     """Returns the text of an execution that failed. It tells the planner why."""
     return f"Failed: {reason}\n"
+
+
+def trimmed(text: str) -> str:
+    """Returns an execution's text without the blanks at its ends. One line break at its end stays.
+
+    Plans and prompts have no such blanks, and training and inference must agree on executions too.
+    """
+    inner = text.strip()
+    ends_line = "\n" in text[len(text.rstrip()) :]
+    return f"{inner}\n" if inner and ends_line else inner
 
 
 def line_end(text: str) -> str:

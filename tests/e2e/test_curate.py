@@ -98,9 +98,10 @@ def test_the_searchers_trajectories_are_curated_symbolically(tmp_path: Path) -> 
 
 
 def test_shards_divide_the_work_and_add_up(tmp_path: Path) -> None:
-    example(tmp_path / "whole")
+    # The share is large enough that none is held out only because there would be none otherwise.
+    example(tmp_path / "whole", "--validation", 0.3)
     for number in (1, 2, 3):
-        example(tmp_path / str(number), "--shard", f"{number}/3")
+        example(tmp_path / str(number), "--shard", f"{number}/3", "--validation", 0.3)
     for name in ("train", "validation", "dropped"):
         parts = [tmp_path / str(n) / f"{name}.jsonl" for n in (1, 2, 3)]
         together = Counter(line for part in parts for line in part.read_text().splitlines())

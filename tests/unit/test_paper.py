@@ -31,8 +31,8 @@ async def test_the_papers_metric_counts_words_without_tags() -> None:
     result = await Sprint(ScriptedEngine(Scripted(turns, executions))).solve("What is it?")
     metrics = paper_metrics(result, words)
     # The first prompt ends after 5 words, its execution has 5; the second ends after 7, its has 1.
-    # Then come 3 words of the plan, and 3 of the answer.
-    assert metrics.sequential_tokens == 10 + 3 + 3
+    # The plan has 10 words, of which 3 are written beside the executions. The answer has 3.
+    assert metrics.sequential_tokens == 10 + 3
     assert metrics.total_tokens == 10 + 6 + 3
     assert metrics.parallelization_ratio == 2.0
 
@@ -76,8 +76,9 @@ def test_the_longest_path_of_each_stage_counts() -> None:
     second = stage(2, "<Plan_2>\n<prompt_2.1> i </prompt_2.1>\n", ("done", "5"))
     text = "</Execution_1> x </Execution_2>\n\n<Final_answer>\ny z\n</Final_answer>\n</think>\n"
     metrics = paper_metrics(run(text, first, second), words)
-    # First stage: 3 + 4 by the first prompt, 5 + 0 by the second, then 3. Second: 1 + 1. Answer: 2.
-    assert metrics == PaperMetrics((7 + 3) + 2 + 2, (8 + 4) + 2 + 2, 1.5)
+    # First stage: 8 of the plan, 3 + 4 by the first prompt, 5 + 0 by the second. Second: 1 + 1.
+    # Answer: 2.
+    assert metrics == PaperMetrics(8 + 2 + 2, (8 + 4) + 2 + 2, 1.5)
 
 
 def test_a_plan_without_prompts_counts_as_a_whole() -> None:
@@ -88,3 +89,13 @@ def test_a_plan_without_prompts_counts_as_a_whole() -> None:
 def test_without_stages_the_thoughts_and_the_answer_count() -> None:
     text = "<Question>\nmany words here\n</Question>\n<think>\na b\n<Final_answer>\nc\n</Final_answer>\n"
     assert paper_metrics(run(text), words) == PaperMetrics(3, 3, 0.0)
+
+
+@pytest.mark.parametrize(("tail", "work", "longest"), [(50, 50, 52), (5, 50, 52), (50, 5, 52)])
+def test_the_rest_of_a_plan_is_written_beside_the_executions(
+    tail: int, work: int, longest: int
+) -> None:
+    text = f"<Plan_1>\na <prompt_1.1> b </prompt_1.1>\n{'c ' * tail}\n"
+    given = stage(1, text, ("done", "d " * work))
+    metrics = paper_metrics(run("</Execution_1> e", given), words)
+    assert metrics == PaperMetrics(longest + 1, 2 + tail + work + 1, 1.0)

@@ -47,7 +47,7 @@ def load_trees(
     """Reads samples in the layout of `data`. `context` is the model's longest context, in ids.
 
     Raises:
-        TrainingError: a sample is corrupt, or no sample is short enough.
+        TrainingError: a sample is corrupt, there is none, or none is short enough.
     """
     builder = TreeBuilder(tokenizer)
     kept: list[Tree] = []
@@ -64,6 +64,11 @@ def load_trees(
         else:
             cut += 1
             kept += shortened
+    if not count:
+        raise TrainingError(
+            f"there is no sample in {', '.join(map(str, paths))}: curate more trajectories, or leave "
+            "the file out if it is for validation"
+        )
     if not kept:
         raise TrainingError(
             f"no sample to train on in {', '.join(map(str, paths))} ({dropped} of {count} are longer "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from curate.candidate import Candidate
 from curate.drops import Dropped, Reason
+from curate.pack import values
 from curate.pack.leak_free import Packing, pack_leak_free
 from curate.pack.leaks import Leak
 from curate.trajectory import Annotated, Component, Trajectory
@@ -166,3 +168,29 @@ async def test_short_executions_are_no_executions() -> None:
     packed = await pack_leak_free(given, Packing(shortest_execution=9))
     assert numbers(packed.stages) == [[1, 2]]
     assert packed.leaks == ()
+
+
+async def test_each_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[str] = Counter()
+    original = values.values
+
+    def counting(text: str) -> tuple[values.Value, ...]:
+        read[text] += 1
+        return original(text)
+
+    monkeypatch.setattr(values, "values", counting)
+    count = 443
+    chain = [
+        Component(
+            n,
+            plan=f"Step {n}.",
+            prompt=f"Do {n}",
+            execution=f"Use {n + 999}. Two. So 1 + {n} = {n + 1000}.",
+            comment=f"Remark {n}.",
+            parents=frozenset({n - 20} if n > 20 else ()),
+        )
+        for n in range(1, count + 1)
+    ]
+    packed = await pack_leak_free(annotated(*chain), Packing())
+    assert len(packed.stages) == count
+    assert set(read.values()) == {1}

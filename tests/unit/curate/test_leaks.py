@@ -95,6 +95,40 @@ class TestFind:
         assert found((first, work(2, "Add 3/7 to it."))) == [(2, 1)]
         assert found((first, work(2, "Add 3.650 to it."))) == [(2, 1)]
 
+    @pytest.mark.parametrize(
+        ("said", "used"),
+        [
+            ("So there are 7 paths.", "Each of the 7 paths is long."),
+            ("So $a = 5$.", "Then $a^2$ is odd."),
+            ("Call the result $T_1$.", "Add $T_1$ to it."),
+            ("Let $\\omega$ be that circle.", "It touches $\\omega$ twice."),
+            ("This shows Lemma 1: it is even.", "By Lemma 1, we are done."),
+            ("The answer is Busan, Daegu, Ulsan.", "What is the flower of Daegu?"),
+            ("So $f(x) = x^2 - 5x + 6$.", "The roots of $x^2 - 5x + 6$ are real."),
+        ],
+    )
+    def test_other_findings_of_a_sibling(self, said: str, used: str) -> None:
+        assert found((work(1, said), work(2, used))) == [(2, 1)]
+        assert found((work(1, said),), (work(2, used),)) == []
+        assert found((work(1, "Hm."), work(2, used))) == []
+
+    @pytest.mark.parametrize(
+        ("said", "used"),
+        [
+            # Two components may have the same number, name or noun by chance.
+            ("So it is 47.", "Trying 46, 47 and 48 leads nowhere."),
+            ("So it is 47.", "Modulo 47 it is 3."),
+            ("So it is 47.", "At 16:47 it ends."),
+            ("We get 47 here." + " And on it goes." * 30, "Then 47 - 1 = 46."),
+            ("So $t = 3$.", "With $n = 5 + 35t$ we get $t = 6$."),
+            ("So $k = 3$.", "For each $k$ it is even."),
+            ("So there are 7 paths.", "There are 7 paths as well."),
+            ("By Vieta, it is so.", "By Vieta, it is not so."),
+        ],
+    )
+    def test_what_happens_by_chance_is_no_leak(self, said: str, used: str) -> None:
+        assert found((work(1, said), work(2, used))) == []
+
     def test_each_pair_of_components_is_reported_once(self) -> None:
         first = work(1, "37 * 58 = 2146 and 37 + 58 = 95.")
         (leak,) = leaks.find(QUESTION, ((first, work(2, "Take 2146 and 95 and 2146.")),))
@@ -116,7 +150,21 @@ class TestValues:
         values(text)
 
     @pytest.mark.parametrize(
-        "piece", ["1,", "$", "x=", "\\frac{", "1/", "let x", "\\(", "1.", "=  "]
+        "piece",
+        [
+            "1,",
+            "$",
+            "x=",
+            "\\frac{",
+            "1/",
+            "let x",
+            "\\(",
+            "1.",
+            "=  ",
+            "1, ",
+            "the 3 ts",
+            "mod 13 ",
+        ],
     )
     def test_long_hostile_texts_are_searched_quickly(self, piece: str) -> None:
         values(piece * 50_000)

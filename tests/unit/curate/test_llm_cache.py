@@ -118,3 +118,33 @@ def test_lost_requests_are_kept(tmp_path: Path) -> None:
     with Cache(path) as cache:
         assert cache.lost(PRICES) == 2 * (10 * 2 + 5 * 3)
         assert cache.paid(PRICES) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE answers SET cost = -1e9",
+        "UPDATE answers SET cost = 1e999",
+        "UPDATE answers SET cost = 'much'",
+        "UPDATE answers SET prompt_tokens = -1000000",
+        "UPDATE answers SET completion_tokens = -1000000",
+        "UPDATE answers SET cached_tokens = 1000000",
+        "UPDATE answers SET prompt_tokens = NULL",
+        "UPDATE answers SET prompt_tokens = 'many'",
+        "UPDATE answers SET text = 'text'",
+        "UPDATE lost SET completion_tokens = -1000000",
+    ],
+)
+def test_what_another_program_wrote_is_refused(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "answers.db"
+    with Cache(path) as cache:
+        cache.put("k", "m", ANSWERS[0], 0.25)
+        cache.put("l", "m", ANSWERS[1], 0.25)
+        cache.put_lost("m", 10, 5)
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute(change)
+        file.commit()
+    with pytest.raises(
+        CacheError, match=r"answers\.db was changed by another program: \d+ of its rows"
+    ):
+        Cache(path)

@@ -28,7 +28,11 @@ class TestReport:
         assert read_report(tmp_path / "cost.json") is None
 
     @pytest.mark.parametrize(
-        "text", ["", "[]", "{", '{"models": []}', '{"dollars": "one"}', "\udcff"]
+        "text",
+        [
+            *("", "[]", "{", '{"models": []}', '{"dollars": "one"}', "\udcff"),
+            '{"later": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        ],
     )
     def test_a_corrupt_file_is_named(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "cost.json"
@@ -119,3 +123,8 @@ class TestLedger:
     def test_a_ceiling_needs_the_prices(self) -> None:
         with pytest.raises(ValueError, match="needs the prices of m: give them"):
             Ledger(ceiling=1).check("m")
+
+    def test_prices_without_that_of_a_model_are_refused(self) -> None:
+        Ledger({"m": Prices(1, 1)}).check("m")
+        with pytest.raises(ValueError, match="there are prices of m, but not of n: give these too"):
+            Ledger({"m": Prices(1, 1)}).check("n")

@@ -68,6 +68,86 @@ class TestReadCompletion:
         assert found == Completion("so", "stop", "", TokenUsage(3, 1, 2))
         assert found.complete_text() == "so"
 
+    @pytest.mark.parametrize(
+        ("usage", "wanted"),
+        [
+            # xAI counts the reasoning in the total alone, Gemini does not report it at all.
+            (
+                {
+                    "total_tokens": 135,
+                    "prompt_tokens": 32,
+                    "completion_tokens": 9,
+                    "completion_tokens_details": {"reasoning_tokens": 94},
+                },
+                TokenUsage(32, 103),
+            ),
+            (
+                {"total_tokens": 1000, "prompt_tokens": 32, "completion_tokens": 9},
+                TokenUsage(32, 968),
+            ),
+            (
+                {"prompt_tokens": 32, "completion_tokens": 9, "reasoning_tokens": 94},
+                TokenUsage(32, 103),
+            ),
+            # OpenAI's completion tokens contain it.
+            (
+                {
+                    "total_tokens": 132,
+                    "prompt_tokens": 32,
+                    "completion_tokens": 100,
+                    "completion_tokens_details": {"reasoning_tokens": 94},
+                },
+                TokenUsage(32, 100),
+            ),
+            # A server's numbers are never below what was seen, nor impossible.
+            ({"prompt_tokens": 3, "completion_tokens": 0}, TokenUsage(3, 4)),
+            (
+                {
+                    "prompt_tokens": 3,
+                    "completion_tokens": 9,
+                    "prompt_tokens_details": {"cached_tokens": 7},
+                },
+                TokenUsage(3, 9, 3),
+            ),
+            ({"prompt_tokens": 0, "completion_tokens": 0}, None),
+            ({"prompt_tokens": -3, "completion_tokens": 9}, None),
+            ({"prompt_tokens": 3, "completion_tokens": -9}, None),
+            (
+                {
+                    "prompt_tokens": 3,
+                    "completion_tokens": 9,
+                    "prompt_tokens_details": {"cached_tokens": -7},
+                },
+                None,
+            ),
+            ({"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 10**30}, None),
+        ],
+    )
+    def test_the_usage_is_never_less_than_what_is_charged(
+        self, usage: dict[str, Any], wanted: TokenUsage | None
+    ) -> None:
+        found = read_completion(response(usage=usage, content="four words were written"))
+        assert found.usage == wanted
+
+    @pytest.mark.parametrize(
+        ("finish", "kind"),
+        [
+            ("eos", "stop"),
+            ("STOP", "stop"),
+            ("end_turn", "stop"),
+            ("stop_sequence", "stop"),
+            ("MAX_TOKENS", "length"),
+            ("model_length", "length"),
+            ("SAFETY", "content_filter"),
+        ],
+    )
+    def test_servers_have_their_own_words_for_the_end(self, finish: str, kind: str) -> None:
+        assert read_completion(response(finish, content="so")).finish == kind
+
+    def test_content_in_parts(self) -> None:
+        parts = [{"type": "thinking", "thinking": "{}"}, {"type": "text", "text": "so"}]
+        assert read_completion(response(content=parts)).text == "so"
+
     def test_a_missing_text_is_empty(self) -> None:
         assert read_completion(response(content=None)) == Completion("", "stop")
 
@@ -79,6 +159,9 @@ class TestReadCompletion:
             ('{"choices": []}', "no choices"),
             (response("tool_calls", content="so"), "finish reason is 'tool_calls'"),
             (response(None, content="so"), "finish reason is None"),
+            (response("network_error", content="so"), "finish reason is 'network_error'"),
+            ('{"choices": ' + "[" * 100_000, "nested too deeply"),
+            (response(content=["so"]), "not a JSON object"),
             (response(content=7), "content is not a string"),
             (response(content="", refusal=7), "refusal is not a string"),
         ],

@@ -31,3 +31,17 @@ def test_without_a_tokenizer_words_and_punctuation_marks_are_counted(tmp_path: P
     assert counter(None)("So 12 + x_1 = 3.5!") == 9
     with pytest.raises(OSError, match=str(tmp_path)):
         counter(tmp_path)
+
+
+@pytest.mark.parametrize("prices", ["m=-1,1", "m=nan,1", "m=1,inf", "m=1,1,-1", "m=1", "1,1,x"])
+def test_a_price_is_a_positive_amount(prices: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"cannot read the prices .*: write MODEL=PROMPT,COMPLETION"
+    ):
+        _ = AnnotatorOptions(prices=(prices,)).price_list
+
+
+@pytest.mark.parametrize("ceiling", [-1.0, float("nan")])
+def test_a_ceiling_is_an_amount(ceiling: float) -> None:
+    with pytest.raises(ValueError, match=r"--max-cost is .*: it must be at least 0"):
+        AnnotatorOptions(max_cost=ceiling)

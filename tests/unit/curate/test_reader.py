@@ -10,8 +10,8 @@ import pytest
 from curate.drops import SkippedRecord
 from curate.options import ReadOptions
 from curate.read import sources
-from curate.read.reader import is_streamed
-from curate.read.sources import Dataset
+from curate.read.reader import Reader, is_streamed
+from curate.read.sources import Dataset, SourceError
 from curate.trajectory import Trajectory
 
 
@@ -54,3 +54,19 @@ def test_a_prefix_names_a_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_options_are_named(options: ReadOptions, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         options.reader()
+
+
+def test_a_source_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
+    good = written(tmp_path, 1)
+    with good.open("a") as file:
+        file.write('{"foo": 1}\n')
+    assert any(isinstance(item, SkippedRecord) for item in Reader().items((str(good),)))
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"foo": 1}\n{"foo": 2}\n')
+    with pytest.raises(
+        SourceError, match=r"no record of .*bad\.jsonl can be read \(2 in all\): .*foo"
+    ):
+        list(Reader().items((str(good), str(bad))))
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    assert list(Reader().items((str(empty),))) == []

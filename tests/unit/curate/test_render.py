@@ -43,6 +43,21 @@ class TestNotes:
         )
         assert run.answer.startswith("Observation about execution_2.1: Good.\n<Final_answer>")
 
+    @pytest.mark.parametrize("blanks", ["", " ", "\n", "\n\n", " \n\t\n ", "\u2003\r\n"])
+    def test_executions_have_no_blanks_at_their_ends(self, blanks: str) -> None:
+        packed = packed_stage(f"{blanks}Work one.\n\n  More.{blanks}", blanks)
+        for run in (
+            render.with_notes(packed),
+            render.without_notes(packed, claim),
+            render.first_success(packed, claim, len, lambda: 0),
+        ):
+            work, empty = run.stages[0].executions
+            assert (work.removesuffix("\n"), empty) == ("Work one.\n\n  More.", "")
+            inside = "<execution_1.1>\nWork one.\n\n  More.\n</execution_1.1>"
+            assert inside in run.text
+        learned = Candidate(packed=packed).sample.executions["1.1"]
+        assert learned == render.with_notes(packed).stages[0].executions[0]
+
     async def test_tags_in_a_trajectory_are_harmless(self) -> None:
         hostile = "</Plan_1> <prompt_1.1> x </prompt_1.1> </Final_answer>"
         one = Component(

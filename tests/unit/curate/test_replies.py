@@ -55,10 +55,39 @@ class TestComponents:
 
     @pytest.mark.parametrize(
         "around",
-        ["{}", "Here it is:\n```json\n{}\n```\nDone.", "<think>{{a}} or {{}}?</think>{}", " \n{}"],
+        ["@", "Here it is:\n```json\n@\n```\nDone.", "<think>{{a}} or {{}}?</think>@", " \n@"],
     )
     def test_text_and_code_fences_around_the_answer_are_ignored(self, around: str) -> None:
-        assert len(replies.components(around.replace("{}", answer(), 1), PIECES)) == 3
+        assert len(replies.components(around.replace("@", answer()), PIECES)) == 3
+
+    @pytest.mark.parametrize(
+        "around",
+        [
+            "<think>@draft</think>@",
+            "@draft</think>\n\n@",
+            "<thinking>Perhaps @draft. Or {</thinking>```json\n@\n```",
+            "<|begin_of_thought|>@draft<|end_of_thought|>@",
+            "[THINK]@draft[/THINK]@",
+            "◁think▷@draft◁/think▷@",
+            "<seed:think>@draft</seed:think>@",
+            "<|channel|>analysis<|message|>@draft<|end|>"
+            "<|start|>assistant<|channel|>final <|constrain|>json<|message|>@",
+            "<think>@draft</think>@draft, no: <think>Hm.</think>@",
+            "At first I wrote @draft but the answer is @",
+        ],
+    )
+    def test_a_draft_is_not_the_answer(self, around: str) -> None:
+        draft = answer((0, "plan", "1-3"), (2, "plan", "4-5"))
+        text = around.replace("@draft", draft).replace("@", answer())
+        assert len(replies.components(text, PIECES)) == 3
+
+    def test_a_thought_without_an_answer_is_dropped(self) -> None:
+        for text in (f"<think>{answer()}", f"<think>{answer()}</think>"):
+            assert violation(Reason.MALFORMED, text)
+
+    def test_a_marker_inside_the_answer_is_text(self) -> None:
+        text = answer((1, "prompt", "Explain what </think> and <think> are"))
+        assert len(replies.components(text, PIECES)) == 3
 
     def test_an_object_of_another_kind_is_ignored(self) -> None:
         assert len(replies.components('{"note": 1} ' + answer(), PIECES)) == 3

@@ -137,6 +137,16 @@ def test_samples_are_rendered_for_training_and_validation(tmp_path: Path) -> Non
             assert "1.1" in sample.executions
 
 
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_few_trajectories_are_enough_for_validation(count: int, tmp_path: Path) -> None:
+    jsonl.write(candidates(count), tmp_path / "selected.jsonl")
+    files = [Writer(tmp_path / f"{name}.jsonl") for name in ("train", "validation")]
+    with files[0] as train, files[1] as validation:
+        render(tmp_path / "selected.jsonl", train, validation, 0.05)
+    assert validation.count == 1
+    assert train.count == count - 1
+
+
 class TestSession:
     @pytest.mark.parametrize(
         ("options", "message"),

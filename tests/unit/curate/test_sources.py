@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from curate.drops import Reason, SkippedRecord
-from curate.read import sources
+from curate.read import json_records, sources
 from curate.read.layouts import PLAIN
 from curate.read.sources import Dataset, SourceError, read
 from curate.trajectory import Trajectory
@@ -69,7 +69,7 @@ class TestBrokenFiles:
         assert isinstance(second, Trajectory)
 
     def test_a_line_that_is_too_long(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sources, "_LONGEST_LINE", 1000)
+        monkeypatch.setattr(json_records, "LONGEST_RECORD", 1000)
         path = written(tmp_path, plain(text="x" * 5000), plain(), plain(text="x" * 5000))
         first, second, third = read(path)
         assert isinstance(first, SkippedRecord)

@@ -173,6 +173,41 @@ class TestFormulasAndCode:
     def test_it_is_not_split(self, text: str) -> None:
         assert cut(text) == text
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "((... ((a * 2 + b) * 2 + ... ) * 2 + c)",
+            "We get ((... ((a * 2 + b) * 2 + ... ) * 2 + c) of it",
+            "So S = (1 + 2 + ... 3 + 4) is it",
+            "The set {1, 2, ... N} has N",
+            "The list [1! 2! ... N!] has N",
+            "It is in [0, 1. 5) now",
+            "The matrix [[1, 2]\n[3, 4]] is it",
+            "f(x\nY + 1) is it",
+            "(A + B\n- C) is it",
+            "(sin x + ... Cos y)",
+            "($a. B$ + ... C) is it",
+            "(\\frac{1}{2} + ... X)",
+        ],
+    )
+    def test_a_formula_in_brackets_is_not_split(self, text: str) -> None:
+        assert cut(text) == text
+
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("He left (he was ill. She stayed) then", "He left (he was ill.|She stayed) then"),
+            ("See (1). Then (2). So", "See (1).|Then (2).|So"),
+            ("(a + b... C\n\nD) so", "(a + b...|C|D) so"),
+            ("a) 1 + 2. B) 3 + 4. So", "a) 1 + 2.|B) 3 + 4.|So"),
+            ("(1 + 2. So 3", "(1 + 2.|So 3"),
+            ("(1\n```\n+ 2. X\n```\nSo. 3)", "(1|```\n+ 2. X\n```|So.|3)"),
+            (f"(1{' + 2' * 600}... N)", f"(1{' + 2' * 600}...|N)"),
+        ],
+    )
+    def test_other_brackets_may_be(self, text: str, wanted: str) -> None:
+        assert cut(text) == wanted
+
     def test_a_fenced_block_is_a_piece(self) -> None:
         block = "```python\nx = a. B\n\ny = 3\n# Foo\n~~~\nC. D\n```\n"
         assert sentences(f"Look:\n{block}so it is.") == ("Look:\n", block, "so it is.")
@@ -217,6 +252,7 @@ HOSTILE = (
     *(".", "!", "?.", "....x", ".)", ")))).", "…", "。", "A.", "a. ", "e.g. ", "x? x"),
     *("$", "$a ", "$ a", "$$", "$5 ", "$5. ", "\\(", "\\[", "\\]\\[", "\\", "\\\\", "`", "`` ` "),
     *("\n", " \n", "\n\n", " ", "a\n", "A\n", "x = 1\n", "\n- ", "- ", "\n#", ">", "\n```", "1. "),
+    *("(", ")", "(1 ", "()", "([{", "(1)\n\n"),
     *("\\begin{a}", "\\begin{a}\\end{b}", "\\begin{a}\\begin{b}\\end{a}", "aA", "=", "\n-----x"),
 )
 

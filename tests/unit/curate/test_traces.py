@@ -50,6 +50,17 @@ async def test_a_run_is_read_back_unchanged(tmp_path: Path) -> None:
     assert (sample.transcript, sample.executions) == (run.transcript, run.executions)
 
 
+async def test_executions_are_learned_as_the_planner_saw_them(tmp_path: Path) -> None:
+    turns: list[str | Reply] = [plan("one"), answer("5")]
+    engine = ScriptedEngine(Scripted(turns, {(1, 1): "\n  did it \n\n</execution_"}))
+    result = await Sprint(engine).solve("What?", trace=tmp_path / "run.jsonl")
+    assert "<execution_1.1>\ndid it\n</execution_1.1>" in result.text
+    run = traces.read(tmp_path / "run.jsonl", {})
+    assert run.executions == {"1.1": "did it\n"}
+    assert run.transcript.stages[0].executions == ("did it\n",)
+    assert run.transcript.text == result.text + "</Final_answer>\n</think>\n"
+
+
 async def test_a_plan_that_a_success_cut_off_remains_cut_off(tmp_path: Path) -> None:
     turns: list[str | Reply] = [Reply(plan("one", "two")[:-12], hang=True), answer("5")]
     engine = ScriptedEngine(Scripted(turns, {(1, 2): Reply("", hang=True)}))

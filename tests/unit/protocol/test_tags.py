@@ -377,6 +377,22 @@ class TestWriting:
             Piece("glue", "</execution_1.2>\n</Execution_1>\n\n"),
         ]
 
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("a\n b", "a\n b"),
+            (" a ", "a"),
+            ("\n\n a\n\n\n", "a\n"),
+            ("a \t\n ", "a\n"),
+            ("\n", ""),
+            ("", ""),
+            ("  <", "&lt;"),
+        ],
+    )
+    def test_executions_have_no_blanks_at_their_ends(self, text: str, wanted: str) -> None:
+        (_, piece, _) = tags.sync(1, "<Plan_1>\n", [text])
+        assert piece == Piece("execution", wanted)
+
     def test_the_glue_tells_what_the_check_decided(self) -> None:
         pieces = tags.sync(2, "x", ["a", "b"], Verdict(2, " <Plan_1>\n found "))
         assert [piece.text for piece in pieces] == [

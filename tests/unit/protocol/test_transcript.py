@@ -156,7 +156,7 @@ transcripts = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    answer=st.from_regex(r"[a-z ]{0,9}", fullmatch=True).map(tags.answer),
+    answer=st.from_regex(r"[a-z][a-z ]{0,8}", fullmatch=True).map(tags.answer),
 )
 
 

@@ -55,6 +55,15 @@ def test_a_context_longer_than_that_of_the_model_is_too_long(tmp_path: Path) -> 
         load_trees(paths, data, CHARS, trees[0].longest - 1)
 
 
+def test_files_without_a_sample_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "validation.jsonl"
+    path.touch()
+    with pytest.raises(
+        TrainingError, match=r"there is no sample in .*validation\.jsonl: curate more"
+    ):
+        load_trees([path], Data((path,)), CHARS, 10_000)
+
+
 def test_a_corrupt_sample_is_named_by_its_line(tmp_path: Path) -> None:
     (path,) = write(tmp_path, SAMPLE, SAMPLE)
     path.write_text(path.read_text() + "{\n")
