@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import cast
@@ -11,7 +13,7 @@ import anyio
 
 from sprint_agent import events
 from sprint_agent.engine import Delta, Finish, Sampling, TokenUsage
-from sprint_agent.errors import BudgetExhausted, ExecutorError
+from sprint_agent.errors import BudgetExhausted, ExecutorError, LimitReached, PromptError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
@@ -19,10 +21,7 @@ from sprint_agent.runtime.critical_path import ExecutionClock
 from sprint_agent.runtime.recorded import RecordedRun
 from sprint_agent.runtime.scope import RunScope
 from sprint_agent.runtime.slots import Slot
-from sprint_agent.task import Generation, Nested, Task, text_of
-
-MAX_CHARACTERS = 32_000
-"""The result of an executor is cut after this many characters, so that it cannot fill the context."""
+from sprint_agent.task import Generation, Nested, Task, result_characters, text_of
 
 
 async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
@@ -34,22 +33,27 @@ async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
     scope, prompt = handle.scope, handle.prompt
     if (recorded := handle.recorded()) is not None:
         return recorded
+    task = Task(prompt.text, handle.stage, prompt.number, context, scope.account.run, handle)
     try:
         async with handle.slot() as handle.held:
             handle.started = scope.now()
             scope.emit(events.ExecutionStarted(handle.started, handle.stage, prompt.number))
-            run = scope.account.run
-            task = Task(prompt.text, handle.stage, prompt.number, context, run, handle)
-            outcome = await scope.router.find(prompt.executor).execute(task)
-        text, ids = _read(outcome)
+            executor = scope.router.find(prompt.executor)
+            outcome = await executor.execute(task)
+        text, ids = _read(outcome, result_characters(executor))
         # Ids of another tokenizer mean nothing in the planner's context.
         return handle.execution("done", text, ids=ids if scope.shares_tokenizer() else None)
     except BaseException as error:
         outer = _outer(error)
         if outer is not None:
             raise outer from None
+        _revoke_cancellation()
         reason = _reason(error)
-        return handle.execution("failed", tags.failed(reason), error=reason)
+        # A prompt that is wrong and a limit that is reached are part of a run. The rest may be a bug.
+        usual = isinstance(_single(error), PromptError | BudgetExhausted | LimitReached)
+        level = logging.DEBUG if usual else logging.WARNING
+        task.logger.log(level, "the execution failed: %s", reason, exc_info=error)
+        return handle.execution("failed", tags.failed(reason), error=reason).caused_by(error)
     finally:
         handle.close()
 
@@ -248,21 +252,33 @@ def _outer_alone(error: BaseException) -> bool:
 
 
 def _cancelled() -> bool:
-    """Returns whether this task was cancelled, and not only something that it awaited."""
+    """Returns whether the run was cancelled: not only what the executor awaited, or its own task.
+
+    A run ends its executions through cancel scopes. Only an executor cancels its task itself.
+    """
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _revoke_cancellation() -> None:
+    """Takes back that an executor cancelled its own task, which goes on after it."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # under trio, a cancellation is always the task's own
-        return True
-    return task is not None and task.cancelling() > 0
+    except RuntimeError:  # under trio, no task can be cancelled by itself
+        return
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
-def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
-    """Returns the text that an executor returned, and its ids if the model generated it."""
+def _read(outcome: object, most: int) -> tuple[str, tuple[int, ...] | None]:
+    """Returns the text that an executor returned, and its ids if the model generated it.
+
+    Other text than the model's is cut after `most` characters.
+    """
     text = replace_surrogates(text_of(outcome))
     if isinstance(outcome, Generation):
         return text, outcome.ids
-    if len(text) > MAX_CHARACTERS:
-        return f"{text[:MAX_CHARACTERS]}\n[{len(text) - MAX_CHARACTERS} more left out]", None
+    if len(text) > most:
+        return f"{text[:most]}\n[{len(text) - most} more left out]", None
     return text, None
 
 
@@ -272,7 +288,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, BudgetExhausted):
         return str(cause)
     if isinstance(cause, anyio.get_cancelled_exc_class()):
-        return "what it waited for was cancelled"
+        return "its task, or what it waited for, was cancelled"
     return replace_surrogates(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
 
 

@@ -18,9 +18,9 @@ import anyio
 from anyio.abc import Process
 
 from sprint_agent.errors import ExecutorError, PromptError
-from sprint_agent.executors.json_prompts import unfenced
 from sprint_agent.executors.python.confinement import Confinement
 from sprint_agent.executors.python.folder import temporary_folder
+from sprint_agent.executors.python.program import program_of
 from sprint_agent.executors.python.sandbox.start import CONFINED, ENDED, PROGRAM
 from sprint_agent.task import Task
 
@@ -77,6 +77,11 @@ class PythonExecutor:
     def schema(self) -> None:
         """None: the prompts are plain text."""
 
+    @property
+    def max_characters(self) -> int:
+        """Enough for `output` and the line that says how much was left out."""
+        return self.output + 100
+
     @staticmethod
     def confinement() -> Confinement:
         """Returns what keeps programs in on this machine. The first call starts a process.
@@ -95,7 +100,8 @@ class PythonExecutor:
         """
         _check_platform()
         async with temporary_folder() as folder:
-            (folder / PROGRAM).write_text(unfenced(task.prompt) + "\n", "utf-8")
+            program = program_of(task.prompt).encode("utf-8", "replace")
+            (folder / PROGRAM).write_bytes(program)
             with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as reported:
                 in_time = await self._run(folder, printed, reported)
                 text = self._read(printed)
