@@ -24,7 +24,7 @@ class FirstSuccess:
 
     check: Check
 
-    def verdict(self, execution: Execution) -> str | None | Awaitable[object]:
+    def verdict(self, execution: Execution) -> str | Awaitable[object] | None:
         """Returns the remark of the check if it accepts `execution`, "" if it has none, else None.
 
         If the check is async, this returns what to await: `remark_of` reads what comes of it. The

@@ -91,8 +91,10 @@ def executor(
     execution, and the message tells the planner how to correct it.
 
     The function returns a string. Anything else becomes JSON: numbers, lists, dictionaries, None,
-    dataclasses, models of pydantic, structs of msgspec. A function that is not async runs in a worker thread, which is
-    abandoned when the execution is cancelled: see `sprint_agent.executors.threads`.
+    dataclasses, models of pydantic, structs of msgspec.
+
+    A function that is not async runs in a worker thread, which is abandoned when the execution is
+    cancelled: see `sprint_agent.executors.threads`.
 
     The result can still be called like the function.
 

@@ -164,9 +164,7 @@ class HttpExecutor:
         path = urlsplit(self.url).path
         if PLACEHOLDER in path:
             check_path_prompt(prompt, path, PLACEHOLDER)
-        return without_user(self.url).replace(
-            PLACEHOLDER, quote(prompt, safe="", errors="replace")
-        )
+        return without_user(self.url).replace(PLACEHOLDER, quote(prompt, safe="", errors="replace"))
 
     async def _exchange(self, request: httpx2.Request, secrets: Sequence[str]) -> str:
         async with _client() as client:

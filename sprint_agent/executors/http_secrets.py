@@ -11,12 +11,30 @@ MASK = "***"
 _SHORTEST = 4
 """Shorter secrets are not searched for in texts: they would match by chance."""
 _PUBLIC_HEADERS = frozenset(
-    "accept accept-charset accept-encoding accept-language cache-control connection content-length "
-    "content-type host if-match if-modified-since if-none-match origin pragma referer te "
-    "user-agent".split()
+    {
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "origin",
+        "pragma",
+        "referer",
+        "te",
+        "user-agent",
+    }
 )
 """Headers whose values are no secrets. Those of all others are taken for some."""
-_SECRET_PARAMETER = re.compile(r"key|token|secret|auth|pass|pwd|sig|credential|appid", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"key|token|secret|auth|pass|pwd|sig|credential|appid", re.IGNORECASE
+)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 

@@ -29,7 +29,7 @@ def unfenced(text: str) -> str:
     stripped = text.lstrip("\ufeff").strip()
     first, _, inner = stripped.partition("\n")
     opening = _OPENING.fullmatch(first.rstrip("\r"))
-    if opening is None or "`" in opening["info"] and opening["fence"][0] == "`":
+    if opening is None or ("`" in opening["info"] and opening["fence"][0] == "`"):
         return text.lstrip("\ufeff")
     without = inner.rstrip(opening["fence"][0])
     if len(inner) - len(without) < len(opening["fence"]):

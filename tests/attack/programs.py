@@ -71,9 +71,7 @@ FILES = {
         "assert b'KEY' in open(f'/proc/{decoy}/environ', 'rb').read()"
     ),
     "read the environment of its parents": (
-        "pid = os.getppid()\n"
-        "assert pid\n"
-        "open(f'/proc/{pid}/environ', 'rb').read()"
+        "pid = os.getppid()\nassert pid\nopen(f'/proc/{pid}/environ', 'rb').read()"
     ),
     "read the memory of a process": "open(f'/proc/{decoy}/mem', 'rb')",
 }
@@ -110,17 +108,18 @@ PROCESSES = {
 }
 """Aims at other processes of the user."""
 
-_LEFT = "libc.prctl(1, 0)\nos.setsid()\ntime.sleep(600)\n"
-"""No parent-death signal, a session of its own."""
+# No parent-death signal, and a session of its own.
+_AWAY = (
+    "libc.prctl(1, 0)\ntry:\n    os.setsid()\nexcept OSError:\n    pass\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+)
 OUTLIVES = {
-    "itself": (
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nlibc.prctl(1, 0)\ntime.sleep(600)"
-    ),
-    "a child": f"if os.fork() == 0:\n{textwrap.indent(_LEFT, '    ')}",
-    "a grandchild": f"if os.fork() == 0 and os.fork() == 0:\n{textwrap.indent(_LEFT, '    ')}",
-    "itself without its waiter": f"os.kill(os.getppid(), 9)\n{_LEFT}",
+    "itself": _AWAY,
+    "a child": f"if os.fork() == 0:\n{textwrap.indent(_AWAY, '    ')}",
+    "a grandchild": f"if os.fork() == 0 and os.fork() == 0:\n{textwrap.indent(_AWAY, '    ')}",
+    "itself without its waiter": f"os.kill(os.getppid(), 9)\n{_AWAY}",
     "a thread": "import threading\nthreading.Thread(target=time.sleep, args=(600,)).start()",
-    "many children": f"while True:\n    if os.fork() == 0:\n{textwrap.indent(_LEFT, '        ')}",
+    "many children": f"while True:\n    if os.fork() == 0:\n{textwrap.indent(_AWAY, '        ')}",
 }
 """Aims at being there when the execution has ended."""
 
@@ -131,9 +130,7 @@ NETWORK = {
         "sent.sendto(b'x', ('127.0.0.1', udp))\n"
         "sent.settimeout(5)\nassert sent.recv(1)"
     ),
-    "connect to an abstract socket": (
-        "socket.socket(socket.AF_UNIX).connect('\\0' + abstract)"
-    ),
+    "connect to an abstract socket": ("socket.socket(socket.AF_UNIX).connect('\\0' + abstract)"),
 }
 """Aims at the network."""
 
@@ -151,9 +148,7 @@ MEMORY = {
 
 CALLS = {
     "create a user namespace": "call(272, 0x10000000)",
-    "use io_uring": (
-        "call(425, 4, ctypes.create_string_buffer(120))"
-    ),
+    "use io_uring": ("call(425, 4, ctypes.create_string_buffer(120))"),
     "get memory without an address": "call(319, ctypes.c_char_p(b'x'), 0)",
     "keep a key": (
         "call(248, ctypes.c_char_p(b'user'), ctypes.c_char_p(b'sprint'), ctypes.c_char_p(b'x'),"
@@ -168,20 +163,18 @@ CALLS = {
 
 FULL = {
     "fill the disk": (
-        "for number in range(10):\n"
+        "for number in range(5):\n"
         "    with open(f'big-{number}', 'wb') as file:\n"
         "        file.write(bytes(15_000_000))"
     ),
     "create many files": (
-        "for number in range(20_000):\n    os.close(os.open(f'f{number}', os.O_CREAT))"
+        "for number in range(8_500):\n    os.close(os.open(f'f{number}', os.O_CREAT))"
     ),
 }
 """Aims at the disk of the temporary folder."""
 
 NEVER = {
-    "mount": (
-        "assert libc.mount(b'none', b'.', b'tmpfs', ctypes.c_ulong(0), None) == 0"
-    ),
+    "mount": ("assert libc.mount(b'none', b'.', b'tmpfs', ctypes.c_ulong(0), None) == 0"),
     "become the superuser": (
         "os.setuid(0)\nassert libc.mount(b'none', b'.', b'tmpfs', ctypes.c_ulong(0), None) == 0"
     ),

@@ -28,6 +28,7 @@ import pytest
 from sprint_agent import PromptError, PythonExecutor
 from tests.attack import programs
 from tests.attack.programs import Target
+from tests.poll import until
 from tests.script import a_task
 
 _EXECUTOR = "sprint_agent.executors.python.executor"
@@ -139,8 +140,10 @@ async def test_it_cannot_become_another_program(
     monkeypatch.setattr(f"{_EXECUTOR}._WITHOUT", without)
     if not PythonExecutor.confinement().landlock:
         pytest.skip("there is no Landlock here")
-    with pytest.raises(PromptError, match="PermissionError|FileNotFoundError"):
-        await PythonExecutor().execute(a_task("import os; os.execv('/bin/echo', ['echo', 'hello'])"))
+    with pytest.raises(PromptError, match=r"PermissionError|FileNotFoundError"):
+        await PythonExecutor().execute(
+            a_task("import os; os.execv('/bin/echo', ['echo', 'hello'])")
+        )
 
 
 def test_with_everything_there_are_no_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,9 +197,7 @@ async def test_nothing_outlives_a_cancellation(level: str, target: Target) -> No
     async with anyio.create_task_group() as group:
         executor = PythonExecutor(seconds=600, memory=memory)
         group.start_soon(executor.execute, a_task(program))
-        with anyio.fail_after(30):
-            while not _alive(memory):
-                await anyio.sleep(0.01)
+        await until(lambda: bool(_alive(memory)))
         group.cancel_scope.cancel()
     assert _alive(memory) == []
 
@@ -212,13 +213,12 @@ async def test_nothing_outlives_the_application(level: str, tmp_path: Path) -> N
         "asyncio.run(made.execute(a_task('import time; time.sleep(600)')))\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    async with await anyio.open_process([sys.executable, "-c", application], env=environment) as app:
-        with anyio.fail_after(30):
-            while not _alive(memory):
-                await anyio.sleep(0.01)
-            app.kill()
-            while _alive(memory):
-                await anyio.sleep(0.01)
+    async with await anyio.open_process(
+        [sys.executable, "-c", application], env=environment
+    ) as app:
+        await until(lambda: bool(_alive(memory)))
+        app.kill()
+        await until(lambda: not _alive(memory))
 
 
 async def test_a_program_cannot_silence_the_warning(
@@ -237,9 +237,9 @@ async def test_a_program_cannot_silence_the_warning(
     with caplog.at_level(logging.WARNING):
         await PythonExecutor().execute(a_task(program))
     gaps = PythonExecutor.confinement().gaps
-    assert [record.getMessage().count(gap) for record in caplog.records for gap in gaps] == [1] * len(
-        gaps
-    )
+    assert [record.getMessage().count(gap) for record in caplog.records for gap in gaps] == [
+        1
+    ] * len(gaps)
     assert len(caplog.records) == bool(gaps)
 
 
@@ -261,9 +261,8 @@ async def test_its_folder_is_removed(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with contextlib.suppress(PromptError):
         await PythonExecutor(seconds=60).execute(a_task(f"import os\n{program}"))
-    with anyio.fail_after(120):
-        while list(tmp_path.iterdir()):  # What takes long goes on after the execution.
-            await anyio.sleep(0.01)
+    # What takes long goes on after the execution.
+    await until(lambda: not list(tmp_path.iterdir()))
 
 
 def _left_memory() -> set[str]:

@@ -52,7 +52,9 @@ def remove(folder: Path) -> None:
 
 def _empty(root: int) -> None:
     # Names that the program cannot have used.
-    unused = (f"{token}-{number}" for token in [secrets.token_hex(8)] for number in itertools.count())
+    unused = (
+        f"{token}-{number}" for token in [secrets.token_hex(8)] for number in itertools.count()
+    )
     while names := os.listdir(root):
         if not sum(_removed(root, name, unused) for name in names):
             return

@@ -28,8 +28,10 @@ def test_names_of_servers(name: str | None, codec: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "punycode idna unicode_escape raw_unicode_escape zip zlib bz2 base64 hex rot13 uu quopri undefined "
-    "mbcs oem utf_7 utf-7 hz unknown-8bit".split(),
+    [
+        *("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"),
+        *("zip", "zlib", "bz2", "base64", "hex", "rot13", "uu", "quopri", "utf_7", "utf-7", "hz"),
+    ],
 )
 def test_what_is_no_charset_is_utf_8(name: str) -> None:
     assert charset_of(name) == "utf-8"

@@ -144,7 +144,9 @@ def test_masks() -> None:
     assert masked("a secret and a secre", ["secret"]) == "a *** and a secre"
     assert masked("a secret and a secre", ["secret"], cut=True) == "a *** and a ***"
     assert masked("nothing", ["secret"], cut=True) == "nothing"
-    assert public_url("https://a.example/x?q={prompt}&k=5") == "https://a.example/x?q={prompt}&k=***"
+    assert (
+        public_url("https://a.example/x?q={prompt}&k=5") == "https://a.example/x?q={prompt}&k=***"
+    )
 
 
 @pytest.mark.parametrize(

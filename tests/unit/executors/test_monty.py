@@ -10,11 +10,12 @@ import psutil
 import pytest
 
 from sprint_agent import ExecutorError, PromptError
+from tests.poll import until
 from tests.script import a_task, executed
 
 pytest.importorskip("pydantic_monty", reason="the extra monty is not installed")
 
-from sprint_agent.executors.monty import MontyExecutor  # noqa: E402
+from sprint_agent.executors.monty import MontyExecutor
 
 pytestmark = pytest.mark.anyio
 
@@ -64,16 +65,16 @@ async def test_time_is_bounded_and_nothing_remains(program: str) -> None:
 
 async def test_output_is_bounded() -> None:
     assert await run("print('x' * 1000)", output=10) == "x" * 10 + "\n[991 more left out]"
-    (execution,) = await executed(MontyExecutor(output=50_000), tasks=[("python", "print('x' * 49999)")])
+    (execution,) = await executed(
+        MontyExecutor(output=50_000), tasks=[("python", "print('x' * 49999)")]
+    )
     assert len(execution.text) == 50_000
 
 
 async def test_cancelling_ends_the_program() -> None:
     with anyio.move_on_after(0.3):
         await run("while True: pass", seconds=600)
-    with anyio.fail_after(10):
-        while _workers():
-            await anyio.sleep(0.01)
+    await until(lambda: not _workers())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ PID = 4321
 
 
 def verdict(
-    column: int, number: int, *arguments: int, attributes: bool = False, architecture: int | None = None
+    column: int,
+    number: int,
+    *arguments: int,
+    attributes: bool = False,
+    architecture: int | None = None,
 ) -> int:
     """Returns what the filter decides about a call, as the kernel would run it."""
     program = seccomp.filter_of(column, PID, attributes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sprint_agent import (
@@ -224,7 +225,7 @@ class TestFirstSuccess:
 
     async def test_an_async_check_is_awaited(self) -> None:
         async def check(execution: Execution) -> str | None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return "verified" if execution.text == "right" else None
 
         result = await self.solve(check)

@@ -71,7 +71,10 @@ def _under(conditions: tuple[syscalls.Condition, ...]) -> list[Instruction]:
     program: list[Instruction] = []
     refuse = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
     for condition in conditions:
-        program += [(_LOAD, 0, 0, _ARGUMENTS + 8 * condition.argument), (_AND, 0, 0, condition.mask)]
+        program += [
+            (_LOAD, 0, 0, _ARGUMENTS + 8 * condition.argument),
+            (_AND, 0, 0, condition.mask),
+        ]
         count = len(condition.values)
         # If the values are allowed, each leads behind the refusal. If not, each leads to it, and
         # what is left jumps over it.

@@ -48,7 +48,7 @@ CLONE3 = 435
 """The C library falls back to clone if this does not exist."""
 
 ATTRIBUTES = frozenset(
-    "chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat".split()
+    {"chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat"}
 )
 """Calls that change files without opening them, which Landlock does not restrict.
 
@@ -60,7 +60,12 @@ class Condition:
     """A condition on one argument of a call: its bits in `mask` are among `values`, or are not."""
 
     def __init__(
-        self, argument: int, values: tuple[int, ...], mask: int = 0xFFFFFFFF, *, allowed: bool = True
+        self,
+        argument: int,
+        values: tuple[int, ...],
+        mask: int = 0xFFFFFFFF,
+        *,
+        allowed: bool = True,
     ) -> None:
         """`allowed` says whether these values are the allowed ones, or the refused ones."""
         self.argument = argument
