@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -173,6 +174,14 @@ class TestWhatWorks:
 
 
 class TestStart:
+    async def test_the_interpreter_may_be_a_link(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        link = tmp_path / "python"
+        link.symlink_to(os.path.realpath(sys.executable))
+        monkeypatch.setattr(sys, "executable", str(link))
+        assert await run("print(1)") == "1\n"
+
     async def test_it_says_why_a_program_cannot_be_started(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -164,8 +164,10 @@ def _become_program(request: Request, *, isolated: bool) -> NoReturn:
         report = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
+        # Found before the restrictions: afterwards, links that lead to it may be out of sight.
+        python = paths.interpreter()
         os.write(report, f"{CONFINED} {_restrict(request, isolated=isolated)}\n".encode())
-        python, folder = paths.interpreter(), os.getcwd()
+        folder = os.getcwd()
         environment = {"HOME": folder, "TMPDIR": folder}
         os.execve(python, [python, *request.flags, PROGRAM], environment)
     except BaseException as error:
