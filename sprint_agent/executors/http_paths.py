@@ -37,7 +37,7 @@ def check_path_prompt(prompt: str, path: str, placeholder: str) -> None:
     for segment in path.split("/"):
         if placeholder in segment:
             name = unquote(segment).replace(placeholder, plain)
-            # Parameters behind a semicolon, and dots and blanks at the end, are dropped by some.
+            # Parameters after a semicolon, and dots and blanks at the end, are dropped by some.
             if not name.partition(";")[0].strip(". \t\u3002\uff61"):
                 raise PromptError(
                     f"the prompt {shown} is empty or a relative path: write more than dots"

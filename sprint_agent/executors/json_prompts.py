@@ -23,7 +23,7 @@ _MAX_PROBLEMS = 5
 def unfenced(text: str) -> str:
     """Returns `text` without a code fence around all of it. Models often write one.
 
-    A fence is three or more backticks or tildes, with anything behind the first ones. The lines may
+    A fence is three or more backticks or tildes, with anything after the first ones. The lines may
     end in CRLF, and the last fence may be missing or at the end of a line.
     """
     stripped = text.lstrip("\ufeff").strip()
@@ -35,7 +35,7 @@ def unfenced(text: str) -> str:
     if len(inner) - len(without) < len(opening["fence"]):
         without = inner  # The fence is not closed.
     head, newline, last = without.rpartition("\n")
-    if not last.strip():  # It was on a line of its own, which may be indented.
+    if not last.strip():  # It had a line to itself, which may be indented.
         without = head if newline else ""
     return without.removesuffix("\r")
 

@@ -31,7 +31,7 @@ _TAIL_CHARACTERS = 300
 class MontyExecutor:
     """Runs its prompt, a program in a subset of Python, and returns what it prints.
 
-    The interpreter is Monty (pydantic-monty), in a process of its own that takes about 3 ms to
+    The interpreter is Monty (pydantic-monty), in a separate process that takes about 3 ms to
     start. A program has no files, no network, no environment and no other modules than the few that
     Monty has: `math`, `json`, `re`, `datetime`, `random`, `itertools`, `collections` and others.
     This holds on every platform and in every container, because Monty has nothing else to offer.

@@ -260,7 +260,7 @@ def _cancelled() -> bool:
 
 
 def _revoke_cancellation() -> None:
-    """Takes back that an executor cancelled its own task, which goes on after it."""
+    """Takes back that an executor cancelled its own task, because the task continues."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # under trio, no task can be cancelled by itself

@@ -108,7 +108,7 @@ PROCESSES = {
 }
 """Aims at other processes of the user."""
 
-# No parent-death signal, and a session of its own.
+# No parent-death signal, and its own session.
 _AWAY = (
     "libc.prctl(1, 0)\ntry:\n    os.setsid()\nexcept OSError:\n    pass\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"

@@ -226,7 +226,7 @@ async def test_a_program_cannot_silence_the_warning(
 ) -> None:
     from sprint_agent.executors.python import executor
 
-    executor._warned.cache_clear()
+    executor._warned.clear()
     program = (
         "import os\n"
         "for name in ('.alone', 'confined', '.confined'):\n    open(name, 'w').write('9 True user')\n"
@@ -261,7 +261,7 @@ async def test_its_folder_is_removed(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with contextlib.suppress(PromptError):
         await PythonExecutor(seconds=60).execute(a_task(f"import os\n{program}"))
-    # What takes long goes on after the execution.
+    # What takes long is finished after the execution.
     await until(lambda: not list(tmp_path.iterdir()))
 
 

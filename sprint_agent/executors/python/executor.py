@@ -35,6 +35,8 @@ _PROBE_SECONDS = 30.0
 _TAIL_CHARACTERS = 300
 _WITHOUT: tuple[str, ...] = ()
 """Layers that are left out. Tests use it to try the weaker levels."""
+_warned: set[Confinement] = set()
+"""The confinements that this process has warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class PythonExecutor:
     these layers and does not enforce `memory`. Windows is not supported.
 
     **Where `confinement().gaps` is empty, this keeps out programs that you do not trust**, as far
-    as the kernel has no faults. docs/sandbox.md says what each layer does, and what is no boundary.
+    as the kernel has no faults. docs/sandbox.md says what each layer does, and what is not a boundary.
 
     Raises:
         ValueError: a bound is not positive.
@@ -205,15 +207,9 @@ def _check_platform() -> None:
         raise ExecutorError("the Python executor needs Linux or macOS")
 
 
-@cache
-def _warned(confinement: Confinement) -> list[Confinement]:
-    return []
-
-
 def _warn_once(task: Task, confinement: Confinement) -> None:
-    warned = _warned(confinement)
-    if confinement.gaps and not warned:
-        warned.append(confinement)
+    if confinement.gaps and confinement not in _warned:
+        _warned.add(confinement)
         task.logger.warning(
             "programs are not fully confined here. A hostile one could %s: see docs/sandbox.md",
             "; ".join(confinement.gaps),

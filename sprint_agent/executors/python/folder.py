@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 _REMOVAL_SECONDS = 2.0
-"""How long an execution waits for the removal. Then a thread goes on with it."""
+"""How long an execution waits for the removal. Then a thread finishes it."""
 _OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sprint_agent import ExecutorError, PromptError, PythonExecutor
+from sprint_agent.executors.python.sandbox import paths
 from tests.script import a_task, executed
 
 pytestmark = [
@@ -178,7 +179,7 @@ class TestStart:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         link = tmp_path / "python"
-        link.symlink_to(os.path.realpath(sys.executable))
+        link.symlink_to(paths.interpreter())
         monkeypatch.setattr(sys, "executable", str(link))
         assert await run("print(1)") == "1\n"
 

@@ -3,7 +3,6 @@
 Needs a mount namespace. Everything is gone when the last process in it has ended.
 """
 
-import contextlib
 import ctypes
 import os
 import struct
@@ -39,11 +38,11 @@ def enter(root: str, readable: list[str], program: str) -> bool:
         os.chdir(root)
         # The new root over the old one, which is below it then and is taken away.
         call("pivot_root", ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
-        checked(libc.umount2(b".", _DETACH))
     except OSError:
-        with contextlib.suppress(OSError):
-            checked(libc.umount2(os.fsencode(root), _DETACH))
+        checked(libc.umount2(os.fsencode(root), _DETACH))
+        os.chdir(root)
         return False
+    checked(libc.umount2(b".", _DETACH))
     os.chdir(FOLDER)
     return True
 

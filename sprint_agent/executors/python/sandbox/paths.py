@@ -19,7 +19,7 @@ def interpreter() -> str:
 def readable() -> list[str]:
     """Returns the paths that a program may read. None of them is inside another one."""
     own = [os.path.join(sys.base_prefix, name) for name in ("lib", sys.platlibdir)]
-    # This package was put into the path, and it is none of the program's business.
+    # Not all of the path: this package was put into it, and the program does not need it.
     own += [entry for entry in sys.path if entry.startswith(sys.base_prefix + os.sep)]
     paths = {*own, *_LIBRARIES, *_STORES, *_DATA, *DEVICES, interpreter()}
     kept: list[str] = []

@@ -19,7 +19,7 @@ _OTHER_NUMBERING = 0x40000000
 _LOAD, _AND, _JUMP, _RETURN = 0x20, 0x54, 0x05, 0x06
 _JUMP_EQUAL, _JUMP_GREATER, _JUMP_AT_LEAST = 0x15, 0x25, 0x35
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
-"""Where the filter finds the call: `struct seccomp_data`, on a little-endian machine."""
+"""The offsets at which the filter reads the call: `struct seccomp_data`, on a little-endian machine."""
 
 Instruction = tuple[int, int, int, int]
 """An operation, how far to jump if it holds and if it does not, and its operand."""
@@ -76,7 +76,7 @@ def _under(conditions: tuple[syscalls.Condition, ...]) -> list[Instruction]:
             (_AND, 0, 0, condition.mask),
         ]
         count = len(condition.values)
-        # If the values are allowed, each leads behind the refusal. If not, each leads to it, and
+        # If the values are allowed, each leads past the refusal. If not, each leads to it, and
         # what is left jumps over it.
         for position, value in enumerate(condition.values):
             program.append((_JUMP_EQUAL, count - position, 0, value))
