@@ -47,8 +47,8 @@ async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
         outer = _outer(error)
         if outer is not None:
             raise outer from None
-        _revoke_cancellation()
-        reason = _reason(error)
+        cancelled = _revoke_cancellation()
+        reason = "its task was cancelled" if cancelled else _reason(error)
         # A prompt that is wrong and a limit that is reached are part of a run. The rest may be a bug.
         usual = isinstance(_single(error), PromptError | BudgetExhausted | LimitReached)
         level = logging.DEBUG if usual else logging.WARNING
@@ -254,19 +254,25 @@ def _outer_alone(error: BaseException) -> bool:
 def _cancelled() -> bool:
     """Returns whether the run was cancelled: not only what the executor awaited, or its own task.
 
-    A run ends its executions through cancel scopes. Only an executor cancels its task itself.
+    A run ends its executions through cancel scopes. If asyncio cancels all tasks at the end of a
+    program, it cancels the run's own task too, and with it these scopes.
     """
     return anyio.current_effective_deadline() == -math.inf
 
 
-def _revoke_cancellation() -> None:
-    """Takes back that an executor cancelled its own task, because the task continues."""
+def _revoke_cancellation() -> bool:
+    """Takes back that the task of an execution was cancelled, because it continues.
+
+    Returns whether it was: by the executor itself, or by somebody who found the task.
+    """
     try:
         task = asyncio.current_task()
     except RuntimeError:  # under trio, no task can be cancelled by itself
-        return
+        return False
+    cancelled = task is not None and task.cancelling() > 0
     while task is not None and task.cancelling():
         task.uncancel()
+    return cancelled
 
 
 def _read(outcome: object, most: int) -> tuple[str, tuple[int, ...] | None]:
@@ -288,7 +294,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, BudgetExhausted):
         return str(cause)
     if isinstance(cause, anyio.get_cancelled_exc_class()):
-        return "its task, or what it waited for, was cancelled"
+        return "what it waited for was cancelled"
     return replace_surrogates(" ".join(f"{type(cause).__name__}: {cause}".split())[:500])
 
 

@@ -21,7 +21,7 @@ from sprint_agent.errors import ExecutorError, PromptError
 from sprint_agent.executors.python.confinement import Confinement
 from sprint_agent.executors.python.folder import temporary_folder
 from sprint_agent.executors.python.program import program_of
-from sprint_agent.executors.python.sandbox.start import CONFINED, ENDED, PROGRAM
+from sprint_agent.executors.python.sandbox.request import CONFINED, ENDED, PROGRAM
 from sprint_agent.task import Task
 
 _POSIX = os.name == "posix"

@@ -421,7 +421,7 @@ class TestExecutors:
 
         (first,) = await self.solve(thing, tasks=("thing: x",))
         assert first.status == "failed"
-        assert "returned int, not text" in (first.error or "")
+        assert "returned object, which cannot be written" in (first.error or "")
 
     async def test_a_megabyte_is_clipped(self) -> None:
         @executor

@@ -19,6 +19,7 @@ import signal
 import sys
 
 from . import kernel, landlock, mounts, paths, seccomp
+from .request import CONFINED, ENDED, PROGRAM, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,26 +33,6 @@ _USER = 1000
 _FILE_BYTES = 16 * 1024 * 1024
 _FILES = 64
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM)
-PROGRAM = "main.py"
-"""The file of the program, in the current folder."""
-CONFINED, ENDED = "confined", "ended"
-"""How the lines begin that say how a program is restricted and how it ended."""
-
-
-class Request:
-    """What PythonExecutor asks for, in the arguments of the command."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        """Reads four arguments and the flags of the program's interpreter."""
-        self.parent = int(arguments[0])
-        """The process that asks."""
-        self.memory = int(arguments[1])
-        """The most bytes of address space."""
-        self.seconds = int(arguments[2])
-        """The most seconds, if nobody ends the program before."""
-        self.without = arguments[3].split(",")
-        """Layers to leave out, for tests: "landlock", "seccomp", "namespaces", "mount"."""
-        self.flags = arguments[4:]
 
 
 def main() -> NoReturn:
