@@ -30,8 +30,14 @@ class Prompt:
     """Tokens that the planner had written in the stage when the executor could start."""
 
 
+class _Caused:
+    """Keeps an exception beside the fields of a dataclass: it is neither written nor compared."""
+
+    __slots__ = ("_exception",)
+
+
 @dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(_Caused):
     """What became of a prompt."""
 
     stage: int
@@ -59,6 +65,16 @@ class Execution:
 
     Tokens of other executions that it waited for, to get its slot back, are subtracted.
     """
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the executor raised, with its traceback. None if the execution is from a trace."""
+        return getattr(self, "_exception", None)
+
+    def caused_by(self, error: BaseException) -> Execution:
+        """Sets what the executor raised, and returns this execution."""
+        object.__setattr__(self, "_exception", error)
+        return self
 
     @property
     def seconds(self) -> float:

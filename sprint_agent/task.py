@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import anyio
+import msgspec
 
 from sprint_agent.engine import FinishReason, Sampling
 from sprint_agent.join import Join
@@ -33,19 +35,47 @@ class Generation:
     """Why the generation ended."""
 
 
+RESULT_CHARACTERS = 32_000
+"""The result of an executor is cut after this many characters, so that it cannot fill the context.
+
+An executor with an attribute `max_characters` has its own bound. `Policy.max_characters` sets one.
+"""
+
+
+def result_characters(executor: object) -> int:
+    """Returns after how many characters the results of an executor are cut."""
+    bound = getattr(executor, "max_characters", None)
+    return bound if isinstance(bound, int) else RESULT_CHARACTERS
+
+
 def text_of(outcome: object) -> str:
-    """Returns the text of an executor's return value.
+    """Returns the text of an executor's return value, which is JSON if it is not a string.
+
+    Dataclasses, models of pydantic and structs of msgspec become JSON objects.
 
     Raises:
-        TypeError: the value is neither a string nor a Generation.
+        TypeError: the value is neither text nor can be written as JSON.
     """
     if isinstance(outcome, Generation):
         return outcome.text
-    if not isinstance(outcome, str):
+    if isinstance(outcome, str):
+        return outcome
+    try:
+        plain = msgspec.to_builtins(outcome, str_keys=True, enc_hook=_plain)
+        return json.dumps(plain, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
-            f"the executor returned {type(outcome).__name__}, not text: return a string"
-        )
-    return outcome
+            f"the executor returned {type(outcome).__name__}, which cannot be written as JSON "
+            f"({error}): return a string"
+        ) from error
+
+
+def _plain(value: object) -> object:
+    """Returns a value that msgspec does not know as one that it does: a model of pydantic."""
+    dump = getattr(value, "model_dump", None)
+    if isinstance(value, type) or not callable(dump):
+        raise TypeError(f"{type(value).__name__} is not known")
+    return dump(mode="json")
 
 
 @dataclass(frozen=True, slots=True)

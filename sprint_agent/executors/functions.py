@@ -8,20 +8,27 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Parameter
-from typing import Generic, ParamSpec, TypeVar, cast, overload
+from typing import Generic, ParamSpec, TypeVar, overload
 
 from sprint_agent.executors.json_prompts import JsonArguments, JsonPrompt
 from sprint_agent.executors.policy import Policy, with_policy
 from sprint_agent.executors.threads import in_thread
-from sprint_agent.task import Generation, JsonSchema, Task
+from sprint_agent.task import (
+    RESULT_CHARACTERS,
+    Generation,
+    JsonSchema,
+    Task,
+    result_characters,
+    text_of,
+)
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=str | Generation | Awaitable[str | Generation])
-"""The return type of the function: a string, a Generation, or an awaitable of one."""
+R = TypeVar("R")
+"""The return type of the function: text, what JSON can express, or an awaitable of one."""
 
 _Execute = Callable[[Task], Awaitable[str | Generation]]
 _Call = Callable[..., Awaitable[str | Generation]]
-_Function = Callable[..., str | Generation | Awaitable[str | Generation]]
+_Function = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class FunctionExecutor(Generic[P, R]):
     """Reads a task's prompt, calls the function and returns its text, under the policy if any."""
     schema: JsonSchema | None = None
     """The JSON schema of the prompts, or None if they are plain text."""
+    max_characters: int = RESULT_CHARACTERS
+    """After how many characters a result is cut. The policy sets it."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls the function with these arguments, without a prompt and without the policy."""
@@ -81,8 +90,11 @@ def executor(
     `Annotated[…, Field(description=…)]`. A prompt that does not match the schema fails its
     execution, and the message tells the planner how to correct it.
 
-    The function returns a string. A function that is not async runs in a worker thread, which is
-    abandoned when the execution is cancelled: see `sprint_agent.executors.threads`.
+    The function returns a string. Anything else becomes JSON: numbers, lists, dictionaries, None,
+    dataclasses, models of pydantic, structs of msgspec.
+
+    A function that is not async runs in a worker thread, which is abandoned when the execution is
+    cancelled: see `sprint_agent.executors.threads`.
 
     The result can still be called like the function.
 
@@ -94,7 +106,10 @@ def executor(
 
     def decorate(function: Callable[P, R]) -> FunctionExecutor[P, R]:
         made = _executor_of(function)
-        return made if policy is None else replace(made, run=with_policy(made, policy).execute)
+        if policy is None:
+            return made
+        under = with_policy(made, policy)
+        return replace(made, run=under.execute, max_characters=result_characters(under))
 
     return decorate if function is None else decorate(function)
 
@@ -193,16 +208,18 @@ def _type(name: str, annotation: object) -> object:
 def _awaitable(function: _Function) -> _Call:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{_name(function)} is a generator: an executor must return a string")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         type(function).__call__
-    ):
-        return cast(_Call, function)
-    returns_text = cast(Callable[..., str | Generation], function)
+    )
 
-    async def in_a_thread(*args: object, **kwargs: object) -> str | Generation:
-        return await in_thread(partial(returns_text, *args, **kwargs))
+    async def call(*args: object, **kwargs: object) -> str | Generation:
+        called = partial(function, *args, **kwargs)
+        outcome = called() if is_async else await in_thread(called)
+        if inspect.isawaitable(outcome):
+            outcome = await outcome
+        return outcome if isinstance(outcome, Generation) else text_of(outcome)
 
-    return in_a_thread
+    return call
 
 
 def _name(function: Callable[..., object]) -> str:

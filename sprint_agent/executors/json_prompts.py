@@ -16,14 +16,28 @@ from sprint_agent.task import JsonSchema
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_FENCED = re.compile(r"\s*```[\w+-]*\n(?P<text>.*?)\n?```\s*", re.DOTALL)
+_OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})(?P<info>.*)")
 _MAX_PROBLEMS = 5
 
 
 def unfenced(text: str) -> str:
-    """Returns `text` without a code fence around all of it. Models often write one."""
-    match = _FENCED.fullmatch(text)
-    return match["text"] if match else text
+    """Returns `text` without a code fence around all of it. Models often write one.
+
+    A fence is three or more backticks or tildes, with anything after the first ones. The lines may
+    end in CRLF, and the last fence may be missing or at the end of a line.
+    """
+    stripped = text.lstrip("\ufeff").strip()
+    first, _, inner = stripped.partition("\n")
+    opening = _OPENING.fullmatch(first.rstrip("\r"))
+    if opening is None or ("`" in opening["info"] and opening["fence"][0] == "`"):
+        return text.lstrip("\ufeff")
+    without = inner.rstrip(opening["fence"][0])
+    if len(inner) - len(without) < len(opening["fence"]):
+        without = inner  # The fence is not closed.
+    head, newline, last = without.rpartition("\n")
+    if not last.strip():  # It had a line to itself, which may be indented.
+        without = head if newline else ""
+    return without.removesuffix("\r")
 
 
 class JsonPrompt:

@@ -17,7 +17,7 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from sprint_agent.errors import BudgetExhausted, LimitReached, PromptError
-from sprint_agent.task import Executor, Generation, JsonSchema, Task, text_of
+from sprint_agent.task import Executor, Generation, JsonSchema, Task, result_characters, text_of
 
 CACHED_CHARACTERS = 8_000_000
 """The most characters in the cache of a pure executor. The least recently used are dropped."""
@@ -55,9 +55,14 @@ class Policy:
     """
     fallback: Executor | None = None
     """Gets the task if the last attempt fails too. Its result becomes that of the execution."""
+    max_characters: int | None = None
+    """After how many characters the result is cut. None for the executor's own bound.
+
+    That is 32,000 for most executors. The text says how much was cut.
+    """
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "concurrency"):
+        for name in ("timeout", "concurrency", "max_characters"):
             bound = getattr(self, name)
             if bound is not None and bound <= 0:
                 raise ValueError(f"the policy's {name} must be positive, not {bound}")
@@ -94,6 +99,10 @@ class _PolicyExecutor:
     @property
     def schema(self) -> JsonSchema | None:
         return self._executor.schema
+
+    @property
+    def max_characters(self) -> int:
+        return self._policy.max_characters or result_characters(self._executor)
 
     async def execute(self, task: Task) -> str | Generation:
         fallback = self._policy.fallback

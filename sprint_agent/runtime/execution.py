@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
 import anyio
+import anyio.lowlevel
 
 from sprint_agent import events
 from sprint_agent.engine import Delta, Finish, Sampling, TokenUsage
-from sprint_agent.errors import BudgetExhausted, ExecutorError
+from sprint_agent.errors import BudgetExhausted, ExecutorError, LimitReached, PromptError
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Snapshot, replace_surrogates
 from sprint_agent.result import Execution, ExecutionStatus, Prompt, Result
@@ -19,10 +22,7 @@ from sprint_agent.runtime.critical_path import ExecutionClock
 from sprint_agent.runtime.recorded import RecordedRun
 from sprint_agent.runtime.scope import RunScope
 from sprint_agent.runtime.slots import Slot
-from sprint_agent.task import Generation, Nested, Task, text_of
-
-MAX_CHARACTERS = 32_000
-"""The result of an executor is cut after this many characters, so that it cannot fill the context."""
+from sprint_agent.task import Generation, Nested, Task, result_characters, text_of
 
 
 async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
@@ -34,22 +34,29 @@ async def execute(handle: ExecutionHandle, context: Snapshot) -> Execution:
     scope, prompt = handle.scope, handle.prompt
     if (recorded := handle.recorded()) is not None:
         return recorded
+    task = Task(prompt.text, handle.stage, prompt.number, context, scope.account.run, handle)
     try:
         async with handle.slot() as handle.held:
             handle.started = scope.now()
             scope.emit(events.ExecutionStarted(handle.started, handle.stage, prompt.number))
-            run = scope.account.run
-            task = Task(prompt.text, handle.stage, prompt.number, context, run, handle)
-            outcome = await scope.router.find(prompt.executor).execute(task)
-        text, ids = _read(outcome)
+            executor = scope.router.find(prompt.executor)
+            outcome = await executor.execute(task)
+        text, ids = _read(outcome, result_characters(executor))
         # Ids of another tokenizer mean nothing in the planner's context.
         return handle.execution("done", text, ids=ids if scope.shares_tokenizer() else None)
     except BaseException as error:
         outer = _outer(error)
         if outer is not None:
             raise outer from None
-        reason = _reason(error)
-        return handle.execution("failed", tags.failed(reason), error=reason)
+        # An executor may fail because it was cancelled: then it was stopped, and has not failed.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        cancelled = _revoke_cancellation()
+        reason = "its task was cancelled" if cancelled else _reason(error)
+        # A prompt that is wrong and a limit that is reached are part of a run. The rest may be a bug.
+        usual = isinstance(_single(error), PromptError | BudgetExhausted | LimitReached)
+        level = logging.DEBUG if usual else logging.WARNING
+        task.logger.log(level, "the execution failed: %s", reason, exc_info=error)
+        return handle.execution("failed", tags.failed(reason), error=reason).caused_by(error)
     finally:
         handle.close()
 
@@ -256,19 +263,36 @@ def _outer_alone(error: BaseException) -> bool:
 
 
 def _cancelled() -> bool:
-    """Returns whether this task was cancelled, and not only something that it awaited."""
+    """Returns whether the run was cancelled: not only what the executor awaited, or its own task.
+
+    A run ends its executions through cancel scopes. If asyncio cancels all tasks at the end of a
+    program, it cancels the run's own task too, and with it these scopes.
+    """
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def _revoke_cancellation() -> bool:
+    """Takes back that the task of an execution was cancelled, because it continues.
+
+    Returns whether it was: by the executor itself, or by somebody who found the task.
+    """
     task = current_task()
-    # Under trio, a cancellation is always the task's own.
-    return task is None or task.cancelling() > 0
+    cancelled = task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()
+    return cancelled
 
 
-def _read(outcome: object) -> tuple[str, tuple[int, ...] | None]:
-    """Returns the text that an executor returned, and its ids if the model generated it."""
+def _read(outcome: object, most: int) -> tuple[str, tuple[int, ...] | None]:
+    """Returns the text that an executor returned, and its ids if the model generated it.
+
+    Other text than the model's is cut after `most` characters.
+    """
     text = replace_surrogates(text_of(outcome))
     if isinstance(outcome, Generation):
         return text, outcome.ids
-    if len(text) > MAX_CHARACTERS:
-        return f"{text[:MAX_CHARACTERS]}\n[{len(text) - MAX_CHARACTERS} more left out]", None
+    if len(text) > most:
+        return f"{text[:most]}\n[{len(text) - most} more left out]", None
     return text, None
 
 

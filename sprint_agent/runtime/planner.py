@@ -8,6 +8,7 @@ neither.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 import anyio
@@ -16,7 +17,7 @@ from anyio.abc import TaskGroup
 from sprint_agent import events
 from sprint_agent.engine import Delta, Finish, TokenUsage
 from sprint_agent.errors import PlanError
-from sprint_agent.join import FirstSuccess
+from sprint_agent.join import FirstSuccess, remark_of
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, GeneratedText, Snapshot, replace_surrogates
 from sprint_agent.protocol.tags import AnswerClosed, Malformed, PlanClosed, PromptClosed, TurnEvent
@@ -290,7 +291,7 @@ class PlannerTurn:
             raise
         self._ended(execution)
         try:
-            self._check(execution)
+            await self._check(execution)
         except Exception as error:
             self._fail(error)
 
@@ -298,17 +299,18 @@ class PlannerTurn:
         self._executions[execution.number] = execution
         self._scope.emit(events.ExecutionEnded(self._scope.now(), execution))
 
-    def _check(self, execution: Execution) -> None:
+    async def _check(self, execution: Execution) -> None:
         """Ends the stage if the check of the join policy accepts the execution."""
         join = self._scope.join
         if not isinstance(join, FirstSuccess) or self._accepted:
             return
-        remark = self._remark(join, execution)
-        if remark is not None:
+        remark = await self._remark(join, execution)
+        # An async check may have accepted another execution in the meantime.
+        if remark is not None and not self._accepted:
             self._verdict = Verdict(execution.number, replace_surrogates(remark))
             self._cancel()
 
-    def _remark(self, join: FirstSuccess, execution: Execution) -> str | None:
+    async def _remark(self, join: FirstSuccess, execution: Execution) -> str | None:
         """Returns what the check says about an execution that it accepts, else None.
 
         If the stage ended in the run's trace, this is what the check said then.
@@ -316,7 +318,8 @@ class PlannerTurn:
         recorded = self._scope.recorded
         stage = recorded.stage(self._number) if recorded is not None else None
         if stage is None or stage.verdict is None:
-            return join.verdict(execution)
+            remark = join.verdict(execution)
+            return remark_of(await remark) if isinstance(remark, Awaitable) else remark
         verdict = stage.verdict
         return verdict.remark if execution.number == verdict.accepted else None
 

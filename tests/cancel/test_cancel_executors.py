@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -141,7 +142,7 @@ async def test_a_program_that_is_cancelled_leaves_no_process_and_no_folder(
     with anyio.fail_after(20):
         made = PythonExecutor(seconds=3600)
         assert await cancelled_at(step, lambda: made.execute(program))
-    assert [process.returncode for process in processes] == [-9] * len(processes)
-    assert len(processes) == 1
+    # Either the keeper was told to end, or it had not begun to listen.
+    assert [process.returncode in (0, -signal.SIGTERM) for process in processes] == [True]
     assert not os.listdir(tmp_path)
     assert asyncio.all_tasks() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+
 import pytest
 
 from sprint_agent import Execution, first_success
@@ -44,3 +46,22 @@ def test_an_error_of_the_check_is_raised() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         first_success(check).verdict(execution())
+
+
+@pytest.mark.parametrize("decision", [1, 0, 0.5, [], ["yes"], object(), b"yes"])
+def test_what_is_no_decision_is_refused(decision: object) -> None:
+    with pytest.raises(TypeError, match=f"returned {type(decision).__name__}: return True or"):
+        first_success(lambda _: decision).verdict(execution())  # type: ignore[arg-type, return-value]
+
+
+def test_none_does_not_accept() -> None:
+    assert first_success(lambda _: None).verdict(execution()) is None
+
+
+def test_an_async_check_is_to_be_awaited() -> None:
+    async def check(_: Execution) -> bool:
+        return True
+
+    verdict = first_success(check).verdict(execution())
+    assert isinstance(verdict, Coroutine)
+    verdict.close()

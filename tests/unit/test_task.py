@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import enum
 import logging
+from dataclasses import dataclass
 
 import anyio
+import msgspec
+import pydantic
 import pytest
 
 from sprint_agent import Execution, Executor, Limits, Sprint, Task, executor
@@ -23,8 +29,6 @@ async def one(made: Executor, text: str) -> Execution:
 def test_the_text_of_an_outcome() -> None:
     assert text_of("a") == "a"
     assert text_of(Generation("b", (1,), "end")) == "b"
-    with pytest.raises(TypeError, match="the executor returned NoneType, not text: return a str"):
-        text_of(None)
 
 
 async def test_what_remains_falls_as_it_is_used() -> None:
@@ -98,3 +102,63 @@ async def test_the_text_of_a_call_that_never_ended_counts_too() -> None:
     (stage,) = (await agent.solve("What?")).stages
     end = 1
     assert stage.executions[0].usage.completion_tokens == len("never") + len("did") + end
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+    y: list[int]
+
+
+class City(msgspec.Struct):
+    name: str
+
+
+class Model(pydantic.BaseModel):
+    at: datetime.date
+    inner: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("text", "text"),
+        ("", ""),
+        (7, "7"),
+        (2**100, str(2**100)),
+        (0.5, "0.5"),
+        (True, "true"),
+        (None, "null"),
+        ([1, "é"], '[1, "é"]'),
+        ((1, 2), "[1, 2]"),
+        ({"a": {"b": None}}, '{"a": {"b": null}}'),
+        ({1: 2}, '{"1": 2}'),
+        (Point(1, [2]), '{"x": 1, "y": [2]}'),
+        (City("Oslo"), '{"name": "Oslo"}'),
+        (Model(at=datetime.date(2026, 1, 2)), '{"at": "2026-01-02", "inner": []}'),
+        ([Model(at=datetime.date(2026, 1, 2))], '[{"at": "2026-01-02", "inner": []}]'),
+        ({"a": Point(1, [])}, '{"a": {"x": 1, "y": []}}'),
+        (Color.RED, '"red"'),
+        (decimal.Decimal("1.50"), '"1.50"'),
+        (datetime.date(2026, 1, 2), '"2026-01-02"'),
+    ],
+)
+def test_values_become_json(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+@pytest.mark.parametrize("value", [object(), print, Point, Model, [object()], {(1, 2): 3}])
+def test_what_is_no_json_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match=r"cannot be written as JSON .*: return a string"):
+        text_of(value)
+
+
+def test_a_list_that_contains_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="the executor returned list"):
+        text_of(endless)

@@ -9,30 +9,34 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 import anyio
-import anyio.to_thread
 from anyio.abc import Process
 
 from sprint_agent.errors import ExecutorError, PromptError
-from sprint_agent.executors.json_prompts import unfenced
+from sprint_agent.executors.python.confinement import Confinement
+from sprint_agent.executors.python.folder import temporary_folder
+from sprint_agent.executors.python.program import program_of
+from sprint_agent.executors.python.sandbox.request import CONFINED, ENDED, PROGRAM
 from sprint_agent.task import Task
 
 _POSIX = os.name == "posix"
-_CHILD = Path(__file__).with_name("child.py")
 _FLAGS = ("-I", "-S", "-B", "-u", "-X", "utf8")
 """No environment, no installed packages, no bytecode files, unbuffered output, UTF-8."""
-_PROGRAM = "main.py"
-_ISOLATED = ".alone"
-"""A file in the program's folder that exists if the process has its own namespaces."""
+_START = "import sys; sys.path.insert(0, sys.argv.pop()); from sandbox.start import main; main()"
+"""Imports the sandbox alone: the rest of this library would take most of the time."""
 _KILL_SECONDS = 2.0
-"""How long to wait for a killed process to end."""
+"""How long to wait for a process to end after it was told to."""
+_PROBE_SECONDS = 30.0
 _TAIL_CHARACTERS = 300
+_WITHOUT: tuple[str, ...] = ()
+"""Layers that are left out. Tests use it to try the weaker levels."""
+_warned: set[Confinement] = set()
+"""The confinements that this process has warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,17 @@ class PythonExecutor:
 
     The program has Python's standard library only: no installed packages, no input, and no
     environment variables except HOME and TMPDIR. Both name a temporary folder of the program. It
-    may write files of up to 16 MiB. When it ends, or when the execution is cancelled, its process
-    group is killed and the folder is deleted.
+    may write files of up to 16 MiB. It can start neither processes nor threads. When it ends, or
+    when the execution is cancelled, its processes are killed and the folder is deleted.
 
-    It cannot start processes or threads, unless you are the superuser. On Linux it also has no
-    network, and nothing that it started outlives it, if the kernel lets an unprivileged process
-    create namespaces. If the kernel does not (many containers, hardened hosts), the program runs
-    without this protection and the task's logger warns. macOS has no such namespaces and does not
-    enforce `memory`. Windows is not supported.
+    On Linux, Landlock, a filter of system calls, and namespaces keep it from your files, your other
+    processes, the network and shared memory. They work without privileges, but not everywhere:
+    many containers allow no namespaces, and old kernels have no Landlock. `confinement()` tells
+    what works here, and the task's logger warns once if something is missing. macOS has none of
+    these layers and does not enforce `memory`. Windows is not supported.
 
-    **This alone is not a security boundary.** It contains mistakes of a model, not attacks. The
-    program runs as your user and can read whatever that user can read. It can reach sockets in the
-    file system, and nothing filters its system calls. For programs that you do not trust, run the
-    whole application in a container or a virtual machine that contains nothing worth stealing.
+    **Where `confinement().gaps` is empty, this keeps out programs that you do not trust**, as far
+    as the kernel has no faults. docs/sandbox.md says what each layer does, and what is not a boundary.
 
     Raises:
         ValueError: a bound is not positive.
@@ -77,56 +79,71 @@ class PythonExecutor:
     def schema(self) -> None:
         """None: the prompts are plain text."""
 
+    @property
+    def max_characters(self) -> int:
+        """Enough for `output` and the line that says how much was left out."""
+        return self.output + 100
+
+    @staticmethod
+    def confinement() -> Confinement:
+        """Returns what keeps programs in on this machine. The first call starts a process.
+
+        Raises:
+            ExecutorError: the platform is not supported, or the process cannot be started.
+        """
+        return _probed(_WITHOUT)
+
     async def execute(self, task: Task) -> str:
         """Returns what the program prints on stdout and stderr.
 
         Raises:
             PromptError: the program failed or took too long. The same program would fail again.
-            ExecutorError: the platform is not supported.
+            ExecutorError: the platform is not supported, or the process cannot be started.
         """
-        if not _POSIX:
-            raise ExecutorError("the Python executor needs Linux or macOS")
-        async with _folder() as folder:
-            (folder / _PROGRAM).write_text(unfenced(task.prompt) + "\n", "utf-8")
-            with tempfile.TemporaryFile() as printed:
-                status = await self._run(folder, printed)
-                if not (folder / _ISOLATED).exists():
-                    task.logger.warning("no namespaces here: the program could reach the network")
+        _check_platform()
+        async with temporary_folder() as folder:
+            program = program_of(task.prompt).encode("utf-8", "replace")
+            (folder / PROGRAM).write_bytes(program)
+            with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as reported:
+                in_time = await self._run(folder, printed, reported)
                 text = self._read(printed)
-        if status is None:
+                reports = _reports(reported)
+        if CONFINED in reports:
+            _warn_once(task, Confinement.read(reports[CONFINED]))
+        if not in_time:
             raise PromptError(f"the program ran longer than {self.seconds:g} s{_tail(text)}")
+        if CONFINED not in reports:
+            raise ExecutorError(f"the program could not be started{_tail(text)}")
+        # A waiter that could not report was killed, by the system for example.
+        status = int(reports.get(ENDED, -signal.SIGKILL))
         if status != 0:
             how = f"status {status}" if status > 0 else f"signal {-status}"
             raise PromptError(f"the program ended with {how}{_tail(text)}")
         return text or "The program printed nothing."
 
-    async def _run(self, folder: Path, printed: IO[bytes]) -> int | None:
-        """Returns the exit status (negative: a signal), or None if the program ran out of time."""
-        python = [sys.executable, *_FLAGS]
-        limits = [str(self.memory), str(math.ceil(self.seconds) + 1)]
+    async def _run(self, folder: Path, printed: IO[bytes], reported: IO[bytes]) -> bool:
+        """Returns whether the program ended in time."""
         # Not cancelled while it starts: an unknown process could not be killed.
         process: Process | None = None
         with anyio.CancelScope(shield=True):
             process = await anyio.open_process(
-                [*python, str(_CHILD), *limits, _ISOLATED, *python, _PROGRAM],
+                _command(self.memory, math.ceil(self.seconds) + 1),
                 stdin=subprocess.DEVNULL,
-                stdout=printed,
+                stdout=reported,
                 stderr=printed,
                 cwd=folder,
-                env={"HOME": str(folder), "TMPDIR": str(folder)},
+                env={},
                 start_new_session=True,
             )
         assert process is not None
         try:
             with anyio.move_on_after(self.seconds):
-                return await process.wait()
-            return None
-        finally:
-            # Also if it ended by itself: what it started is in its group.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with anyio.move_on_after(_KILL_SECONDS, shield=True):
                 await process.wait()
+                return True
+            return False
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
 
     def _read(self, printed: IO[bytes]) -> str:
         size = printed.seek(0, os.SEEK_END)
@@ -135,16 +152,68 @@ class PythonExecutor:
         return text if size <= self.output else f"{text}\n[{size - self.output} more left out]"
 
 
-@asynccontextmanager
-async def _folder() -> AsyncGenerator[Path]:
-    """Creates a folder and deletes it with its contents at the end of the block."""
-    folder = tempfile.TemporaryDirectory(prefix="sprint-", ignore_cleanup_errors=True)
-    try:
-        yield Path(folder.name)
-    finally:
-        # With its own limiter: waiting for one of the shared threads could not be cancelled.
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(folder.cleanup, limiter=anyio.CapacityLimiter(1))
+def _command(memory: int, seconds: int) -> list[str]:
+    """Returns the command of the process that restricts and keeps a program."""
+    request = [str(os.getpid()), str(memory), str(seconds), ",".join(_WITHOUT), *_FLAGS]
+    # Without its own bytecode, the keeper would be compiled at each start.
+    keeper = ["-I", "-S", "-X", "utf8", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *keeper, "-c", _START, *request, str(Path(__file__).parent)]
+
+
+async def _end(process: Process) -> None:
+    """Tells the keeper of a program to end it, and waits until it has."""
+    for kill in (process.terminate, process.kill):
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                kill()
+            with anyio.move_on_after(_KILL_SECONDS):
+                await process.wait()
+    # Only what a system without Linux's layers could have left: it is in the keeper's group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reports(reported: IO[bytes]) -> dict[str, str]:
+    """Returns what a keeper reported: the rest of each line by its first word."""
+    reported.seek(0)
+    lines = (line.partition(" ") for line in reported.read().decode().splitlines())
+    return {word: rest for word, _, rest in lines}
+
+
+@cache
+def _probed(without: tuple[str, ...]) -> Confinement:
+    _check_platform()
+    with tempfile.TemporaryDirectory(prefix="sprint-") as folder, tempfile.TemporaryFile() as out:
+        Path(folder, PROGRAM).touch()
+        command = _command(PythonExecutor().memory, math.ceil(_PROBE_SECONDS))
+        ended = subprocess.run(
+            command,
+            cwd=folder,
+            env={},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+        reports = _reports(out)
+    if CONFINED not in reports:
+        raise ExecutorError(f"no program can be started: {ended.stderr.decode(errors='replace')}")
+    return Confinement.read(reports[CONFINED])
+
+
+def _check_platform() -> None:
+    if not _POSIX:
+        raise ExecutorError("the Python executor needs Linux or macOS")
+
+
+def _warn_once(task: Task, confinement: Confinement) -> None:
+    if confinement.gaps and confinement not in _warned:
+        _warned.add(confinement)
+        task.logger.warning(
+            "programs are not fully confined here. A hostile one could %s: see docs/sandbox.md",
+            "; ".join(confinement.gaps),
+        )
 
 
 def _tail(text: str) -> str:

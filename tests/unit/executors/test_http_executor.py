@@ -53,15 +53,54 @@ class TestRequests:
 
     async def test_in_a_path_it_is_one_segment(self) -> None:
         async with serving(hello) as web:
-            await http(f"{web.url}/items/{{prompt}}/text").execute(a_task("../../admin?x"))
-        assert web.requests[0].target == "/items/..%2F..%2Fadmin%3Fx/text"
+            await http(f"{web.url}/items/{{prompt}}/text").execute(a_task("New York? 5% ..."))
+        assert web.requests[0].target == "/items/New%20York%3F%205%25%20.../text"
 
-    @pytest.mark.parametrize("prompt", [".", ".."])
-    async def test_dots_alone_are_refused(self, prompt: str) -> None:
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "../secret.txt",
+            "..%2fsecret.txt",
+            "%2e%2e%2fsecret.txt",
+            "%2e%2e",
+            "%252e%252e%252fsecret.txt",
+            "..%c0%afsecret.txt",
+            "..%u2215secret.txt",
+            "\uff05\uff12\uff26",  # fullwidth %2F
+            "..\\secret.txt",
+            "a/b",
+            "/",
+            "\uff0e\uff0e\uff0fsecret.txt",
+            "..\u2215secret.txt",
+            "..\uff3csecret.txt",
+            "..\u2044secret.txt",
+            ".",
+            "..",
+            "...",
+            "\u2025",  # two dots in one character
+            "\uff0e\uff0e",
+            "..;",
+            "..;a=1",
+            ".. ",
+            "..\0",
+            "..\u200b",
+            "a\r\nb",
+            "",
+            " ",
+        ],
+    )
+    @pytest.mark.parametrize("path", ["/items/{prompt}/text", "/items/{prompt}", "/i/.{prompt}"])
+    async def test_no_spelling_leads_out_of_a_segment(self, path: str, prompt: str) -> None:
         async with serving(hello) as web:
-            with pytest.raises(PromptError, match="more than dots"):
-                await http(f"{web.url}/items/{{prompt}}/text").execute(a_task(prompt))
+            with pytest.raises(PromptError, match="the prompt"):
+                await http(f"{web.url}{path}").execute(a_task(prompt))
             assert not web.requests
+
+    @pytest.mark.parametrize("prompt", ["a..b", "v1.2", "…", "50 % off", "½", "São Paulo", "a;b"])
+    async def test_other_prompts_are_sent(self, prompt: str) -> None:
+        async with serving(hello) as web:
+            await http(f"{web.url}/items/a{{prompt}}").execute(a_task(prompt))
+        assert unquote(web.requests[0].target) == f"/items/a{prompt}"
 
     async def test_a_prompt_that_does_not_make_a_url_is_refused(self) -> None:
         with pytest.raises(PromptError, match="cannot be part of a URL"):
@@ -99,7 +138,7 @@ class TestRequests:
         try:
             url = made._request(prompt).url
         except PromptError:
-            assert prompt in (".", "..")
+            assert "{prompt}" in urlsplit(path).path
             return
         plain = urlsplit(f"https://api.example.org{path.replace('{prompt}', 'x')}")
         sent = urlsplit(str(url))
@@ -122,6 +161,7 @@ class TestRequests:
             ("https://example.org/{prompt}", {"seconds": 0}),
             ("https://example.org/{prompt}", {"size": 0}),
             ("https://example.org/{prompt}", {"redirects": -1}),
+            ("https://example.org/{prompt}", {"max_characters": 0}),
         ],
     )
     def test_contradicting_options_are_refused(self, url: str, more: dict[str, Any]) -> None:
@@ -198,6 +238,20 @@ class TestResponses:
         latin = responds(200, "café".encode("latin-1"), content_type="text/plain; charset=latin-1")
         async with serving(latin) as web:
             assert await http(f"{web.url}/{{prompt}}").execute(a_task("x")) == "café"
+
+    @pytest.mark.parametrize("charset", ["punycode", "zlib", "unicode_escape", "no-such", "'"])
+    async def test_what_is_no_charset_is_read_as_utf_8(self, charset: str) -> None:
+        plain = responds(200, "café".encode(), content_type=f"text/plain; charset={charset}")
+        async with serving(plain) as web:
+            assert await http(f"{web.url}/{{prompt}}").execute(a_task("x")) == "café"
+
+    async def test_the_planner_gets_as_many_characters_as_the_application_says(self) -> None:
+        async with serving(responds(200, b"x" * 50_000)) as web:
+            for bound in (10, 32_000, 50_000):
+                made = http(f"{web.url}/{{prompt}}", max_characters=bound)
+                (execution,) = await executed(made, tasks=[("web", "x")])
+                left = 50_000 - bound
+                assert execution.text == "x" * bound + (f"\n[{left} more left out]" if left else "")
 
 
 def redirects(

@@ -54,3 +54,53 @@ def test_without_pydantic_the_error_says_how_to_install_it(
             ImportError, match=r"total reads its prompts .*: pip install .*\[tools\]"
         ):
             read()
+
+
+TEXT = '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "fenced",
+    [
+        f"```\n{TEXT}\n```",
+        f"```json\n{TEXT}\n```\n",
+        f"```json\r\n{TEXT}\r\n```\r\n",
+        f'```json title="a.json" {{1}}\n{TEXT}\n```',
+        f"~~~\n{TEXT}\n~~~",
+        f"~~~json\n{TEXT}\n~~~~~",
+        f"`````json\n{TEXT}\n`````",
+        f"```json\n{TEXT}```",
+        f"```json\n{TEXT}",
+        f"  ```json\n{TEXT}\n   ```",
+        f"``` {{.json}}  \n{TEXT}\n```  ",
+        f"\ufeff```json\n{TEXT}\n```",
+        f"\ufeff{TEXT}",
+        TEXT,
+    ],
+)
+def test_fences_of_all_kinds(fenced: str) -> None:
+    assert unfenced(fenced) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("```\n```", ""),
+        ("```", ""),
+        ("````\n```\ninner\n```\n````", "```\ninner\n```"),
+        ("~~~\n```\ninner\n```\n~~~", "```\ninner\n```"),
+        ("```\na\n\n```", "a\n"),
+        ("```\n    a\n```", "    a"),
+        ("``\na\n``", "``\na\n``"),
+        ("```a``` is code\n```", "```a``` is code\n```"),
+        ("before\n```\na\n```", "before\n```\na\n```"),
+        ("```\na\n``", "a\n``"),
+    ],
+)
+def test_what_is_in_a_fence(text: str, expected: str) -> None:
+    assert unfenced(text) == expected
+
+
+def test_a_long_text_is_read_at_once() -> None:
+    for text in ("```\n" * 100_000, "`" * 400_000, "~~~\n" + " " * 400_000, "```" + "\r" * 400_000):
+        unfenced(text)

@@ -128,13 +128,13 @@ async def test_ids_belong_to_one_run_and_are_not_cached() -> None:
     assert second.usage.completion_tokens == 0
 
 
-async def test_what_is_not_text_is_not_cached() -> None:
+async def test_what_is_neither_text_nor_json_is_not_cached() -> None:
     @executor(policy=Policy(pure=True))
-    async def number(prompt: str) -> str:
-        return 7  # type: ignore
+    async def thing(prompt: str) -> object:
+        return object()
 
     for _ in range(2):
-        assert "returned int, not text" in ((await one(number)).error or "")
+        assert "returned object, which cannot be written" in ((await one(thing)).error or "")
 
 
 async def test_the_least_recently_used_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

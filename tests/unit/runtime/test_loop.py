@@ -414,14 +414,14 @@ class TestExecutors:
         assert first.status == "failed"
         assert "no executor named 'nobody'; there are: model" in (first.error or "")
 
-    async def test_what_is_not_text_is_a_failed_execution(self) -> None:
+    async def test_what_is_neither_text_nor_json_is_a_failed_execution(self) -> None:
         @executor
-        async def number(prompt: str) -> str:
-            return 7  # type: ignore[return-value]
+        async def thing(prompt: str) -> object:
+            return object()
 
-        (first,) = await self.solve(number, tasks=("number: x",))
+        (first,) = await self.solve(thing, tasks=("thing: x",))
         assert first.status == "failed"
-        assert "returned int, not text" in (first.error or "")
+        assert "returned object, which cannot be written" in (first.error or "")
 
     async def test_a_megabyte_is_clipped(self) -> None:
         @executor
