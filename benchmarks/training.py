@@ -38,6 +38,7 @@ from train.loop.loop import Plan, Step, TrainingObserver, train
 from train.loop.schedule import KINDS, Rows, Update, kind_weights, updates
 from train.model import flops
 from train.model.loss import chunks
+from train.model.recomputation import enable_recomputation
 
 OURS = ("linear", "branched", "expanded")
 PEERS = ("trl", "trl_packed")
@@ -220,7 +221,7 @@ def _model(workload: Workload) -> PreTrainedModel:
     )
     model = Qwen2ForCausalLM(config)
     if workload.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_recomputation(model)
     return model
 
 

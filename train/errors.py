@@ -11,8 +11,12 @@ class OutOfMemory(TrainingError):
     """A row does not fit into memory."""
 
 
+class Diverged(TrainingError):
+    """A loss or a gradient is infinite or not a number. The last checkpoint is intact."""
+
+
 class CheckpointFailed(TrainingError):
-    """A checkpoint cannot be written. The previous checkpoint is intact."""
+    """A checkpoint cannot be written, and the previous one is intact. Or it cannot be read."""
 
 
 class ExportFailed(TrainingError):

@@ -30,6 +30,7 @@ from train.loop.schedule import KINDS, Rows
 from train.model import compatibility
 from train.model.flops import FlopModel, peak
 from train.model.loss import chunks
+from train.model.recomputation import enable_recomputation
 
 RECORD = "training.json"
 """The file beside the model that says what a finished training did."""
@@ -125,7 +126,7 @@ def _load(settings: Settings, deepspeed_config: dict[str, Any]) -> _Start:
     if settings.fused_kernels:
         _fuse(model)
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_recomputation(model)
     return _Start(model, tokenizer, folder, dtype)
 
 
