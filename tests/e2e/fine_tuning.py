@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from curate import samples
 from curate.countdown import CountdownData, rft_sample, run_sample, runs, trajectories
 from tests.curated import SMALL
@@ -13,6 +15,12 @@ from train.countdown import tokenizer
 from train.countdown.model import ModelShape, build
 from train.countdown.tokenizer import END
 
+DEPRECATED = [
+    # DeepSpeed's ZeRO 2 and 3 call these.
+    pytest.mark.filterwarnings(f"ignore:`torch.distributed.{name}` is deprecated:FutureWarning")
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor")
+]
+"""What DeepSpeed uses although torch deprecates it."""
 SHAPE = ModelShape(hidden=32, layers=2, heads=2, feed_forward=48)
 CONFIG = """
 model = "{folder}/start"

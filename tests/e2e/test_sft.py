@@ -23,7 +23,7 @@ from transformers import modeling_utils
 from benchmarks.sglang_server import free_port
 from sprint_agent.engine import Finish, Request, Sampling
 from sprint_agent.engines.local.engine import LocalEngine
-from tests.e2e.fine_tuning import CONFIG, prepare, wanted
+from tests.e2e.fine_tuning import CONFIG, DEPRECATED, prepare, wanted
 from tests.unit.train.test_compatibility import tiny
 from train import finetune
 from train.config import RUN_RECORD
@@ -31,8 +31,7 @@ from train.errors import CheckpointFailed, ExportFailed, TrainingError
 from train.loop import distributed, loop
 from train.loop.schedule import Update
 
-# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, *DEPRECATED]
 
 
 @pytest.fixture(scope="module")
