@@ -49,7 +49,8 @@ def finetune(settings: Settings) -> None:
             "this configuration is for a GPU, but torch finds none: install a CUDA build of torch, or "
             'set device = "any" and a model that a CPU can train'
         )
-    record, latest = config.run_record(settings), settings.out / "checkpoints" / "latest"
+    record = config.run_record(settings, distributed.launched())
+    latest = settings.out / "checkpoints" / "latest"
     if latest.exists():
         config.check_run_record(settings.out, record)
     logging.disable_progress_bar()

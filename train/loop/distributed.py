@@ -90,6 +90,11 @@ def start() -> None:
     deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
 
 
+def launched() -> int:
+    """Returns how many processes a launcher has started together. May be called before `start`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def stop() -> None:
     """Leaves the process group after all processes have called it.
 
