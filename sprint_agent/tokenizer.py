@@ -40,8 +40,17 @@ class FileTokenizer:
                 Exception.
         """
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        tokenizer = tokenizers.Tokenizer.from_str(text)
-        return cls(tokenizer, _configured_bos(folder / "tokenizer_config.json", tokenizer))
+        try:
+            tokenizer = tokenizers.Tokenizer.from_str(text)
+            # Some files ask for batches of equal length. A context must be neither cut nor filled.
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            return cls(tokenizer, _configured_bos(folder / "tokenizer_config.json", tokenizer))
+        except BaseException as error:
+            # The library's Rust code may panic. In Python, that is a BaseException.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(f"tokenizer.json is corrupt ({error})") from error
 
     @property
     def vocab_size(self) -> int:

@@ -21,3 +21,8 @@ class CheckpointFailed(TrainingError):
 
 class ExportFailed(TrainingError):
     """The model cannot be written. The checkpoints that it comes from are intact."""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error of another library as one line of limited length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

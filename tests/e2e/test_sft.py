@@ -76,7 +76,7 @@ class Stopped(Exception):
 def stop_at(monkeypatch: pytest.MonkeyPatch, updates: int) -> Callable[[], None]:
     original = loop._step
 
-    def step(wrapped: Any, update: Update) -> torch.Tensor:
+    def step(wrapped: Any, update: Update) -> tuple[torch.Tensor, float | None]:
         if wrapped.global_steps == updates:
             raise Stopped
         return original(wrapped, update)
@@ -157,13 +157,17 @@ def test_another_number_of_processes_is_refused_in_one_line(
     assert done.returncode == 0, done.stderr
     again = run(command("--config", path))
     assert again.returncode == 2
-    assert f"error: the training in {tmp_path} was started with a different number of" in again.stderr
+    assert (
+        f"error: the training in {tmp_path} was started with a different number of" in again.stderr
+    )
     record = json.loads((tmp_path / RUN_RECORD).read_text())
     del record["number of processes"]
     (tmp_path / RUN_RECORD).write_text(json.dumps(record))
     older = run(command("--config", path))
     assert "Traceback" not in older.stderr
-    assert (older.returncode == 0) if stage == 0 else "the last checkpoint cannot be" in older.stderr
+    assert (
+        (older.returncode == 0) if stage == 0 else "the last checkpoint cannot be" in older.stderr
+    )
 
 
 def test_gradient_checkpointing_lowers_the_peak_of_memory(tmp_path: Path) -> None:

@@ -107,3 +107,11 @@ def test_a_configuration_that_is_no_object_is_refused(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text("[]")
     with pytest.raises(ValueError, match=r"tokenizer_config\.json contains no JSON object"):
         FileTokenizer.load(folder)
+
+
+def test_a_text_is_neither_cut_nor_filled(folder: Path) -> None:
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert FileTokenizer.load(folder).encode("abab") == [1, 2, 1, 2]

@@ -18,7 +18,11 @@ from train.errors import TrainingError
 _REQUIRED = Sample(
     Transcript(
         "0123456789",
-        (StageText(tags.plan(1, ["First, a b.", tags.prompt(1, 1, "Add 1 and 2.")]), ("It is 3.\n",)),),
+        (
+            StageText(
+                tags.plan(1, ["First, a b.", tags.prompt(1, 1, "Add 1 and 2.")]), ("It is 3.\n",)
+            ),
+        ),
         tags.answer("3"),
     ),
     executions={"1.1": "It is 3.\n"},

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from train.data.rows import READ, Row
+from train.data.rows import READ
 from train.data.trees import Tree
 
 POOL = 1024
@@ -141,4 +141,3 @@ def pack_row(trees: Sequence[Tree], length: int = 0) -> PackedRow:
     return PackedRow(
         torch.tensor([ids]), torch.tensor([kinds]), torch.tensor([positions]), tuple(segments)
     )
-

@@ -167,9 +167,7 @@ class RowBuilder:
             )
         return ends
 
-    def _is_whole(
-        self, pending: list[int], part: str, text: str, following: Sequence[int]
-    ) -> bool:
+    def _is_whole(self, pending: list[int], part: str, text: str, following: Sequence[int]) -> bool:
         """Returns whether ids with U+FFFD in their text end a character, because `text` has it too."""
         if not text.startswith(part):
             return False

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from train.errors import CheckpointFailed
+from train.errors import CheckpointFailed, one_line
 from train.loop.distributed import DeepSpeedModel, on_rank_zero
 
 _STATE = "place"
@@ -86,10 +86,10 @@ class Checkpoints:
         # DeepSpeed, torch and pickle raise different errors for files that are missing, cut, of
         # another model or of another number of processes.
         except Exception as cause:
-            line = " ".join(f"{type(cause).__name__}: {cause}".split())
             raise CheckpointFailed(
-                f"{name or 'the last checkpoint'} cannot be read from {self._folder} ({line[:300]}): "
-                f"resume with the same model, ZeRO stage and number of processes, or give another --out"
+                f"{name or 'the last checkpoint'} cannot be read from {self._folder} "
+                f"({one_line(cause)}): resume with the same model, ZeRO stage and number of "
+                f"processes, or give another --out"
             ) from cause
         return saved
 

@@ -13,7 +13,7 @@ import torch
 from deepspeed import comm
 from torch import nn
 
-from train.errors import TrainingError
+from train.errors import TrainingError, one_line
 
 _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The environment variables that say which process group a process belongs to."""
@@ -180,8 +180,9 @@ def on_rank_zero(work: Callable[[], object]) -> None:
         except TrainingError as error:
             failed[0] = error
         except Exception as cause:
-            line = " ".join(f"{type(cause).__name__}: {cause}".split())
-            failed[0] = TrainingError(f"the first process failed while the others waited: {line}")
+            failed[0] = TrainingError(
+                f"the first process failed while the others waited: {one_line(cause)}"
+            )
             failed[0].__cause__ = cause
     torch.distributed.broadcast_object_list(failed)
     if failed[0] is not None:

@@ -8,6 +8,7 @@ of the tree separately, and compares the logits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -50,12 +51,32 @@ def check_structure(model: Any) -> None:
     missing += [f"config.{name}" for name in _CONFIGURED if not hasattr(model.config, name)]
     if missing:
         raise _unsupported(model, f"it has no {', '.join(missing)}")
+    for name in _CONFIGURED:
+        value = getattr(model.config, name)
+        if not isinstance(value, int) or value < 1:
+            raise _unsupported(model, f"the {name} in its config.json is {value!r}")
     dropouts = [
         name for name, part in model.named_modules() if isinstance(part, nn.Dropout) and part.p
     ]
     if dropouts:
         raise _unsupported(
             model, f"it has dropout ({dropouts[0]}): set the dropouts in its config.json to 0"
+        )
+
+
+def check_vocabulary(model: Any, rows: Iterable[Row]) -> None:
+    """Checks that a model knows all ids of rows.
+
+    Raises:
+        TrainingError: the tokenizer made an id that the model does not have.
+    """
+    known = int(model.get_input_embeddings().num_embeddings)
+    largest = max((max(row.ids) for row in rows if row.ids), default=0)
+    if largest >= known:
+        raise _unsupported(
+            model,
+            f"its tokenizer makes the id {largest}, but it has only {known} ids: give the tokenizer "
+            f"that belongs to the model",
         )
 
 
@@ -125,6 +146,8 @@ def check_logits(model: Any, device: torch.device) -> None:
         raise _unsupported(model, f"it cannot read a tree: {line}") from cause
     finally:
         hook.remove()
+    if not expected.isfinite().all():
+        raise _unsupported(model, "its logits are not finite: its weights are damaged")
     if not unscaled:
         raise _unsupported(model, "it scales or caps the output of its lm_head")
     difference = float((logits - expected).float().norm() / expected.float().norm())

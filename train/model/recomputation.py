@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a layer's activations are computed again in the backward pass, and not kept."""
+"""Gradient checkpointing: the backward pass computes a layer's activations again."""
 
 from __future__ import annotations
 

@@ -85,7 +85,9 @@ def started(folder: Path, processes: int = 1, **changes: Any) -> dict[str, Any]:
     named: dict[str, Any] = {name.replace("__", "."): value for name, value in changes.items()}
     given = {name: [str(folder / f"{name}.jsonl")] for name in ("train", "validation")}
     paths = {f"data.{name}": value for name, value in given.items()}
-    return run_record(read_settings(write(folder), {"model": str(folder), **paths, **named}), processes)
+    return run_record(
+        read_settings(write(folder), {"model": str(folder), **paths, **named}), processes
+    )
 
 
 def test_a_folder_is_refused_if_it_was_started_with_other_values(tmp_path: Path) -> None:
@@ -109,7 +111,9 @@ def test_the_content_of_files_is_part_of_what_a_folder_was_started_with(
     write_run_record(tmp_path / "out", started(tmp_path))
     # The length stays the same.
     (tmp_path / name).write_text((tmp_path / name).read_text().swapcase()[::-1])
-    with pytest.raises(TrainingError, match=rf"a different content of {tmp_path / name}: give anot"):
+    with pytest.raises(
+        TrainingError, match=rf"a different content of {tmp_path / name}: give anot"
+    ):
         check_run_record(tmp_path / "out", started(tmp_path))
 
 
@@ -135,7 +139,9 @@ def test_a_record_of_an_older_version_is_accepted(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"missing\.jsonl cannot be read .* nothing was trained"):
+    with pytest.raises(
+        TrainingError, match=r"missing\.jsonl cannot be read .* nothing was trained"
+    ):
         started(tmp_path, data__train=[str(tmp_path / "missing.jsonl")])
 
 

@@ -109,7 +109,10 @@ def joining() -> tokenizers.Tokenizer:
     """Each id is a word, between which the decoder puts the spaces."""
     tokenizer = characters([])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(" ", "merged_with_next"), pre_tokenizers.Metaspace(prepend_scheme="never")]
+        [
+            pre_tokenizers.Split(" ", "merged_with_next"),
+            pre_tokenizers.Metaspace(prepend_scheme="never"),
+        ]
     )
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     return tokenizer

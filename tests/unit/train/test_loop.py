@@ -53,7 +53,6 @@ class Wrapped:
     def step(self) -> None:
         self.steps += 1
 
-
     def zero_optimization(self) -> bool:
         return True
 
@@ -118,9 +117,7 @@ def test_the_norm_of_the_gradient_is_the_same_in_each_zero_stage(tmp_path: Path)
     norms = {
         stage: [
             step.gradient_norm
-            for step in run(
-                tiny_llama(), tmp_path / str(stage), zero_optimization={"stage": stage}
-            )
+            for step in run(tiny_llama(), tmp_path / str(stage), zero_optimization={"stage": stage})
         ]
         for stage in (0, 1, 2)
     }
@@ -153,7 +150,8 @@ def spoil(model: Any, at: int, what: str, value: float) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    ("what", "named"), [("loss", "the loss of plan is"), ("gradient", "the norm of the gradient is")]
+    ("what", "named"),
+    [("loss", "the loss of plan is"), ("gradient", "the norm of the gradient is")],
 )
 @pytest.mark.parametrize("stage", [0, 2])
 def test_a_training_that_diverges_ends_at_the_first_update_and_keeps_the_checkpoint(
@@ -175,7 +173,7 @@ def test_a_training_that_diverges_ends_at_the_first_update_and_keeps_the_checkpo
 def test_a_training_that_diverges_before_its_first_checkpoint_says_so(tmp_path: Path) -> None:
     model = tiny_llama()
     spoil(model, 1, "loss", float("nan"))
-    with pytest.raises(Diverged, match="at update 1.*; no checkpoint was written: lower"):
+    with pytest.raises(Diverged, match=r"at update 1.*; no checkpoint was written: lower"):
         run(model, tmp_path)
     assert not (tmp_path / "latest").exists()
 

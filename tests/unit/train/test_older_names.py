@@ -104,7 +104,11 @@ def test_longrope_keeps_only_what_phi3_accepts() -> None:
         "original_max_position_embeddings": 7,
     }
     added = with_older_names({"rope_parameters": rope}, {})
-    assert added["rope_scaling"] == {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}
+    assert added["rope_scaling"] == {
+        "type": "longrope",
+        "short_factor": [1.0],
+        "long_factor": [2.0],
+    }
     assert added["original_max_position_embeddings"] == 7
 
 
