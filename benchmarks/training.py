@@ -176,7 +176,7 @@ def measure(workload: Workload, methods: Sequence[str] = METHODS) -> Iterator[Sp
         ValueError: There are no rounds.
     """
     if workload.rounds < 1:
-        raise ValueError(f"rounds is {workload.rounds}: measure at least 1")
+        raise ValueError(f"--rounds must be at least 1, not {workload.rounds}")
     results: dict[str, list[tuple[float, float | None]]] = {method: [] for method in methods}
     for _ in range(workload.rounds):
         for method in methods:

@@ -58,5 +58,5 @@ def test_every_method_trains() -> None:
 
 @pytest.mark.parametrize("rounds", [0, -1])
 def test_no_rounds_are_refused(rounds: int) -> None:
-    with pytest.raises(ValueError, match=f"rounds is {rounds}: measure at least 1"):
+    with pytest.raises(ValueError, match=f"--rounds must be at least 1, not {rounds}"):
         next(training.measure(replace(training.CPU, rounds=rounds)))
