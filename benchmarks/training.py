@@ -38,6 +38,7 @@ from train.loop.loop import Plan, Step, TrainingObserver, train
 from train.loop.schedule import KINDS, Rows, Update, kind_weights, updates
 from train.model import flops
 from train.model.loss import chunks
+from train.model.recomputation import enable_recomputation
 
 OURS = ("linear", "branched", "expanded")
 PEERS = ("trl", "trl_packed")
@@ -172,7 +173,10 @@ def measure(workload: Workload, methods: Sequence[str] = METHODS) -> Iterator[Sp
 
     Raises:
         RuntimeError: A method failed.
+        ValueError: There are no rounds.
     """
+    if workload.rounds < 1:
+        raise ValueError(f"--rounds must be at least 1, not {workload.rounds}")
     results: dict[str, list[tuple[float, float | None]]] = {method: [] for method in methods}
     for _ in range(workload.rounds):
         for method in methods:
@@ -220,7 +224,7 @@ def _model(workload: Workload) -> PreTrainedModel:
     )
     model = Qwen2ForCausalLM(config)
     if workload.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_recomputation(model)
     return model
 
 

@@ -39,7 +39,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 FinishReason = Literal["stop", "end", "length"]
 """Why a generation ended: a stop string, the end-of-sequence token, or `max_tokens`."""
@@ -169,6 +169,17 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
+
+
+@runtime_checkable
+class BeginsContexts(Protocol):
+    """What a tokenizer has in addition if its model expects special tokens before each context.
+
+    They are ids alone. The text of a context does not contain them.
+    """
+
+    @property
+    def bos_ids(self) -> tuple[int, ...]: ...
 
 
 class AlwaysOpen:

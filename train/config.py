@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -200,19 +201,42 @@ def deepspeed_base(rows: int, optimizer: dict[str, Any], **more: Any) -> dict[st
     }
 
 
-def run_record(settings: Settings) -> dict[str, Any]:
-    """Returns the settings that decide the result of a training.
+_PROCESSES = "number of processes"
+_CONTENT = "content of "
+_MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of a model that decide what a training reads. Its weights are in the checkpoints."""
 
-    The others may change when a training resumes.
+
+def run_record(settings: Settings, processes: int) -> dict[str, Any]:
+    """Returns what decides the result of a training: settings, processes, and the content of files.
+
+    The other settings may change when a training resumes.
+
+    Raises:
+        TrainingError: a file cannot be read.
     """
     others = ("out", "device", "gradient_checkpointing", "fused_kernels")
-    return {name: value for name, value in as_json(settings).items() if name not in others}
+    record = {name: value for name, value in as_json(settings).items() if name not in others}
+    record[_PROCESSES] = processes
+    model = (Path(settings.model) / name for name in _MODEL_FILES)
+    for path in (*settings.data.train, *settings.data.validation, *filter(Path.is_file, model)):
+        record[f"{_CONTENT}{path}"] = _digest(path)
+    return record
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as cause:
+        raise TrainingError(f"{path} cannot be read ({cause}); nothing was trained") from cause
 
 
 def check_run_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Checks that the training in `folder` was started with `record`.
 
-    A folder without a run record is accepted: it was started before such records were written.
+    A folder without a run record is accepted: it was started before such records were written. So is
+    a record without processes and files.
 
     Raises:
         TrainingError: the training was started with other values, or its record cannot be read.
@@ -227,7 +251,11 @@ def check_run_record(folder: Path, record: Mapping[str, Any]) -> None:
             f"{path} cannot be read ({cause}): give another --out, or remove {folder}"
         ) from cause
     now = _flatten(json.loads(json.dumps(record)))
-    changed = sorted(name for name in started | now if started.get(name) != now.get(name))
+    # The content of a file that only one of them names is not compared: its name differs already.
+    one_sided = started.keys() ^ now.keys()
+    skipped = {n for n in one_sided if n.startswith(_CONTENT)} | ({_PROCESSES} - started.keys())
+    names = (started.keys() | now.keys()) - skipped
+    changed = sorted(name for name in names if started.get(name) != now.get(name))
     if changed:
         raise TrainingError(
             f"the training in {folder} was started with a different {', '.join(changed)}: "

@@ -20,7 +20,7 @@ from sprint_agent.tokenizer import FileTokenizer
 from train import config
 from train.config import Settings
 from train.data.load import LoadedTrees, check_tokenizer, load_trees
-from train.errors import TrainingError
+from train.errors import TrainingError, one_line
 from train.loop import distributed, schedule
 from train.loop.checkpoints import TrainingState
 from train.loop.export import export
@@ -30,9 +30,17 @@ from train.loop.schedule import KINDS, Rows
 from train.model import compatibility
 from train.model.flops import FlopModel, peak
 from train.model.loss import chunks
+from train.model.recomputation import enable_recomputation
 
 RECORD = "training.json"
 """The file beside the model that says what a finished training did."""
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""What is copied from the folder that a training starts from."""
 
 
 def finetune(settings: Settings) -> None:
@@ -48,7 +56,8 @@ def finetune(settings: Settings) -> None:
             "this configuration is for a GPU, but torch finds none: install a CUDA build of torch, or "
             'set device = "any" and a model that a CPU can train'
         )
-    record, latest = config.run_record(settings), settings.out / "checkpoints" / "latest"
+    record = config.run_record(settings, distributed.launched())
+    latest = settings.out / "checkpoints" / "latest"
     if latest.exists():
         config.check_run_record(settings.out, record)
     logging.disable_progress_bar()
@@ -58,6 +67,7 @@ def finetune(settings: Settings) -> None:
     training, validation = _read(settings, start)
     trees = training.trees + (validation.trees if validation else [])
     compatibility.check_context(start.model, max(tree.longest for tree in trees))
+    compatibility.check_vocabulary(start.model, (row for tree in trees for row in tree.own))
     total = schedule.length(settings.budget, sum(map(len, training.trees)))
     weights = schedule.kind_weights(settings.weights)
     updates = schedule.updates(
@@ -101,31 +111,58 @@ class _Start:
 
 
 def _load(settings: Settings, deepspeed_config: dict[str, Any]) -> _Start:
+    """Loads the model and its tokenizer, and checks that they can be trained.
+
+    Raises:
+        TrainingError: they cannot be loaded or trained.
+    """
+    try:
+        start = _read_folder(settings, deepspeed_config)
+        compatibility.check_structure(start.model)
+    except TrainingError:
+        raise
+    # Files of unknown origin make the libraries raise errors of any type.
+    except Exception as cause:
+        raise TrainingError(
+            f"no model can be loaded from {settings.model} ({one_line(cause)}): give a folder or a name "
+            f"whose files are complete and whose architecture transformers knows"
+        ) from cause
+    check_tokenizer(start.tokenizer, settings.data.train)
+    # Training generates nothing. `export` turns the cache on again for later use.
+    start.model.config.use_cache = False
+    if settings.fused_kernels:
+        _fuse(start.model)
+    if settings.gradient_checkpointing:
+        enable_recomputation(start.model)
+    return start
+
+
+def _read_folder(settings: Settings, deepspeed_config: dict[str, Any]) -> _Start:
     bf16 = deepspeed_config.get("bf16", {}).get("enabled")
     dtype = torch.bfloat16 if bf16 else torch.float32
     folder = Path(settings.model)
+    if not folder.exists():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(settings.model))
+    tokenizer = FileTokenizer.load(folder)
     # While this object exists, transformers loads a model directly into ZeRO's partitions.
     partitioned = HfDeepSpeedConfig(deepspeed_config)
     try:
-        if not folder.exists():
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(settings.model))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        tokenizer = FileTokenizer.load(folder)
-    except (OSError, ValueError) as cause:
-        line = str(cause).strip().splitlines()[0]
-        raise TrainingError(f"no model can be loaded from {settings.model}: {line}") from cause
+        # Its annotations do not know that it returns two values when it is asked for this.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, trust_remote_code=False
+        )
+        model, info = loaded
     finally:
         del partitioned
-    compatibility.check_structure(model)
-    check_tokenizer(tokenizer, settings.data.train)
-    # Training generates nothing. `export` turns the cache on again for later use.
-    model.config.use_cache = False
-    if settings.fused_kernels:
-        _fuse(model)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers would give them random values, with a warning at most.
+        raise TrainingError(
+            f"no model can be loaded from {settings.model}: it has no weights for {missing[0]} and "
+            f"{len(missing) - 1} others, or its config.json is that of another model"
+        )
     return _Start(model, tokenizer, folder, dtype)
 
 
@@ -153,6 +190,11 @@ def _read(settings: Settings, start: _Start) -> tuple[LoadedTrees, LoadedTrees |
         validation = load_trees(data.validation, data, start.tokenizer, context)
     if distributed.rank() == 0:
         lines = [f"train: {training}", *([f"validation: {validation}"] if validation else [])]
+        bos = start.tokenizer.bos_ids
+        if bos:
+            lines.append(
+                f"each context begins with {start.tokenizer.decode(bos)!r}, as the model expects"
+            )
         print("\n".join(lines), flush=True)
     return training, validation
 
@@ -183,7 +225,7 @@ def _observer(
 
 def _finish(settings: Settings, folder: Path, state: TrainingState) -> None:
     """Copies the tokenizer beside the model, and writes the record of the finished training."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in _TOKENIZER_FILES:
         if (folder / name).exists():
             shutil.copyfile(folder / name, settings.out / name)
     record = {

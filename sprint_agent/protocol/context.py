@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sprint_agent.engine import Delta, Tokenizer
+from sprint_agent.engine import BeginsContexts, Delta, Tokenizer
 from sprint_agent.protocol.encoding import encode, has_special_tokens
 
 
@@ -46,13 +46,15 @@ class Snapshot:
 class Context:
     """Text and, with a tokenizer, its ids. Both only grow.
 
-    `start` is the context that this one continues.
+    `start` is the context that this one continues. A new context begins with the tokenizer's `bos_ids`,
+    if it has any. They have no text.
     """
 
     def __init__(self, tokenizer: Tokenizer | None, start: Snapshot | None = None) -> None:
         self._tokenizer = tokenizer
         self._text: list[str] = [start.text] if start else []
-        self._ids: list[int] = list(start.ids) if start and start.ids else []
+        first = tokenizer.bos_ids if isinstance(tokenizer, BeginsContexts) else ()
+        self._ids: list[int] = list((start.ids or ()) if start else first)
 
     def append(self, text: str) -> None:
         """Adds glue or text from elsewhere, which is tokenized separately.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,16 @@ from sprint_agent.engine import Delta, Request, Sampling
 from sprint_agent.engines.local import batcher
 from sprint_agent.engines.local.engine import LocalEngine
 from sprint_agent.tokenizer import FileTokenizer
-from tests.e2e.fine_tuning import prepare, wanted
+from tests.e2e.fine_tuning import DEPRECATED, prepare, wanted
+from tests.unit.train import test_older_names as families
 from train import finetune
 
+TRANSFORMERS4 = os.environ.get("SPRINT_TRANSFORMERS4_PYTHON", "")
 SGLANG = os.environ.get("SPRINT_SGLANG_PYTHON", "")
 QUESTION = "<Question>\nUse 3, 5, 7 and 11 to make 24.\n</Question>\n<think>\n"
 TOKENS = 12
 TOP = 20
-# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, *DEPRECATED]
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,38 @@ def test_on_sglang(export: Path, prompt: tuple[int, ...]) -> None:
         ids = torch.tensor([token for _, token, _ in step])
         torch.testing.assert_close(found, row[ids], atol=1e-3, rtol=1e-3)
         assert set(ids.tolist()) == set(row.topk(TOP).indices.tolist())
+
+
+READ = """
+import json, sys, torch, transformers
+ids = torch.tensor([json.loads(sys.argv[1])])
+print(transformers.__version__)
+for folder in sys.argv[2:]:
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        torch.save(model(ids).logits, folder + "/read.pt")
+"""
+
+
+@pytest.mark.skipif(
+    not TRANSFORMERS4,
+    reason="SPRINT_TRANSFORMERS4_PYTHON is not set to an interpreter with transformers 4.57",
+)
+def test_in_transformers_4(export: Path, tmp_path: Path) -> None:
+    """Writes each supported family, with parameters of rotary embeddings that none has by default."""
+    folders = {name: tmp_path / str(n) for n, name in enumerate(families.FAMILIES)}
+    expected = {name: families.export(name, folder) for name, folder in folders.items()}
+    folders["trained"] = export
+    ids = families.IDS[0].tolist()
+    with torch.no_grad():
+        own: Any = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
+        expected["trained"] = own(families.IDS).logits
+    command = [TRANSFORMERS4, "-c", READ, json.dumps(ids), *map(str, folders.values())]
+    # The other interpreter must not import this one's packages.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4.")
+    for name, folder in folders.items():
+        read = torch.load(folder / "read.pt")
+        torch.testing.assert_close(read, expected[name], atol=1e-4, rtol=1e-4, msg=name)

@@ -23,16 +23,16 @@ from transformers import modeling_utils
 from benchmarks.sglang_server import free_port
 from sprint_agent.engine import Finish, Request, Sampling
 from sprint_agent.engines.local.engine import LocalEngine
-from tests.e2e.fine_tuning import CONFIG, prepare, wanted
+from tests.e2e.fine_tuning import CONFIG, DEPRECATED, prepare, wanted
 from tests.unit.train.test_compatibility import tiny
 from train import finetune
 from train.config import RUN_RECORD
+from train.countdown.model import ModelShape
 from train.errors import CheckpointFailed, ExportFailed, TrainingError
 from train.loop import distributed, loop
 from train.loop.schedule import Update
 
-# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, *DEPRECATED]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ class Stopped(Exception):
 def stop_at(monkeypatch: pytest.MonkeyPatch, updates: int) -> Callable[[], None]:
     original = loop._step
 
-    def step(wrapped: Any, update: Update) -> torch.Tensor:
+    def step(wrapped: Any, update: Update) -> tuple[torch.Tensor, float | None]:
         if wrapped.global_steps == updates:
             raise Stopped
         return original(wrapped, update)
@@ -142,6 +142,53 @@ def test_two_processes_train_under_zero_3_as_one_does(folder: Path, tmp_path: Pa
     assert alone.keys() == together.keys()
     for name in alone:
         assert torch.allclose(alone[name], together[name], atol=1e-3)
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_another_number_of_processes_is_refused_in_one_line(
+    folder: Path, tmp_path: Path, stage: int
+) -> None:
+    """A folder of an older version does not say how many there were, so DeepSpeed refuses it."""
+    extra = f"[deepspeed]\nzero_optimization = {{stage = {stage}}}\n"
+    wanted(folder, tmp_path, extra)
+    path = tmp_path / "config.toml"
+    path.write_text(path.read_text().replace("tokens = 60_000", "updates = 4"))
+    done = run(command("--config", path, processes=2))
+    assert done.returncode == 0, done.stderr
+    again = run(command("--config", path))
+    assert again.returncode == 2
+    assert (
+        f"error: the training in {tmp_path} was started with a different number of" in again.stderr
+    )
+    record = json.loads((tmp_path / RUN_RECORD).read_text())
+    del record["number of processes"]
+    (tmp_path / RUN_RECORD).write_text(json.dumps(record))
+    older = run(command("--config", path))
+    assert "Traceback" not in older.stderr
+    assert (
+        (older.returncode == 0) if stage == 0 else "the last checkpoint cannot be" in older.stderr
+    )
+
+
+def test_gradient_checkpointing_lowers_the_peak_of_memory(tmp_path: Path) -> None:
+    """The model is large enough that its activations outweigh everything else."""
+    shape = ModelShape(hidden=128, layers=12, heads=8, key_value_heads=4, feed_forward=512)
+    made = prepare(tmp_path, shape)
+    peaks: dict[bool, int] = {}
+    losses: dict[bool, list[Any]] = {}
+    for switch in (False, True):
+        out = tmp_path / str(switch)
+        wanted(made, out)
+        path = out / "config.toml"
+        text = path.read_text().replace("tokens = 60_000", "updates = 2")
+        path.write_text(f"gradient_checkpointing = {str(switch).lower()}\n{text}")
+        done = run(command("--config", path))
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in log(out) if "loss" in line]
+        peaks[switch] = max(line["memory_bytes"] for line in lines)
+        losses[switch] = [line["loss"] for line in lines]
+    assert peaks[True] < 0.75 * peaks[False]
+    assert losses[True] == losses[False]
 
 
 def test_the_sequential_baseline_gets_the_same_budget(folder: Path, tmp_path: Path) -> None:

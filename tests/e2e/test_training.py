@@ -22,6 +22,7 @@ from sprint_agent.countdown import Puzzle, split
 from sprint_agent.engine import Finish, Request, Sampling
 from sprint_agent.engines.local.engine import LocalEngine
 from tests.curated import SMALL
+from tests.e2e.fine_tuning import DEPRECATED
 from train import __main__ as commands
 from train.config import RUN_RECORD
 from train.countdown import recipe
@@ -30,8 +31,7 @@ from train.countdown.model import ModelShape
 from train.errors import TrainingError
 from train.loop import distributed
 
-# DeepSpeed uses what torch deprecates: their warnings are not errors of ours.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, *DEPRECATED]
 RECIPE = recipe.Recipe(
     data=CountdownData(spaces=SMALL, trajectories=40),
     shape=ModelShape(hidden=32, layers=2, heads=2, feed_forward=48),

@@ -43,7 +43,7 @@ from train.data.trees import Tree, TreeBuilder
 from train.errors import TrainingError
 from train.loop import distributed
 from train.loop.checkpoints import TrainingState
-from train.loop.export import exporting
+from train.loop.export import exporting, save
 from train.loop.loop import Plan, Step, TrainingObserver
 from train.loop.loop import train as run_training
 from train.loop.schedule import Update
@@ -234,7 +234,7 @@ def _schedule(recipe: Recipe, part: Part) -> Schedule:
 def _export(model: PreTrainedModel, recipe: Recipe, tokenizer_folder: Path, out: Path) -> None:
     """Writes a trained model in the Hugging Face layout, with its tokenizer and its recipe."""
     with exporting(out):
-        model.float().save_pretrained(out)
+        save(model.float(), out)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (out / name).write_bytes((tokenizer_folder / name).read_bytes())
         (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")

@@ -7,6 +7,7 @@ too. Frequent words become single tokens. Any other text is encoded as its bytes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -57,3 +58,8 @@ def save(tokenizer: tokenizers.Tokenizer, folder: Path, context_length: int) -> 
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, model_max_length=context_length
     )
     fast.save_pretrained(folder)
+    # transformers 4 does not know the name that transformers 5 writes. transformers 5 knows both.
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -9,16 +9,25 @@ from pathlib import Path
 from curate import samples
 from curate.samples import Sample
 from sprint_agent.engine import Tokenizer
+from sprint_agent.protocol import tags
+from sprint_agent.protocol.transcript import StageText, Transcript
 from train.config import Data
 from train.data.trees import Tree, TreeBuilder
 from train.errors import TrainingError
 
-_REQUIRED_TEXT = (
-    "<Question>\n\n</Question>\n<think>\n<Plan_1>\n<prompt_1.1></prompt_1.1>\n</Plan_1>\n\n<Execution_1>\n"
-    "<execution_1.1>\n</execution_1.1>\n\n</Execution_1>\n\n<Final_answer>\n</Final_answer>\n</think>\n"
-    "0123456789"
+_REQUIRED = Sample(
+    Transcript(
+        "0123456789",
+        (
+            StageText(
+                tags.plan(1, ["First, a b.", tags.prompt(1, 1, "Add 1 and 2.")]), ("It is 3.\n",)
+            ),
+        ),
+        tags.answer("3"),
+    ),
+    executions={"1.1": "It is 3.\n"},
 )
-"""Text that every run contains, whatever its subject."""
+"""A run with text that every run contains, whatever its subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +111,33 @@ def _shorten(builder: TreeBuilder, sample: Sample, data: Data, context: int) -> 
 
 
 def check_tokenizer(tokenizer: Tokenizer, paths: Sequence[Path]) -> None:
-    """Checks that a tokenizer decodes the tags and the first sample to the text that it encoded.
+    """Checks that a tokenizer encodes a small run and the first sample as training encodes all of them.
+
+    Each piece is encoded separately, and must be decoded to the same text, alone and together with
+    the others.
 
     Raises:
-        TrainingError: the decoded text differs.
+        TrainingError: the decoded text differs, or it is not known which ids belong to a prompt.
     """
     first = next(_samples(paths[:1]), None)
-    for text in (_REQUIRED_TEXT, *([first.transcript.text] if first else [])):
-        decoded = tokenizer.decode(tokenizer.encode(text))
-        if decoded != text:
-            at = next(
-                (k for k, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b),
-                min(len(text), len(decoded)),
-            )
-            raise TrainingError(
-                f"the model's tokenizer changes the text that it encodes: {text[at : at + 20]!r} is "
-                f"decoded as {decoded[at : at + 20]!r}; use a model whose tokenizer knows all "
-                f"characters of the tags and the samples"
-            )
+    for sample in (_REQUIRED, *([first] if first else [])):
+        pieces = [piece.text for piece in sample.transcript.pieces]
+        encoded = [tokenizer.encode(piece) for piece in pieces]
+        for piece, ids in zip(pieces, encoded, strict=True):
+            _check_decoded(piece, tokenizer.decode(ids))
+        _check_decoded("".join(pieces), tokenizer.decode([i for ids in encoded for i in ids]))
+        TreeBuilder(tokenizer).tree(sample)
+
+
+def _check_decoded(text: str, decoded: str) -> None:
+    if decoded == text:
+        return
+    at = next(
+        (k for k, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b),
+        min(len(text), len(decoded)),
+    )
+    raise TrainingError(
+        f"the model's tokenizer changes the text that it encodes: {text[at : at + 20]!r} is "
+        f"decoded as {decoded[at : at + 20]!r}; use a model whose tokenizer knows all "
+        f"characters of the tags and the samples, and puts no space before a text"
+    )

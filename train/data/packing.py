@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from train.data.rows import READ, Row
+from train.data.rows import READ
 from train.data.trees import Tree
 
 POOL = 1024
@@ -121,7 +121,7 @@ def pack_row(trees: Sequence[Tree], length: int = 0) -> PackedRow:
     kinds: list[int] = []
     positions: list[int] = []
     segments: list[Segment] = []
-    for tree in (*trees, *_padding(length - sum(map(len, trees)))):
+    for tree in trees:
         root = len(ids)
         parts = [(0, tree.trunk), *((branch.at, branch.row) for branch in tree.branches)]
         for at, row in parts:
@@ -131,10 +131,13 @@ def pack_row(trees: Sequence[Tree], length: int = 0) -> PackedRow:
             kinds += (READ, *row.kinds[1:])[: len(row.ids)]
             positions += range(at, at + len(row.ids))
             segments.append(Segment(start, len(ids), root, at))
+    missing = length - len(ids)
+    if missing > 0:
+        segments.append(Segment(len(ids), length, len(ids), 0))
+        ids += [0] * missing
+        kinds += [READ] * missing
+        # A rotary embedding may depend on the highest position in a row.
+        positions += [0] * missing
     return PackedRow(
         torch.tensor([ids]), torch.tensor([kinds]), torch.tensor([positions]), tuple(segments)
     )
-
-
-def _padding(length: int) -> list[Tree]:
-    return [Tree(Row((0,) * length, (READ,) * length))] if length > 0 else []

@@ -20,13 +20,14 @@ contains the execution's siblings.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sprint_agent.engine import Delta, Tokenizer
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, GeneratedText
 from sprint_agent.protocol.transcript import Transcript
+from train.errors import TrainingError
 
 READ, PLAN, PROMPT, EXECUTION, ANSWER, DECISION = range(6)
 """The kinds of ids. The k-th kind of decision, from 0, has the number DECISION + k."""
@@ -78,14 +79,14 @@ class RowBuilder:
             new = ids[len(kinds) :]
             if piece.role in ("plan", "answer"):
                 role = PLAN if piece.role == "plan" else ANSWER
-                kinds += self._learned(new, piece.text, role)
+                kinds += self._learned(new, role)
                 # A plan that was cut off does not end with a line break, and its stop was never
                 # written.
                 closing = "</Plan_" if role == PLAN else "</Final_answer>"
                 stop = closing if piece.text.endswith("\n") else ""
             elif piece.role == "execution" and piece.text in executions:
                 stop, role = "</execution_", EXECUTION
-                kinds += self._learned(new, piece.text, role)
+                kinds += self._learned(new, role)
             else:
                 kinds += self._stop(new, stop, role)
                 stop = ""
@@ -107,14 +108,21 @@ class RowBuilder:
         before = len(context)
         context.append(execution)
         ids = context.snapshot().ids or ()
-        kinds = [READ] * before + self._learned(ids[before:], execution, EXECUTION)
+        kinds = [READ] * before + self._learned(ids[before:], EXECUTION)
         context.append(f"</execution_{stage}.{number}>")
         ids = context.snapshot().ids or ()
         kinds += self._stop(ids[len(kinds) :], "</execution_", EXECUTION)
         return Row(ids, tuple(kinds))
 
-    def _learned(self, ids: Sequence[int], text: str, role: int) -> list[int]:
-        """Returns the kinds of learned ids: `role`, or PROMPT or a decision if their text is one."""
+    def _learned(self, ids: Sequence[int], role: int) -> list[int]:
+        """Returns the kinds of learned ids: `role`, or PROMPT or a decision if their text is one.
+
+        Raises:
+            TrainingError: it is not known which text belongs to which id.
+        """
+        # A tokenizer may normalize text: what it made of the text decides which id belongs to what.
+        text = self._tokenizer.decode(ids)
+        ends = self._ends(ids, text)
         kinds = [role] * len(ids)
         marked: list[tuple[int, list[tuple[int, int]]]] = []
         if role == PLAN:
@@ -123,7 +131,7 @@ class RowBuilder:
             marked.append((kind, [match.span() for match in pattern.finditer(text)]))
         for kind, spans in marked:
             start = 0
-            for at, end in enumerate(self._ends(ids) if spans else ()):
+            for at, end in enumerate(ends if spans else ()):
                 while spans and spans[0][1] <= start:
                     del spans[0]
                 if spans and spans[0][0] < end:
@@ -131,20 +139,40 @@ class RowBuilder:
                 start = end
         return kinds
 
-    def _ends(self, ids: Sequence[int]) -> Iterator[int]:
-        """Yields the offset at which the text of each id ends, in characters.
+    def _ends(self, ids: Sequence[int], text: str) -> list[int]:
+        """Returns the offset in `text` at which the text of each id ends, in characters.
 
         An id that contains only a part of a character ends where the character ends.
+
+        Raises:
+            TrainingError: the texts of the ids are not the text of all of them together.
         """
+        ends: list[int] = []
         end = 0
         pending: list[int] = []
-        for token in ids:
+        for at, token in enumerate(ids, 1):
             pending.append(token)
-            text = self._text(token) if len(pending) == 1 else self._tokenizer.decode(pending)
-            if "\ufffd" not in text:
-                end += len(text)
+            part = self._text(token) if len(pending) == 1 else self._tokenizer.decode(pending)
+            if "\ufffd" not in part or self._is_whole(pending, part, text[end:], ids[at : at + 1]):
+                if not text.startswith(part, end):
+                    break
+                end += len(part)
                 pending.clear()
-            yield end + bool(pending)
+            ends.append(end + bool(pending))
+        if end != len(text) or len(ends) < len(ids):
+            raise TrainingError(
+                f"the model's tokenizer reads ids differently together than one by one, near "
+                f"{text[end : end + 20]!r}, so the learned ids could not be told apart: use a model "
+                f"whose tokenizer changes no spaces, such as one with a byte-level BPE"
+            )
+        return ends
+
+    def _is_whole(self, pending: list[int], part: str, text: str, following: Sequence[int]) -> bool:
+        """Returns whether ids with U+FFFD in their text end a character, because `text` has it too."""
+        if not text.startswith(part):
+            return False
+        longer = self._tokenizer.decode([*pending, *following])
+        return not following or (longer.startswith(part) and len(longer) > len(part))
 
     def _text(self, token: int) -> str:
         if token not in self._text_of:

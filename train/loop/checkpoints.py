@@ -10,8 +10,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from train.errors import CheckpointFailed
+from train.errors import CheckpointFailed, one_line
 from train.loop.distributed import DeepSpeedModel, on_rank_zero
 
 _STATE = "place"
@@ -39,11 +40,14 @@ class Checkpoints:
         self._folder = folder
 
     def load(self) -> TrainingState:
-        """Loads the last checkpoint and returns its state, or the initial state if there is none."""
+        """Loads the last checkpoint and returns its state, or the initial state if there is none.
+
+        Raises:
+            CheckpointFailed: the checkpoint cannot be read.
+        """
         if not (self._folder / "latest").exists():
             return TrainingState()
-        _, saved = self._wrapped.load_checkpoint(str(self._folder))
-        return TrainingState(**saved[_STATE])
+        return TrainingState(**self._load(None)[_STATE])
 
     def save(self, state: TrainingState, loss: float | None) -> TrainingState:
         """Saves a checkpoint, and marks it as the best one if its held-out `loss` is the lowest so far.
@@ -71,7 +75,23 @@ class Checkpoints:
         """Loads the best checkpoint, unless there is none or it is the last one."""
         if state.best and state.best != f"update-{state.updates}":
             # The optimizer's state is loaded too: without it, ZeRO 3 takes the weights of `latest`.
-            self._wrapped.load_checkpoint(str(self._folder), state.best)
+            self._load(state.best)
+
+    def _load(self, name: str | None) -> dict[str, Any]:
+        """Loads a checkpoint, or the last one, and returns what was saved with it."""
+        try:
+            path, saved = self._wrapped.load_checkpoint(str(self._folder), name)
+            if path is None or _STATE not in saved:
+                raise FileNotFoundError("it is incomplete")
+        # DeepSpeed, torch and pickle raise different errors for files that are missing, cut, of
+        # another model or of another number of processes.
+        except Exception as cause:
+            raise CheckpointFailed(
+                f"{name or 'the last checkpoint'} cannot be read from {self._folder} "
+                f"({one_line(cause)}): resume with the same model, ZeRO stage and number of "
+                f"processes, or give another --out"
+            ) from cause
+        return saved
 
     def _remove_others(self, names: set[str]) -> None:
         for path in self._folder.glob("update-*"):

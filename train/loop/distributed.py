@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import torch
 from deepspeed import comm
 from torch import nn
 
-from train.errors import TrainingError
+from train.errors import TrainingError, one_line
 
 _GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The environment variables that say which process group a process belongs to."""
@@ -39,7 +40,19 @@ class DeepSpeedModel(Protocol):
         ...
 
     def get_global_grad_norm(self) -> Any:
-        """Returns the norm of the last gradient over all processes."""
+        """Returns the norm of the last gradient over all processes, or None if it is not kept."""
+        ...
+
+    def zero_optimization(self) -> bool:
+        """Returns whether the ZeRO stage is at least 1."""
+        ...
+
+    def bfloat16_enabled(self) -> bool:
+        """Returns whether the weights are bfloat16."""
+        ...
+
+    def fp16_enabled(self) -> bool:
+        """Returns whether the weights are float16."""
         ...
 
     def save_checkpoint(self, save_dir: str, tag: str, client_state: dict[str, Any]) -> object:
@@ -77,6 +90,11 @@ def start() -> None:
     deepspeed.init_distributed(dist_backend=None if torch.cuda.is_available() else "gloo")
 
 
+def launched() -> int:
+    """Returns how many processes a launcher has started together. May be called before `start`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def stop() -> None:
     """Leaves the process group after all processes have called it.
 
@@ -101,6 +119,35 @@ def wrap(model: nn.Module, config: Mapping[str, Any]) -> DeepSpeedModel:
         config=dict(config),
     )
     return wrapped
+
+
+def norm_before_step(wrapped: DeepSpeedModel) -> float | None:
+    """Returns the norm of the gradient between the last backward pass of an update and the step.
+
+    Returns None if DeepSpeed computes it in the step. With ZeRO 0 and float32 weights it does not
+    tell it: it clips the gradient, which all processes have, and sets it to None.
+    """
+    if wrapped.zero_optimization() or wrapped.bfloat16_enabled() or wrapped.fp16_enabled():
+        return None
+    gradients = [p.grad for p in wrapped.module.parameters() if p.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients))
+    # With float16 autocast, the loss and so its gradient are scaled. If a gradient is infinite, the
+    # step is skipped and the next ones have a lower scale.
+    scaler: Any = getattr(wrapped, "torch_autocast_z0_gradscaler", None)
+    return norm if scaler is None else _unless_skipped(norm / scaler.get_scale())
+
+
+def norm_after_step(wrapped: DeepSpeedModel) -> float | None:
+    """Returns the norm of the gradient that the last step used, or None if it is not known."""
+    norm = wrapped.get_global_grad_norm()
+    if norm is None:
+        return None
+    return _unless_skipped(float(norm)) if wrapped.fp16_enabled() else float(norm)
+
+
+def _unless_skipped(norm: float) -> float | None:
+    """Returns the norm, or None if it belongs to a step that loss scaling skips."""
+    return norm if math.isfinite(norm) else None
 
 
 def rank() -> int:
@@ -133,8 +180,9 @@ def on_rank_zero(work: Callable[[], object]) -> None:
         except TrainingError as error:
             failed[0] = error
         except Exception as cause:
-            line = " ".join(f"{type(cause).__name__}: {cause}".split())
-            failed[0] = TrainingError(f"the first process failed while the others waited: {line}")
+            failed[0] = TrainingError(
+                f"the first process failed while the others waited: {one_line(cause)}"
+            )
             failed[0].__cause__ = cause
     torch.distributed.broadcast_object_list(failed)
     if failed[0] is not None:

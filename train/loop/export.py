@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from train.errors import ExportFailed
 from train.loop.distributed import DeepSpeedModel, on_rank_zero
+from train.loop.older_names import add_older_names
 
 _GATHERED = "gathered.bin"
 
@@ -44,12 +46,18 @@ def export(
                 }
                 model.config.dtype = dtype
                 model.config.use_cache = True
-                model.save_pretrained(folder, state_dict=_without_tied(model, named))
+                save(model, folder, state_dict=_without_tied(model, named))
         finally:
             with suppress(OSError):
                 gathered.unlink()
 
     on_rank_zero(write)
+
+
+def save(model: PreTrainedModel, folder: Path, **options: Any) -> None:
+    """Writes a model so that transformers 4 and 5 read it alike. `options` are `save_pretrained`'s."""
+    model.save_pretrained(folder, **options)
+    add_older_names(folder, model.config.attribute_map)
 
 
 @contextmanager

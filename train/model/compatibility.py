@@ -8,9 +8,11 @@ of the tree separately, and compares the logits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 from train.data.packing import pack_row
 from train.data.rows import READ, Row
@@ -28,6 +30,8 @@ _CONFIGURED = (
 )
 _WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 """Layers that see only a part of a context, and the name of its length in a configuration."""
+_FIXED_ROPE = ("default", "linear", "llama3", "yarn", "proportional")
+"""Rotary embeddings whose frequencies do not depend on the positions in a row."""
 _TOLERANCE = {torch.float32: 1e-3}
 _TOLERANCE_IN_HALF = 0.2
 """How much logits may differ, as a share of their norm. In 16 bits, sums are rounded, and the
@@ -38,22 +42,50 @@ _TREE = Tree(
 
 
 def check_structure(model: Any) -> None:
-    """Checks that a model has the parts that training needs.
+    """Checks that a model has the parts that training needs, and nothing random.
 
     Raises:
-        TrainingError: a part is missing.
+        TrainingError: a part is missing, or there is dropout.
     """
     missing = [name for name in _PARTS if not hasattr(model, name)]
     missing += [f"config.{name}" for name in _CONFIGURED if not hasattr(model.config, name)]
     if missing:
         raise _unsupported(model, f"it has no {', '.join(missing)}")
+    for name in _CONFIGURED:
+        value = getattr(model.config, name)
+        if not isinstance(value, int) or value < 1:
+            raise _unsupported(model, f"the {name} in its config.json is {value!r}")
+    dropouts = [
+        name for name, part in model.named_modules() if isinstance(part, nn.Dropout) and part.p
+    ]
+    if dropouts:
+        raise _unsupported(
+            model, f"it has dropout ({dropouts[0]}): set the dropouts in its config.json to 0"
+        )
+
+
+def check_vocabulary(model: Any, rows: Iterable[Row]) -> None:
+    """Checks that a model knows all ids of rows.
+
+    Raises:
+        TrainingError: the tokenizer made an id that the model does not have.
+    """
+    known = int(model.get_input_embeddings().num_embeddings)
+    largest = max((max(row.ids) for row in rows if row.ids), default=0)
+    if largest >= known:
+        raise _unsupported(
+            model,
+            f"its tokenizer makes the id {largest}, but it has only {known} ids: give the tokenizer "
+            f"that belongs to the model",
+        )
 
 
 def check_context(model: Any, longest: int) -> None:
-    """Checks that all layers see the whole of a context of `longest` ids.
+    """Checks that all layers see the whole of a context of `longest` ids, and nothing beside it.
 
     Raises:
-        TrainingError: a layer sees only a part of it, or is of an unknown type.
+        TrainingError: a layer sees only a part of it, or is of an unknown type. Or what it sees
+            depends on the other contexts in a row.
     """
     # If a configuration does not list its layers, its window applies to all of them.
     layers = set(getattr(model.config, "layer_types", None) or ["sliding_attention"])
@@ -66,6 +98,29 @@ def check_context(model: Any, longest: int) -> None:
             raise _unsupported(
                 model, f"its {name} is {window}, but the longest context has {longest} ids"
             )
+    for rope in _ropes(model.config):
+        kind = rope.get("rope_type") or rope.get("type") or "default"
+        unchanged = _original_context(model.config, rope)
+        if kind not in _FIXED_ROPE and longest > unchanged:
+            raise _unsupported(
+                model,
+                f"its rotary embedding ({kind}) depends on the other contexts in a row if one has more "
+                f"than {unchanged:,} ids, and the longest has {longest:,}: set [data] row_tokens = "
+                f"{unchanged}",
+            )
+
+
+def _ropes(config: Any) -> list[dict[str, Any]]:
+    """Returns the parameters of a model's rotary embeddings: one, or one for each type of layer."""
+    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [each for each in given.values() if isinstance(each, dict)]
+    return nested or [given]
+
+
+def _original_context(config: Any, rope: dict[str, Any]) -> int:
+    """Returns the longest context, in ids, for which a rotary embedding keeps its frequencies."""
+    name = "original_max_position_embeddings"
+    return int(rope.get(name) or getattr(config, name, None) or config.max_position_embeddings)
 
 
 @torch.no_grad()
@@ -91,6 +146,8 @@ def check_logits(model: Any, device: torch.device) -> None:
         raise _unsupported(model, f"it cannot read a tree: {line}") from cause
     finally:
         hook.remove()
+    if not expected.isfinite().all():
+        raise _unsupported(model, "its logits are not finite: its weights are damaged")
     if not unscaled:
         raise _unsupported(model, "it scales or caps the output of its lm_head")
     difference = float((logits - expected).float().norm() / expected.float().norm())

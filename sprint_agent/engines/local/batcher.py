@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import transformers
@@ -286,16 +286,30 @@ def load(
     deliver: Callable[[list[Progress]], None],
     on_stop: Callable[[Exception | None], None],
 ) -> Batcher:
-    """Loads a Hugging Face folder in float32 on the CPU, without network access."""
+    """Loads a Hugging Face folder in float32 on the CPU, without network access.
+
+    Raises:
+        ValueError: The folder lacks weights, or its end-of-sequence ids are not ids.
+        Exception: The libraries raise errors of many types for files that they cannot read.
+    """
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        model = _Models.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, attn_implementation="sdpa"
+        model, info = _Models.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            local_files_only=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # transformers would give them random values, with a warning at most.
+        raise ValueError(f"it has no weights for {missing[0]} and {len(missing) - 1} others")
     tokenizer = FileTokenizer.load(folder)
     return Batcher(model.eval(), tokenizer, cache_tokens, deliver, on_stop)
 
@@ -303,7 +317,12 @@ def load(
 def _end_ids(model: Any) -> list[int]:
     """Returns the ids that end an answer, from the generation config or else the model config."""
     for config in (model.generation_config, model.config):
-        ends = getattr(config, "eos_token_id", None)
-        if ends is not None:
-            return [ends] if isinstance(ends, int) else list(ends)
+        ends: object = getattr(config, "eos_token_id", None)
+        if ends is None:
+            continue
+        listed = cast("list[object]", ends) if isinstance(ends, list) else [ends]
+        ids = [end for end in listed if isinstance(end, int)]
+        if len(ids) < len(listed):
+            raise ValueError(f"eos_token_id is {ends!r}, and must be an id or a list of ids")
+        return ids
     return []

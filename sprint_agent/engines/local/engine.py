@@ -185,7 +185,7 @@ class LocalEngine:
         try:
             return batcher.load(self._folder, self._cache_tokens, deliver, on_stop)
         except Exception as error:
-            reason = str(error).partition("\n")[0]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise EngineUnavailable(
                 f"cannot load the model in {self._folder} ({reason}): "
                 "check that its files are complete and that transformers knows its architecture"

@@ -54,3 +54,9 @@ def test_every_method_trains() -> None:
     assert value["tokens_per_second"].keys() == {"linear", "trl", "branched", "expanded"}
     assert all(speed > 0 for speed in value["tokens_per_second"].values())
     assert value["ids_of_expanded_over_branched"] > 2
+
+
+@pytest.mark.parametrize("rounds", [0, -1])
+def test_no_rounds_are_refused(rounds: int) -> None:
+    with pytest.raises(ValueError, match=f"--rounds must be at least 1, not {rounds}"):
+        next(training.measure(replace(training.CPU, rounds=rounds)))

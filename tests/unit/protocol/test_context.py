@@ -84,6 +84,16 @@ class TestContext:
         assert context.snapshot() == Snapshot("abc", (A, B, C))
         assert start == Snapshot("ab", (A, B))
 
+    def test_a_context_that_is_continued_has_one_beginning(self) -> None:
+        class WithBos(Greedy):
+            bos_ids = (AB,)
+
+        first = Context(WithBos())
+        assert first.snapshot() == Snapshot("", (AB,))
+        first.append("a")
+        for start in (first.snapshot(), Snapshot("a", (A,)), Snapshot("", ())):
+            assert Context(WithBos(), start).snapshot() == start
+
     def test_an_engine_without_ids_gets_text(self) -> None:
         context = Context(None, Snapshot("a", None))
         context.append("b")

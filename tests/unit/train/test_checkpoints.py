@@ -85,3 +85,34 @@ def test_a_failed_checkpoint_leaves_the_previous_one(
     with pytest.raises(CheckpointFailed, match=r"checkpoint update-6 cannot be written .* intact"):
         checkpoints.save(TrainingState(6, 60), None)
     assert checkpoints.load() == state
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (None, "FileNotFoundError: it is incomplete"),
+        (AssertionError("DP world size\n changed"), "AssertionError: DP world size changed"),
+        (KeyError("module"), "KeyError: 'module'"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_ends_in_one_line(
+    files: Files,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception | None,
+    why: str,
+) -> None:
+    (tmp_path / "latest").write_text("update-3")
+
+    def load(*_: Any) -> tuple[None, dict[str, Any]]:
+        if failure:
+            raise failure
+        return None, {}
+
+    monkeypatch.setattr(files, "load_checkpoint", load)
+    with pytest.raises(CheckpointFailed, match=r"the last checkpoint cannot be read") as raised:
+        of(files, tmp_path).load()
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(CheckpointFailed, match=r"update-2 cannot be read .* give another --out"):
+        of(files, tmp_path).load_best(TrainingState(3, best="update-2"))

@@ -77,9 +77,17 @@ def test_the_options_of_deepspeed_come_before_ours(tmp_path: Path) -> None:
     assert made["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
 
 
-def started(folder: Path, **changes: Any) -> dict[str, Any]:
-    named = {name.replace("__", "."): value for name, value in changes.items()}
-    return run_record(read_settings(write(folder), named))
+def started(folder: Path, processes: int = 1, **changes: Any) -> dict[str, Any]:
+    files = {"train.jsonl": "{}\n", "validation.jsonl": "[]\n", "tokenizer.json": "{}"}
+    for name, text in files.items():
+        if not (folder / name).exists():
+            (folder / name).write_text(text)
+    named: dict[str, Any] = {name.replace("__", "."): value for name, value in changes.items()}
+    given = {name: [str(folder / f"{name}.jsonl")] for name in ("train", "validation")}
+    paths = {f"data.{name}": value for name, value in given.items()}
+    return run_record(
+        read_settings(write(folder), {"model": str(folder), **paths, **named}), processes
+    )
 
 
 def test_a_folder_is_refused_if_it_was_started_with_other_values(tmp_path: Path) -> None:
@@ -94,6 +102,47 @@ def test_a_folder_is_refused_if_it_was_started_with_other_values(tmp_path: Path)
 def test_settings_that_do_not_decide_the_result_may_change(tmp_path: Path) -> None:
     write_run_record(tmp_path, started(tmp_path))
     check_run_record(tmp_path, started(tmp_path, gradient_checkpointing=True, out="elsewhere"))
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "validation.jsonl", "tokenizer.json"])
+def test_the_content_of_files_is_part_of_what_a_folder_was_started_with(
+    tmp_path: Path, name: str
+) -> None:
+    write_run_record(tmp_path / "out", started(tmp_path))
+    # The length stays the same.
+    (tmp_path / name).write_text((tmp_path / name).read_text().swapcase()[::-1])
+    with pytest.raises(
+        TrainingError, match=rf"a different content of {tmp_path / name}: give anot"
+    ):
+        check_run_record(tmp_path / "out", started(tmp_path))
+
+
+def test_the_number_of_processes_is_part_of_what_a_folder_was_started_with(tmp_path: Path) -> None:
+    write_run_record(tmp_path / "out", started(tmp_path, 2))
+    check_run_record(tmp_path / "out", started(tmp_path, 2))
+    with pytest.raises(TrainingError, match="a different number of processes: give another --out"):
+        check_run_record(tmp_path / "out", started(tmp_path, 1))
+
+
+def test_a_file_that_has_another_name_is_named_once(tmp_path: Path) -> None:
+    write_run_record(tmp_path / "out", started(tmp_path))
+    with pytest.raises(TrainingError, match="with a different model: give another --out"):
+        check_run_record(tmp_path / "out", started(tmp_path, model="another"))
+
+
+def test_a_record_of_an_older_version_is_accepted(tmp_path: Path) -> None:
+    record = started(tmp_path)
+    older = {name: value for name, value in record.items() if " of " not in name}
+    assert len(older) == len(record) - 4
+    write_run_record(tmp_path / "out", older)
+    check_run_record(tmp_path / "out", record)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"missing\.jsonl cannot be read .* nothing was trained"
+    ):
+        started(tmp_path, data__train=[str(tmp_path / "missing.jsonl")])
 
 
 def test_a_record_that_cannot_be_read_is_refused_and_a_missing_one_is_accepted(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
+
+from transformers import AutoTokenizer
 
 from sprint_agent.tokenizer import FileTokenizer
 from train.countdown import tokenizer
@@ -33,3 +38,10 @@ def test_any_other_text_is_encoded_as_its_bytes(reader: FileTokenizer) -> None:
 
 def test_the_end_is_one_token(reader: FileTokenizer) -> None:
     assert len(reader.encode(tokenizer.END)) == 1
+
+
+def test_the_folder_names_a_class_that_transformers_4_and_5_know(tmp_path: Path) -> None:
+    tokenizer.save(tokenizer.train(["1 + 2 = 3\n"] * 3, 300), tmp_path, 64)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert AutoTokenizer.from_pretrained(tmp_path).eos_token == tokenizer.END

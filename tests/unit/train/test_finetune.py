@@ -17,6 +17,7 @@ from train.finetune import RECORD, budget_of, finetune
 
 
 def settings(folder: Path, epochs: float = 1.0) -> Settings:
+    (folder / "train.jsonl").touch()
     data = Data(train=(folder / "train.jsonl",))
     return Settings(model="m", out=folder, data=data, budget=Budget(epochs=epochs), device="gpu")
 
@@ -33,7 +34,7 @@ def test_a_started_folder_refuses_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    write_run_record(tmp_path, run_record(settings(tmp_path)))
+    write_run_record(tmp_path, run_record(settings(tmp_path), 1))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "latest").write_text("update-3")
     with pytest.raises(TrainingError, match=r"a different budget\.epochs: give another --out"):

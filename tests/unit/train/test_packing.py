@@ -20,7 +20,7 @@ def test_a_row_contains_segments_positions_and_padding() -> None:
     packed = pack_row([Tree(Row((9,), (READ,))), tree], 8)
     assert packed.ids.tolist() == [[9, 3, 4, 5, 7, 8, 0, 0]]
     assert packed.kinds.tolist() == [[READ, READ, PLAN, PLAN, READ, PLAN, READ, READ]]
-    assert packed.positions.tolist() == [[0, 0, 1, 2, 1, 2, 0, 1]]
+    assert packed.positions.tolist() == [[0, 0, 1, 2, 1, 2, 0, 0]]
     segments = (Segment(0, 1, 0, 0), Segment(1, 4, 1, 0), Segment(4, 6, 1, 1), Segment(6, 8, 6, 0))
     assert packed.segments == segments
     assert packed.tokens == 8

@@ -111,10 +111,12 @@ def learned_from(row: Row) -> int:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("bos_ids", [(), (0,)])
 @pytest.mark.parametrize("early", [False, True])
 async def test_training_contexts_are_those_of_inference(
-    packed: list[Packed], reader: FileTokenizer, early: bool
+    packed: list[Packed], reader: FileTokenizer, early: bool, bos_ids: tuple[int, ...]
 ) -> None:
+    reader = FileTokenizer(reader._tokenizer, bos_ids)
     builder = RowBuilder(reader)
     made = (
         run_sample(trajectory, DATA, lambda text: len(reader.encode(text)), number)
@@ -134,6 +136,8 @@ async def test_training_contexts_are_those_of_inference(
         assert planner.ids[: len(prompts["planner"])] == prompts["planner"]
         assert learned_from(planner) == len(prompts["planner"])
         for name, prompt in prompts.items():
+            assert prompt[: len(bos_ids)] == bos_ids
+            assert prompt.count(0) == len(bos_ids)
             stage, _, number = name.partition(".")
             if not number:
                 continue
