@@ -20,7 +20,6 @@ from curate.drops import Dropped
 from curate.grade.graders import normalize
 from curate.options import counter
 from curate.pack.values import values
-from curate.read.layouts import last_box
 from curate.report.wrap import lines
 from curate.split.sentences import sentences
 from curate.split.spans import spans
@@ -35,6 +34,7 @@ from sprint_agent.engines.sse import SseDecoder
 from sprint_agent.engines.stops import AnswerReader, TextReader
 from sprint_agent.executors.json_prompts import unfenced
 from sprint_agent.protocol import tags, transcript
+from sprint_agent.protocol.boxes import last_box
 from sprint_agent.protocol.context import Context
 from sprint_agent.result import Verdict
 from sprint_agent.testing import CharTokenizer

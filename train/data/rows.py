@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from sprint_agent.engine import Delta, Tokenizer
 from sprint_agent.protocol import tags
 from sprint_agent.protocol.context import Context, GeneratedText
+from sprint_agent.protocol.encoding import encode
 from sprint_agent.protocol.transcript import Transcript
 from train.errors import TrainingError
 
@@ -100,9 +101,10 @@ class RowBuilder:
         at = turns[stage - 1]
         for piece in pieces[:at]:
             context.append(piece.text)
-        text = pieces[at].text
         turn = GeneratedText(self._tokenizer)
-        turn.extend(Delta(text, tuple(self._tokenizer.encode(text))))
+        # As a run encodes it, which checks the ids.
+        text, plan = encode(self._tokenizer, pieces[at].text)
+        turn.extend(Delta(text, tuple(plan)))
         context.append_generated(*turn.prefix(prompt_end(text, number)))
         context.append(tags.execution_opening(stage, number))
         before = len(context)
