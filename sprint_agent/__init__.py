@@ -1,6 +1,6 @@
 """sprint_agent: a reasoning model plans, executors run in parallel, and the answer arrives sooner."""
 
-from sprint_agent.agent import Run, Sprint
+from sprint_agent.agent import Sprint
 from sprint_agent.engine import Sampling
 from sprint_agent.errors import (
     ContextTooLong,
@@ -53,6 +53,7 @@ from sprint_agent.join import first_success
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.oneshot import solve, solve_sync
 from sprint_agent.result import Execution, Prompt, Result, Stage, Usage, Verdict
+from sprint_agent.run import Run
 from sprint_agent.traces.trace import Trace
 
 __version__ = "0.1.0"

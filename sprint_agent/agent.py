@@ -21,7 +21,6 @@ from typing import Self, TypeVar, get_args
 import anyio
 import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sprint_agent import events
 from sprint_agent.background import BackgroundTask
@@ -30,6 +29,7 @@ from sprint_agent.engines import EngineAddress, open_engine
 from sprint_agent.join import FirstSuccess, Join
 from sprint_agent.limits import Limits, Prices
 from sprint_agent.result import Result
+from sprint_agent.run import Run
 from sprint_agent.runtime import loop
 from sprint_agent.runtime.router import Router
 from sprint_agent.runtime.scope import Dispatch, RunScope
@@ -42,50 +42,6 @@ T = TypeVar("T")
 _Emit = Callable[[events.Event], None]
 _CLAIMS = threading.Lock()
 """Guards the loops of agents: two threads can open the same agent at the same moment."""
-
-
-class Run:
-    """A running question. Iterate over it for its events."""
-
-    def __init__(self, received: MemoryObjectReceiveStream[events.Event | Exception]) -> None:
-        self._received = received
-        self._result: Result | None = None
-        self._error: Exception | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> events.Event:
-        try:
-            event = await self._received.receive()
-        except anyio.EndOfStream:
-            if self._error is not None:
-                raise self._error from None
-            raise StopAsyncIteration from None
-        except anyio.ClosedResourceError as error:
-            raise RuntimeError(
-                "the run ended when its block was left: read its events and its result inside "
-                "`async with agent.stream(…) as run`"
-            ) from error
-        if isinstance(event, Exception):
-            self._error = event
-            raise event
-        if isinstance(event, events.RunEnded):
-            self._result = event.result
-        return event
-
-    async def result(self) -> Result:
-        """Waits for the result of the run. Events that were not read yet are skipped.
-
-        Raises:
-            QuestionError, EngineError, PlanError, TraceError: As `Sprint.solve`.
-            RuntimeError: The run's block was left before the run ended.
-        """
-        if self._result is None:
-            async for _ in self:
-                pass
-        assert self._result is not None
-        return self._result
 
 
 class Sprint:

@@ -17,12 +17,13 @@ from typing import Annotated, NoReturn
 import anyio
 
 from sprint_agent import __version__
-from sprint_agent.agent import Run, Sprint
+from sprint_agent.agent import Sprint
 from sprint_agent.cli.terminal import replace_unencodable, visible
 from sprint_agent.countdown import Puzzle, explain
 from sprint_agent.errors import SprintError, TraceError
 from sprint_agent.extras import install_hint
 from sprint_agent.result import Result
+from sprint_agent.run import Run
 from sprint_agent.traces.trace import Trace
 
 

@@ -6,9 +6,7 @@ of the text. And a terminal may have an encoding that lacks characters of an ans
 
 from __future__ import annotations
 
-import io
 import sys
-from typing import cast
 
 _DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _CONTROLS = [chr(code) for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"]
@@ -27,6 +25,6 @@ def visible(text: object) -> str:
 
 def replace_unencodable() -> None:
     """Makes the standard output write `?` for each character that its encoding lacks."""
-    stdout: object = sys.stdout
-    if isinstance(stdout, io.TextIOWrapper):
-        cast("io.TextIOWrapper[io.BufferedIOBase]", stdout).reconfigure(errors="replace")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # a test may replace the stream
+    if reconfigure is not None:
+        reconfigure(errors="replace")

@@ -245,6 +245,8 @@ def summary(result: Result, verdict: str | None) -> RenderableType:
     usage = result.usage
     table = Table.grid(padding=(0, 2))
     table.add_row("answer", Text(visible(_answer(result)), style="bold"))
+    if result.fault is not None:
+        table.add_row("format", Text(visible(result.fault), style="yellow"))
     if verdict is not None:
         table.add_row(
             "checked", Text(visible(verdict), style="green" if verdict == "right" else "red")
