@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import anyio
 
 from sprint_agent.engine import Engine
+from sprint_agent.retry import retrying
 from sprint_agent.testing.checks import CHECKS, Bench, BrokenPromise, Check, NotApplicable
 
 
@@ -52,7 +53,8 @@ async def check_engine(
 ) -> ConformanceReport:
     """Runs the checks one after another on an engine that was entered.
 
-    A broken engine makes checks fail. It never makes this function raise.
+    A broken engine makes checks fail. It never makes this function raise. A check in which a call fails
+    for a moment (`EngineError.transient`) is tried again, as a run tries a call again.
 
     Args:
         engine: The engine to check.
@@ -69,7 +71,7 @@ async def check_engine(
         name = check.__name__
         try:
             with anyio.fail_after(patience):
-                await check(bench)
+                await _try(check, bench)
         except NotApplicable as reason:
             skipped.append((name, str(reason)))
         except BrokenPromise as reason:
@@ -81,3 +83,9 @@ async def check_engine(
         else:
             passed.append(name)
     return ConformanceReport(tuple(passed), tuple(failed), tuple(skipped))
+
+
+async def _try(check: Check, bench: Bench) -> None:
+    async for attempt in retrying(left=lambda: bench.patience, spread=lambda: 0.0):
+        with attempt:
+            await check(bench)

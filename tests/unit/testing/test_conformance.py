@@ -13,7 +13,7 @@ import pytest
 
 from sprint_agent.engine import Delta, Finish, Request, Tokenizer, TokenUsage
 from sprint_agent.engines.stops import AnswerReader
-from sprint_agent.errors import ContextTooLong, RequestRefused
+from sprint_agent.errors import ContextTooLong, EngineUnavailable, RequestRefused
 from sprint_agent.testing.checks import CHECKS
 from sprint_agent.testing.conformance import check_engine
 
@@ -352,3 +352,24 @@ async def test_the_report_reads_well() -> None:
     report = await check_engine(NoFinish(), PROMPTS, checks=CHECKS[:1])
     assert str(report) == "failed  one_finish_and_last: the stream ended without a Finish"
     assert not report.ok
+
+
+class Stumbles(GoodEngine):
+    """Each request fails for a moment, the first `times` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    @asynccontextmanager
+    async def generate(self, request: Request) -> AsyncGenerator[AsyncIterator[Delta | Finish]]:
+        if self.times:
+            self.times -= 1
+            raise EngineUnavailable("reset", transient=True, retry_after=0.0)
+        async with super().generate(request) as stream:
+            yield stream
+
+
+async def test_a_failure_that_is_temporary_breaks_no_promise() -> None:
+    assert not await fails(Stumbles(2), "greedy_twice_the_same")
+    assert await fails(Stumbles(99), "greedy_twice_the_same")
