@@ -167,7 +167,7 @@ READERS: dict[str, Reader] = {
     "terminal": visible,
     "sentences": sentences,
     "spans": spans,
-    "values": values.__wrapped__,  # without its cache
+    "values": values,
     "last box": last_box,
     "normalized answer": normalize,
     "annotation": read_annotation,
