@@ -120,7 +120,10 @@ class TestReadCompletion:
                 },
                 None,
             ),
-            ({"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 10**30}, None),
+            (
+                {"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 10**30},
+                TokenUsage(3, 9),
+            ),
         ],
     )
     def test_the_usage_is_never_less_than_what_is_charged(
