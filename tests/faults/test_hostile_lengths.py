@@ -49,6 +49,8 @@ MATHEMATICS = "curate.grade.mathematics."
 BOUNDED = {
     # It is searched for in the last 24 characters before a full stop.
     "curate.split.sentences._WORD",
+    # It is searched for in the 8 characters before a name.
+    "curate.pack.names._BEGINNING",
 }
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
 OPENING = tags.opening("What?")

@@ -91,7 +91,7 @@ _REFUSED_CODES = (
 )
 
 _TOKENS = re.compile(
-    r"max\w*[ _]?(?:\w+[ _]?)?tokens|output tokens|completion tokens|tokens? (?:value|limit)",
+    r"max\w{0,16}[ _]?(?:\w{1,16}[ _]?)?tokens|output tokens|completion tokens|tokens? (?:value|limit)",
     re.IGNORECASE,
 )
 _TOO_MANY = re.compile(

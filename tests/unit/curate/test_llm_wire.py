@@ -118,11 +118,11 @@ class TestReadCompletion:
                     "completion_tokens": 9,
                     "prompt_tokens_details": {"cached_tokens": -7},
                 },
-                None,
+                TokenUsage(3, 9),
             ),
             (
                 {"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 10**30},
-                TokenUsage(3, 9),
+                None,
             ),
         ],
     )
