@@ -27,7 +27,8 @@ _EPOCH = 1e9
 """A number from here on is a time in seconds of the Unix epoch, and not a duration."""
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|us|µs|d|h|m|s)")
+# Longer numbers are no durations, and would be searched again from each of their digits.
+_DURATION_PART = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?(ms|us|µs|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern} ?)+")
 
 
