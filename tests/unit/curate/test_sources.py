@@ -56,7 +56,7 @@ class TestBrokenFiles:
             "9",
             "10",
             "11",
-            "12",  # NaN is no answer
+            "12",  # NaN is not an answer
         ]
         assert {f.reason for f in lost} == {Reason.UNREADABLE}
         assert all(f.detail.encode() and "\n" not in f.detail for f in lost)
