@@ -53,8 +53,10 @@ class Context:
     def __init__(self, tokenizer: Tokenizer | None, start: Snapshot | None = None) -> None:
         self._tokenizer = tokenizer
         self._text: list[str] = [start.text] if start else []
-        first = tokenizer.bos_ids if isinstance(tokenizer, BeginsContexts) else ()
-        self._ids: list[int] = list((start.ids or ()) if start else first)
+        if start is not None:
+            self._ids: list[int] = list(start.ids or ())
+        else:
+            self._ids = list(tokenizer.bos_ids if isinstance(tokenizer, BeginsContexts) else ())
 
     def append(self, text: str) -> None:
         """Adds glue or text from elsewhere, which is tokenized separately.

@@ -71,9 +71,8 @@ class _Check:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._known = (
-            tokenizer.special_tokens if isinstance(tokenizer, KnowsSpecialTokens) else None
-        )
+        # As KnowsSpecialTokens has it. To ask for the protocol is slow, and each text asks.
+        self._known: Mapping[int, str] | None = getattr(tokenizer, "special_tokens", None)
         self._names: dict[int, str] = {}
 
     def special(self, ids: Iterable[int]) -> list[int]:
