@@ -44,8 +44,6 @@ from tests.faults.lengths import Reader
 
 ROUNDS = int(os.environ.get("SPRINT_HOSTILE_ROUNDS", "20"))
 PATTERNS = lengths.patterns(sprint_agent, curate)
-MATHEMATICS = "curate.grade.mathematics."
-"""Its modules read at most 2,000 characters, in processes that are killed if they are stuck."""
 BOUNDED = {
     # It is searched for in the last 24 characters before a full stop.
     "curate.split.sentences._WORD",
@@ -182,9 +180,7 @@ SLOW = {"turn", "reply", "answer"}
 """Readers that read a text piece by piece."""
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in sorted(set(PATTERNS) - BOUNDED) if MATHEMATICS not in n]
-)
+@pytest.mark.parametrize("name", sorted(set(PATTERNS) - BOUNDED))
 def test_a_pattern_takes_linear_time(name: str) -> None:
     pattern, reader = PATTERNS[name]
     texts = lengths.hostile_texts(lengths.fragments(pattern), ROUNDS, seed=ROUNDS)

@@ -45,7 +45,7 @@ _SCRIPTS = (
     ("_", _SUBSCRIPTS, re.compile(f"[{''.join(_SUBSCRIPTS)}]+")),
 )
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\ufeff\u00ad"))
-_AFTER_SCRIPT = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁄[₀₁₂₃₄₅₆₇₈₉]+")
+_AFTER_SCRIPT = re.compile(r"(?<![⁰¹²³⁴⁵⁶⁷⁸⁹])[⁰¹²³⁴⁵⁶⁷⁸⁹]++⁄[₀₁₂₃₄₅₆₇₈₉]+")
 _DEGREE = re.compile(r"(?:\^\s?)?\\degree(?![a-zA-Z])")
 
 

@@ -60,7 +60,7 @@ _DIGITS = r"(?:\d+\.?\d*|\.\d+)"
 _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\overline\s?\{(\d+)\}|\\overline\s?(\d)|\\bar\s?\{(\d+)\}|\\dot\s?\{?(\d)\}?|\((\d+)\))"
 )
-_SCIENTIFIC = re.compile(rf"({_DIGITS})[eE]([+-]?\d+)(?![\d.]*[a-zA-Z])")
+_SCIENTIFIC = re.compile(rf"({_DIGITS})[eE]([+-]?\d++)(?![\d.]*[a-zA-Z])")
 _GROUPS = r"\d{1,3}(?:SEP\d{3})+(?!\d)(?:\.\d+)?"
 _GROUPED = {
     True: re.compile(_GROUPS.replace("SEP", rf"(?:(?:,|\{{,\}}){_GAP}?\\!{_GAP}?|,|\{{,\}}|\\,)")),
