@@ -49,6 +49,8 @@ BOUNDED = {
     "curate.split.sentences._WORD",
     # It is searched for in the 8 characters before a name.
     "curate.pack.names._BEGINNING",
+    # Its lexer reads at most 2,000 characters (`graders._LONGEST`), and each number must be short.
+    "curate.grade.mathematics.lexer._SCIENTIFIC",
 }
 PUZZLE = Puzzle((3, 5, 7, 11), 24)
 OPENING = tags.opening("What?")
